@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Encoding and decoding of the metadata; docs/on-disk-format.md has the tables.
+ *
+ * All integers are little-endian, whatever the machine.
+ */
+#include "shadow_format.h"
+
+#define PAGE_MAGIC 0x47504853u	/* "SHPG" */
+
+static const u8 sb_magic[8] = { 'D', 'M', 'S', 'H', 'A', 'D', 'O', 'W' };
+
+/* Offsets in the superblock. */
+enum {
+	SB_MAGIC = 0,
+	SB_CRC = 8,
+	SB_VERSION = 12,
+	SB_GENERATION = 16,
+	SB_FLAGS = 24,
+	SB_INCOMPAT = 28,	/* features an older module must not touch; 0 in version 1 */
+	SB_PHASE = 32,
+	SB_BLOCK_SECTORS = 36,
+	SB_EPOCH = 40,
+	SB_NR_SECTORS = 48,
+	SB_OLD_SECTORS = 56,
+	SB_TRACKED_SECTORS = 64,
+	SB_SLOT_AREA = 72,	/* reserved for the slot map of tiers: u64 sector, u64 sectors */
+	SB_UUID = 96,
+	SB_LEGS = 160,		/* SHADOW_NR_LEGS records of SB_LEG_SIZE */
+	SB_LEG_SIZE = 96,
+	SB_LEG_PRESENT = 0,
+	SB_LEG_SECTORS = 8,
+	SB_LEG_ID = 16,
+};
+
+/* Offsets in a state page. */
+enum {
+	PG_MAGIC = 0,
+	PG_CRC = 4,
+	PG_GENERATION = 8,
+	PG_TAG = 16,
+	PG_NUMBER = 24,
+	PG_EPOCH = 28,
+};
+
+static void put32(u8 *p, u32 v)
+{
+	p[0] = (u8)v;
+	p[1] = (u8)(v >> 8);
+	p[2] = (u8)(v >> 16);
+	p[3] = (u8)(v >> 24);
+}
+
+static void put64(u8 *p, u64 v)
+{
+	put32(p, (u32)v);
+	put32(p + 4, (u32)(v >> 32));
+}
+
+static u32 get32(const u8 *p)
+{
+	return (u32)p[0] | (u32)p[1] << 8 | (u32)p[2] << 16 | (u32)p[3] << 24;
+}
+
+static u64 get64(const u8 *p)
+{
+	return get32(p) | (u64)get32(p + 4) << 32;
+}
+
+static const char *const errors[] = {
+	"fine", "blank", "no magic number", "wrong checksum", "unknown version",
+	"a field is out of range", "belongs to another volume or place",
+};
+
+const char *shadow_format_strerror(enum shadow_format_error error)
+{
+	return (size_t)error < ARRAY_SIZE(errors) ? errors[error] : "?";
+}
+
+/* FNV-1a */
+u64 shadow_uuid_tag(const char *uuid)
+{
+	u64 h = 0xcbf29ce484222325ull;
+
+	while (*uuid)
+		h = (h ^ (u8)*uuid++) * 0x100000001b3ull;
+	return h;
+}
+
+static bool all_zero(const u8 *p, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+/* A string field: fixed size, rest zero, always ends with a zero. */
+static void put_string(u8 *p, const char *s)
+{
+	size_t i;
+
+	memset(p, 0, SHADOW_ID_MAX + 1);
+	for (i = 0; i < SHADOW_ID_MAX && s[i]; i++)
+		p[i] = (u8)s[i];
+}
+
+static bool get_string(const u8 *p, char *s)
+{
+	size_t i;
+
+	if (p[SHADOW_ID_MAX])
+		return false;
+	for (i = 0; i <= SHADOW_ID_MAX; i++)
+		s[i] = (char)p[i];
+	return true;
+}
+
+void shadow_sb_encode(const struct shadow_superblock *sb, void *buf)
+{
+	u8 *p = buf;
+	int i;
+
+	memset(p, 0, SHADOW_PAGE_SIZE);
+	memcpy(p + SB_MAGIC, sb_magic, sizeof(sb_magic));
+	put32(p + SB_VERSION, SHADOW_FORMAT_VERSION);
+	put64(p + SB_GENERATION, sb->generation);
+	put32(p + SB_FLAGS, sb->flags);
+	put32(p + SB_PHASE, sb->phase);
+	put32(p + SB_BLOCK_SECTORS, sb->block_sectors);
+	put32(p + SB_EPOCH, sb->epoch);
+	put64(p + SB_NR_SECTORS, sb->nr_sectors);
+	put64(p + SB_OLD_SECTORS, sb->old_sectors);
+	put64(p + SB_TRACKED_SECTORS, sb->tracked_sectors);
+	put_string(p + SB_UUID, sb->uuid);
+	for (i = 0; i < SHADOW_NR_LEGS; i++) {
+		u8 *leg = p + SB_LEGS + i * SB_LEG_SIZE;
+
+		leg[SB_LEG_PRESENT] = sb->legs[i].present;
+		put64(leg + SB_LEG_SECTORS, sb->legs[i].sectors);
+		put_string(leg + SB_LEG_ID, sb->legs[i].id);
+	}
+	put32(p + SB_CRC, shadow_crc32c(~0u, p + SB_VERSION, SHADOW_PAGE_SIZE - SB_VERSION));
+}
+
+static bool sb_fields_ok(const struct shadow_superblock *sb)
+{
+	u32 bs = sb->block_sectors;
+	bool migrating = sb->phase == SHADOW_MIGRATING || sb->phase == SHADOW_GRACE;
+	int i;
+
+	if (sb->phase >= SHADOW_NR_PHASES ||
+	    (sb->flags & ~(SHADOW_SB_CLEAN | SHADOW_SB_NEEDS_CHECK)) ||
+	    bs < SHADOW_MIN_BLOCK_SECTORS || bs > SHADOW_MAX_BLOCK_SECTORS || (bs & (bs - 1)))
+		return false;
+	if (!sb->nr_sectors || !sb->old_sectors || sb->tracked_sectors < sb->nr_sectors ||
+	    sb->tracked_sectors < sb->old_sectors ||
+	    shadow_nr_blocks(sb->tracked_sectors, bs) > SHADOW_MAX_BLOCKS)
+		return false;
+	if (!sb->legs[SHADOW_LEG_ORIGIN].present ||
+	    sb->legs[SHADOW_LEG_TARGET].present != migrating)
+		return false;
+	for (i = SHADOW_LEG_TIER1; i < SHADOW_NR_LEGS; i++)
+		if (sb->legs[i].present)
+			return false;	/* tiers come with an incompatible feature bit */
+	return sb->uuid[0] != '\0';
+}
+
+enum shadow_format_error shadow_sb_decode(const void *buf, struct shadow_superblock *sb)
+{
+	const u8 *p = buf;
+	int i;
+
+	if (all_zero(p, SHADOW_PAGE_SIZE))
+		return SHADOW_FORMAT_BLANK;
+	if (memcmp(p + SB_MAGIC, sb_magic, sizeof(sb_magic)))
+		return SHADOW_FORMAT_MAGIC;
+	if (get32(p + SB_CRC) !=
+	    shadow_crc32c(~0u, p + SB_VERSION, SHADOW_PAGE_SIZE - SB_VERSION))
+		return SHADOW_FORMAT_CHECKSUM;
+	if (get32(p + SB_VERSION) != SHADOW_FORMAT_VERSION || get32(p + SB_INCOMPAT))
+		return SHADOW_FORMAT_VERSION_UNKNOWN;
+
+	memset(sb, 0, sizeof(*sb));
+	sb->generation = get64(p + SB_GENERATION);
+	sb->flags = get32(p + SB_FLAGS);
+	sb->phase = get32(p + SB_PHASE);
+	sb->block_sectors = get32(p + SB_BLOCK_SECTORS);
+	sb->epoch = get32(p + SB_EPOCH);
+	sb->nr_sectors = get64(p + SB_NR_SECTORS);
+	sb->old_sectors = get64(p + SB_OLD_SECTORS);
+	sb->tracked_sectors = get64(p + SB_TRACKED_SECTORS);
+	if (!get_string(p + SB_UUID, sb->uuid))
+		return SHADOW_FORMAT_FIELD;
+	for (i = 0; i < SHADOW_NR_LEGS; i++) {
+		const u8 *leg = p + SB_LEGS + i * SB_LEG_SIZE;
+
+		if (leg[SB_LEG_PRESENT] > 1 || !get_string(leg + SB_LEG_ID, sb->legs[i].id))
+			return SHADOW_FORMAT_FIELD;
+		sb->legs[i].present = leg[SB_LEG_PRESENT];
+		sb->legs[i].sectors = get64(leg + SB_LEG_SECTORS);
+	}
+	return sb_fields_ok(sb) ? SHADOW_FORMAT_OK : SHADOW_FORMAT_FIELD;
+}
+
+void shadow_page_seal(void *buf, const struct shadow_page_header *header)
+{
+	u8 *p = buf;
+
+	put32(p + PG_MAGIC, PAGE_MAGIC);
+	put64(p + PG_GENERATION, header->generation);
+	put64(p + PG_TAG, header->tag);
+	put32(p + PG_NUMBER, header->number);
+	put32(p + PG_EPOCH, header->epoch);
+	put32(p + PG_CRC, shadow_crc32c(~0u, p + PG_GENERATION,
+					SHADOW_PAGE_SIZE - PG_GENERATION));
+}
+
+enum shadow_format_error shadow_page_decode(const void *buf, u64 tag, u32 number,
+					    struct shadow_page_header *header)
+{
+	const u8 *p = buf;
+	const u8 *homes = shadow_page_homes_const(buf);
+	u32 i;
+
+	if (get32(p + PG_MAGIC) != PAGE_MAGIC)
+		return all_zero(p, SHADOW_PAGE_SIZE) ? SHADOW_FORMAT_BLANK : SHADOW_FORMAT_MAGIC;
+	if (get32(p + PG_CRC) !=
+	    shadow_crc32c(~0u, p + PG_GENERATION, SHADOW_PAGE_SIZE - PG_GENERATION))
+		return SHADOW_FORMAT_CHECKSUM;
+	header->generation = get64(p + PG_GENERATION);
+	header->tag = get64(p + PG_TAG);
+	header->number = get32(p + PG_NUMBER);
+	header->epoch = get32(p + PG_EPOCH);
+	if (header->tag != tag || header->number != number)
+		return SHADOW_FORMAT_OTHER_VOLUME;
+	for (i = 0; i < SHADOW_BLOCKS_PER_PAGE; i++)
+		if (homes[i] != SHADOW_ORIGIN && homes[i] != SHADOW_MIRRORED &&
+		    homes[i] != SHADOW_TARGET && homes[i] != SHADOW_HOLE)
+			return SHADOW_FORMAT_FIELD;
+	return SHADOW_FORMAT_OK;
+}

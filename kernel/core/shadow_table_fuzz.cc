@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Fuzz target: the table parser. A table that is accepted has an origin, a usable block size, and
+// two names where there are two legs.
+#include <algorithm>
+#include <cstring>
+
+#include "kernel/core/shadow_args.h"
+#include "kernel/core/shadow_args_fuzz.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  FuzzWords words(data, size);
+  shadow_table t;
+  const char* error = nullptr;
+  if (shadow_parse_table(words.argc(), words.argv(), &t, &error)) {
+    if (!error || !*error) __builtin_trap();
+    return 0;
+  }
+  const u32 bs = t.block_sectors;
+  if (bs < SHADOW_MIN_BLOCK_SECTORS || bs > SHADOW_MAX_BLOCK_SECTORS || (bs & (bs - 1)))
+    __builtin_trap();
+  if (!t.metadata || !t.legs[SHADOW_LEG_ORIGIN].given || t.policy >= SHADOW_NR_POLICIES)
+    __builtin_trap();
+  bool there = false;
+  for (const auto& leg : t.legs) {
+    if (!leg.id || std::strlen(leg.id) > SHADOW_ID_MAX || (leg.given && !leg.path)) __builtin_trap();
+    there |= leg.given && !leg.missing;
+  }
+  if (!there) __builtin_trap();
+  return 0;
+}

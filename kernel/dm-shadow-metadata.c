@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The metadata device: reading it at the first resume, committing changes, formatting.
+ *
+ * Every state page has two places; a commit writes the one that does not hold the newest valid
+ * copy, so a torn write leaves the copy of the commit before. The superblock alternates
+ * likewise. Layout and order: docs/on-disk-format.md.
+ *
+ * Context: process. shadow_commit() may be called from any worker; commits are serialised. A
+ * write error ends in read-only mode.
+ */
+#include <linux/crc32c.h>
+#include <linux/vmalloc.h>
+
+#include "dm-shadow.h"
+
+#define BATCH_PAGES 16u
+#define COMMIT_DELAY HZ
+
+u32 shadow_crc32c(u32 seed, const void *data, size_t len)
+{
+	return crc32c(seed, data, len);
+}
+
+static void *batch_page(struct shadow_volume *v, unsigned int i)
+{
+	return v->meta.buffers + i * SHADOW_PAGE_SIZE;
+}
+
+static int sync_io(struct shadow_volume *v, blk_opf_t opf, sector_t sector, void *buf,
+		   unsigned int sectors)
+{
+	struct dm_io_region where = {
+		.bdev = v->meta.bdev, .sector = sector, .count = sectors,
+	};
+	struct dm_io_request req = {
+		.bi_opf = opf | REQ_SYNC | REQ_META,
+		.mem.type = DM_IO_VMA,
+		.mem.ptr.vma = buf,
+		.client = v->meta.io,
+	};
+
+	return dm_io(&req, 1, &where, NULL, IOPRIO_DEFAULT);
+}
+
+/* --- several pages at once ------------------------------------------------ */
+
+struct page_batch {
+	atomic_t pending;
+	atomic_t failed;
+	struct completion done;
+};
+
+static void page_written(unsigned long error, void *context)
+{
+	struct page_batch *b = context;
+
+	if (error)
+		atomic_inc(&b->failed);
+	if (atomic_dec_and_test(&b->pending))
+		complete(&b->done);
+}
+
+static void page_write(struct shadow_volume *v, struct page_batch *b, unsigned int slot,
+		       u32 page, u32 copy, blk_opf_t flags)
+{
+	struct dm_io_region where = {
+		.bdev = v->meta.bdev,
+		.sector = shadow_page_sector(page, copy),
+		.count = SHADOW_PAGE_SECTORS,
+	};
+	struct dm_io_request req = {
+		.bi_opf = REQ_OP_WRITE | REQ_SYNC | REQ_META | flags,
+		.mem.type = DM_IO_VMA,
+		.mem.ptr.vma = batch_page(v, slot),
+		.notify.fn = page_written,
+		.notify.context = b,
+		.client = v->meta.io,
+	};
+
+	atomic_inc(&b->pending);
+	if (dm_io(&req, 1, &where, NULL, IOPRIO_DEFAULT))
+		page_written(1, b);
+}
+
+static void page_batch_init(struct page_batch *b)
+{
+	atomic_set(&b->pending, 1);
+	atomic_set(&b->failed, 0);
+	init_completion(&b->done);
+}
+
+static int page_batch_wait(struct page_batch *b)
+{
+	if (!atomic_dec_and_test(&b->pending))
+		wait_for_completion_io(&b->done);
+	return atomic_read(&b->failed) ? -EIO : 0;
+}
+
+/* --- commit --------------------------------------------------------------- */
+
+void shadow_mark_page_dirty(struct shadow_volume *v, u32 block)
+{
+	u32 page = block / SHADOW_BLOCKS_PER_PAGE;
+
+	if (!test_bit(page, v->meta.dirty))
+		set_bit(page, v->meta.dirty);
+}
+
+void shadow_commit_soon(struct shadow_volume *v)
+{
+	queue_delayed_work(v->wq, &v->commit_work, COMMIT_DELAY);
+}
+
+/* What the page is to say, from the states as they are now. */
+static void page_picture(struct shadow_volume *v, u32 page, void *buf)
+{
+	struct shadow_page_header header = {
+		.generation = ++v->meta.page_generation,
+		.tag = shadow_uuid_tag(v->sb.uuid),
+		.number = page,
+		.epoch = v->sb.epoch,
+	};
+	u32 first = page * SHADOW_BLOCKS_PER_PAGE;
+	u32 first_region = first >> SHADOW_REGION_SHIFT;
+	struct shadow_ctx ctx = shadow_get_ctx(v, 0);	/* phases change under commit_lock */
+	u8 *homes = shadow_page_homes(buf);
+	u8 *intent = shadow_page_intent(buf);
+	u32 i;
+
+	memset(buf, 0, SHADOW_PAGE_SIZE);
+	for (i = 0; i < SHADOW_REGIONS_PER_PAGE && first_region + i < v->nr_regions; i++)
+		if (test_bit(first_region + i, v->intent_disk))
+			intent[i / 8] |= 1u << (i % 8);
+	for (i = 0; i < SHADOW_BLOCKS_PER_PAGE; i++) {
+		if (first + i >= v->nr_tracked) {
+			/* what may become capacity one day is born a hole */
+			memset(homes + i, SHADOW_HOLE, SHADOW_BLOCKS_PER_PAGE - i);
+			break;
+		}
+		homes[i] = shadow_disk_home(READ_ONCE(v->map[first + i]), &ctx);
+	}
+	shadow_page_seal(buf, &header);
+}
+
+/*
+ * The picture was taken before: whatever it calls current is on the legs, if only in their
+ * caches. A leg that cannot flush loses its copies (-EAGAIN: the caller takes a new picture),
+ * unless it is the only one that has some of them (-EIO: nothing may be said about those).
+ */
+static int flush_legs(struct shadow_volume *v)
+{
+	unsigned int mask = atomic_xchg(&v->unflushed, 0);
+	unsigned int sole = atomic_fetch_andnot(mask, &v->sole);
+	u8 leg;
+	int r = 0;
+
+	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
+		if (!(mask & (1u << leg)) || !v->legs[leg])
+			continue;
+		if (!blkdev_issue_flush(v->legs[leg]))
+			continue;
+		DMERR_LIMIT("%s: flush of the %s failed", v->name, leg ? "target" : "origin");
+		shadow_gate_close(v);
+		v->meta.dropped++;
+		/* by now, too: the other leg may have failed a moment ago */
+		if ((sole | atomic_read(&v->sole)) & (1u << leg))
+			return -EIO;
+		shadow_drop_leg(v, leg);
+		r = -EAGAIN;
+	}
+	return r;
+}
+
+/* One batch: returns the number of pages taken (0: nothing was dirty) or an error. */
+static int commit_batch(struct shadow_volume *v, u32 *from)
+{
+	u32 pages[BATCH_PAGES];
+	unsigned int n = 0, i;
+	bool dropped = false;
+	struct page_batch b;
+	u32 page;
+	int r;
+
+	for (page = find_next_bit(v->meta.dirty, v->meta.nr_pages, *from);
+	     page < v->meta.nr_pages && n < BATCH_PAGES;
+	     page = find_next_bit(v->meta.dirty, v->meta.nr_pages, page + 1)) {
+		clear_bit(page, v->meta.dirty);
+		pages[n++] = page;
+	}
+	if (!n)
+		return 0;
+	smp_mb__after_atomic(); /* clear the dirty bit, then read the states: shadow_apply() */
+retry:
+	for (i = 0; i < n; i++)
+		page_picture(v, pages[i], batch_page(v, i));
+	smp_mb(); /* picture, then v->unflushed */
+	r = flush_legs(v);
+	if (r == -EAGAIN) {
+		dropped = true;	/* which made other pages dirty, too */
+		goto retry;
+	}
+	if (r)
+		goto failed;
+
+	page_batch_init(&b);
+	for (i = 0; i < n; i++)
+		page_write(v, &b, i, pages[i], !test_bit(pages[i], v->meta.newest),
+			   n == 1 ? REQ_FUA : 0);
+	r = page_batch_wait(&b);
+	if (!r && n > 1)
+		r = blkdev_issue_flush(v->meta.bdev);
+	if (r)
+		goto failed;
+	for (i = 0; i < n; i++)
+		change_bit(pages[i], v->meta.newest);
+	*from = dropped ? 0 : pages[n - 1] + 1;
+	return n;
+failed:
+	for (i = 0; i < n; i++)
+		set_bit(pages[i], v->meta.dirty);
+	return r;
+}
+
+/* The first commit after a clean start takes the clean flag away. */
+static int mark_unclean(struct shadow_volume *v)
+{
+	struct shadow_superblock sb = v->sb;
+
+	if (!(sb.flags & SHADOW_SB_CLEAN))
+		return 0;
+	sb.flags &= ~SHADOW_SB_CLEAN;
+	return shadow_metadata_write_sb(v, &sb);
+}
+
+/* shadow_commit() for who holds commit_lock. */
+int __shadow_commit(struct shadow_volume *v)
+{
+	u32 from = 0;
+	int r;
+
+	if (v->mode != SHADOW_MODE_RW)
+		return -EROFS;
+	if (bitmap_empty(v->meta.dirty, v->meta.nr_pages))
+		return 0;
+	r = mark_unclean(v);
+	while (!r) {
+		r = commit_batch(v, &from);
+		if (r <= 0)
+			break;
+		r = 0;
+	}
+	if (r) {
+		shadow_set_mode(v, SHADOW_MODE_RO, "the metadata could not be committed");
+		shadow_release_parked(v);	/* to fail */
+		return r;
+	}
+	atomic64_inc(&v->commits);
+	if (v->meta.dropped)
+		shadow_gate_open(v, v->meta.dropped);
+	v->meta.dropped = 0;
+	return r;
+}
+
+/**
+ * shadow_commit() - make every state change so far durable.
+ *
+ * Return: 0; -EROFS in read-only mode; or the error that put the volume there.
+ */
+int shadow_commit(struct shadow_volume *v)
+{
+	int r;
+
+	mutex_lock(&v->commit_lock);
+	r = __shadow_commit(v);
+	mutex_unlock(&v->commit_lock);
+	return r;
+}
+
+/**
+ * shadow_metadata_write_sb() - write a superblock and make it the volume's.
+ * @sb: what it is to say; its generation is set here
+ *
+ * Caller: holds commit_lock, or is alone (resume, suspended).
+ */
+int shadow_metadata_write_sb(struct shadow_volume *v, const struct shadow_superblock *sb)
+{
+	struct shadow_superblock next = *sb;
+	int r;
+
+	next.generation = v->sb.generation + 1;
+	shadow_sb_encode(&next, batch_page(v, 0));
+	r = sync_io(v, REQ_OP_WRITE | REQ_FUA | REQ_PREFLUSH,
+		    (next.generation & 1) * SHADOW_PAGE_SECTORS, batch_page(v, 0),
+		    SHADOW_PAGE_SECTORS);
+	if (!r)
+		v->sb = next;
+	return r;
+}
+
+/* --- load ----------------------------------------------------------------- */
+
+/**
+ * shadow_metadata_peek() - the newest valid superblock of a device, read on its own.
+ * @blank: set if both places are zero
+ *
+ * Return: 0, -ENODATA if there is none that is valid, or an I/O error.
+ */
+int shadow_metadata_peek(struct block_device *bdev, struct shadow_superblock *sb, bool *blank)
+{
+	struct shadow_superblock one;
+	struct shadow_volume *v;
+	bool found = false;
+	int i, r = -ENOMEM;
+
+	*blank = true;
+	v = kzalloc(sizeof(*v), GFP_KERNEL);
+	if (!v)
+		return r;
+	v->meta.bdev = bdev;
+	v->meta.buffers = vmalloc(SHADOW_NR_SUPERBLOCKS * SHADOW_PAGE_SIZE);
+	v->meta.io = dm_io_client_create();
+	if (!v->meta.buffers || IS_ERR(v->meta.io))
+		goto out;
+	r = sync_io(v, REQ_OP_READ, 0, v->meta.buffers,
+		    SHADOW_NR_SUPERBLOCKS * SHADOW_PAGE_SECTORS);
+	for (i = 0; i < SHADOW_NR_SUPERBLOCKS && !r; i++) {
+		enum shadow_format_error e = shadow_sb_decode(batch_page(v, i), &one);
+
+		if (e != SHADOW_FORMAT_BLANK)
+			*blank = false;
+		if (e == SHADOW_FORMAT_OK && (!found || one.generation > sb->generation)) {
+			*sb = one;
+			found = true;
+		}
+	}
+	if (!r && !found)
+		r = -ENODATA;
+out:
+	if (!IS_ERR_OR_NULL(v->meta.io))
+		dm_io_client_destroy(v->meta.io);
+	vfree(v->meta.buffers);
+	kfree(v);
+	return r;
+}
+
+/* Takes the states of one page over. */
+static void page_apply(struct shadow_volume *v, u32 page, const void *buf,
+		       const struct shadow_page_header *header)
+{
+	bool clean = v->sb.flags & SHADOW_SB_CLEAN;
+	bool current_epoch = header->epoch == v->sb.epoch;
+	const u8 *homes = shadow_page_homes_const(buf);
+	const u8 *intent = shadow_page_intent_const(buf);
+	u32 first = page * SHADOW_BLOCKS_PER_PAGE;
+	u32 i;
+
+	for (i = 0; i < SHADOW_BLOCKS_PER_PAGE && first + i < v->nr_tracked; i++) {
+		struct shadow_ctx ctx = shadow_get_ctx(v, first + i);
+		u32 region = i >> SHADOW_REGION_SHIFT;
+		bool dirty = !clean && (intent[region / 8] >> (region % 8) & 1);
+		enum shadow_home home = shadow_from_disk(homes[i], &ctx, current_epoch, dirty);
+
+		v->map[first + i] = home;
+		if (home != (enum shadow_home)homes[i])
+			shadow_mark_page_dirty(v, first + i);
+	}
+	for (i = 0; i < 32; i++)
+		if (intent[i])
+			shadow_mark_page_dirty(v, first);	/* to clear the bits */
+}
+
+/* Picks the newer valid copy of a page. After a clean stop both have to be valid. */
+static int page_load(struct shadow_volume *v, u32 page, void *copies)
+{
+	u64 tag = shadow_uuid_tag(v->sb.uuid);
+	struct shadow_page_header h[2];
+	enum shadow_format_error e[2];
+	int i, pick;
+
+	for (i = 0; i < 2; i++)
+		e[i] = shadow_page_decode(copies + i * SHADOW_PAGE_SIZE, tag, page, &h[i]);
+
+	if (e[0] && e[1]) {
+		DMERR("%s: both copies of metadata page %u are damaged (%s; %s): run shadow_check",
+		      v->name, page, shadow_format_strerror(e[0]), shadow_format_strerror(e[1]));
+		return -EILSEQ;
+	}
+	if ((e[0] || e[1]) && (v->sb.flags & SHADOW_SB_CLEAN)) {
+		DMERR("%s: metadata page %u is damaged (%s) after a clean stop: run shadow_check",
+		      v->name, page, shadow_format_strerror(e[0] ? e[0] : e[1]));
+		return -EILSEQ;
+	}
+	pick = e[0] ? 1 : e[1] ? 0 : h[1].generation > h[0].generation;
+	if (h[pick].epoch > v->sb.epoch) {
+		DMERR("%s: metadata page %u is newer than the superblock: run shadow_check",
+		      v->name, page);
+		return -EILSEQ;
+	}
+	if (e[0] || e[1]) {
+		DMWARN("%s: metadata page %u has one torn copy; the other one is used",
+		       v->name, page);
+		set_bit(page, v->meta.dirty);
+	}
+	if (pick)
+		set_bit(page, v->meta.newest);
+	else
+		clear_bit(page, v->meta.newest);
+	v->meta.page_generation = max(v->meta.page_generation, h[pick].generation);
+	page_apply(v, page, copies + pick * SHADOW_PAGE_SIZE, &h[pick]);
+	return 0;
+}
+
+/**
+ * shadow_metadata_load() - read the states of all blocks from @first_block's page on.
+ *
+ * Caller: has set v->sb, nr_tracked, ctx and the maps; nothing else runs.
+ */
+int shadow_metadata_load(struct shadow_volume *v, u32 first_block)
+{
+	u32 page = first_block / SHADOW_BLOCKS_PER_PAGE;
+	int r;
+
+	while (page < v->meta.nr_pages) {
+		u32 n = min(BATCH_PAGES / 2, v->meta.nr_pages - page);
+		u32 i;
+
+		r = sync_io(v, REQ_OP_READ, shadow_page_sector(page, 0), v->meta.buffers,
+			    n * 2 * SHADOW_PAGE_SECTORS);
+		for (i = 0; i < n && !r; i++)
+			r = page_load(v, page + i, batch_page(v, 2 * i));
+		if (r)
+			return r;
+		page += n;
+	}
+	return 0;
+}
+
+/**
+ * shadow_metadata_format_pages() - write both copies of new pages from the map.
+ *
+ * Durable when it returns 0. Caller: alone (resume).
+ */
+int shadow_metadata_format_pages(struct shadow_volume *v, u32 first_page, u32 end_page)
+{
+	u32 page, copy;
+	int r;
+
+	for (page = first_page; page < end_page; page++) {
+		for (copy = 0; copy < 2; copy++) {
+			page_picture(v, page, batch_page(v, copy));
+			r = sync_io(v, REQ_OP_WRITE, shadow_page_sector(page, copy),
+				    batch_page(v, copy), SHADOW_PAGE_SECTORS);
+			if (r)
+				return r;
+		}
+		set_bit(page, v->meta.newest);
+		clear_bit(page, v->meta.dirty);
+	}
+	return blkdev_issue_flush(v->meta.bdev);
+}
+
+int shadow_metadata_init(struct shadow_volume *v)
+{
+	int r;
+
+	mutex_init(&v->commit_lock);
+	v->meta.buffers = vmalloc(BATCH_PAGES * SHADOW_PAGE_SIZE);
+	if (!v->meta.buffers)
+		return -ENOMEM;
+	v->mem += BATCH_PAGES * SHADOW_PAGE_SIZE;
+	v->meta.io = dm_io_client_create();
+	if (IS_ERR(v->meta.io)) {
+		r = PTR_ERR(v->meta.io);
+		v->meta.io = NULL;
+		return r;
+	}
+	return 0;
+}
+
+void shadow_metadata_exit(struct shadow_volume *v)
+{
+	if (v->meta.io)
+		dm_io_client_destroy(v->meta.io);
+	vfree(v->meta.buffers);
+}

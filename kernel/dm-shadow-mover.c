@@ -1,0 +1,695 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The mover: copies blocks from leg to leg with dm-kcopyd, in the order user space asked for.
+ *
+ * A thread of its own takes ranges from a queue, claims runs of neighbouring blocks
+ * (ORIGIN -> COPYING, TARGET -> REMIRRORING), drains the epoch once for a batch of runs, and
+ * hands them to kcopyd. The callback turns each block that nobody wrote meanwhile into
+ * MIRRORED; the others come back to the thread, which forgets the mark, drains and copies
+ * again. The last of MAX_TRIES holds the block's writes for the time of one copy.
+ *
+ * A block in COPYING or REMIRRORING always belongs to one job, and a job to the thread or to
+ * kcopyd. Pausing stops new claims only; suspending waits until nothing is in flight.
+ *
+ * Failure: a failed joined copy is taken apart to find the block, a failed block goes back to
+ * where it was and is reported. The thread never waits for anything but copies, drains,
+ * commits of fills and its own clock.
+ */
+#include <linux/kthread.h>
+#include <linux/sched/mm.h>
+
+#include "dm-shadow.h"
+
+#define MAX_TRIES 3
+#define MAX_QUEUED 16384
+#define MAX_RUN_SECTORS 2048u		/* 1 MiB: neighbours are joined up to here */
+#define MAX_BATCH 8			/* runs that share a drain */
+#define MAX_LOOK 4096			/* blocks, before looking up from the queue */
+#define MIN_JOBS 16
+#define DEFAULT_INFLIGHT (2048u << 1)	/* sectors; two runs: see docs/performance.md */
+
+void shadow_note_error(struct shadow_volume *v, const char *what, u8 leg, u32 block)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->lock, flags);
+	snprintf(v->last_error, sizeof(v->last_error), "%s:%s:%u", what,
+		 leg == SHADOW_LEG_ORIGIN ? "origin" : "target", block);
+	spin_unlock_irqrestore(&v->lock, flags);
+	DMERR_LIMIT("%s: copy failed: %s of the %s, block %u", v->name, what,
+		    leg == SHADOW_LEG_ORIGIN ? "origin" : "target", block);
+}
+
+static u8 other_leg(u8 leg)
+{
+	return leg == SHADOW_LEG_ORIGIN ? SHADOW_LEG_TARGET : SHADOW_LEG_ORIGIN;
+}
+
+/* --- the end of a copy: kcopyd's thread ----------------------------------- */
+
+/* Blocks of the job that nobody wrote become mirrored. True: some are left to copy again. */
+static bool settle(struct shadow_job *job)
+{
+	struct shadow_volume *v = job->v;
+	struct shadow_step step;
+	bool again = false;
+	u32 b;
+
+	atomic_or(SHADOW_MASK_BOTH, &v->unflushed);
+	smp_mb__after_atomic(); /* before the states change: see the commit rule in dm-shadow.h */
+	for (b = job->first; b < job->first + job->count; b++) {
+		if (!shadow_apply(v, b, SHADOW_EV_COPY_DONE, &step))
+			continue;	/* became a hole meanwhile */
+		if (step.actions & SHADOW_ACT_COPY_AGAIN)
+			again = true;
+		else
+			atomic64_inc(&v->copied);
+	}
+	shadow_commit_soon(v);
+	return again;
+}
+
+/* One block failed for good: it is what it was before. */
+static void give_up(struct shadow_job *job, bool read_failed)
+{
+	struct shadow_volume *v = job->v;
+
+	shadow_note_error(v, read_failed ? "read" : "write",
+			  read_failed ? job->from : other_leg(job->from), job->first);
+	atomic64_inc(&v->copy_errors);
+	shadow_apply(v, job->first, SHADOW_EV_COPY_FAILED, NULL);
+	shadow_raise_event(v);
+}
+
+static void copy_done(int read_err, unsigned long write_err, void *context)
+{
+	struct shadow_job *job = context;
+	struct shadow_volume *v = job->v;
+	struct shadow_mover *m = &v->mover;
+	struct completion *done = job->done;
+	unsigned long flags;
+	bool again = false;
+
+	if (!read_err && !write_err) {
+		again = settle(job);
+	} else if (job->count > 1) {
+		job->single = true;
+		again = true;
+	} else {
+		job->failed = true;
+		give_up(job, read_err);
+	}
+
+	spin_lock_irqsave(&v->lock, flags);
+	m->inflight -= shadow_run_sectors(v, job->first, job->count);
+	list_del(&job->list);
+	if (again && !done)
+		list_add_tail(&job->list, &m->again);
+	spin_unlock_irqrestore(&v->lock, flags);
+
+	if (done)
+		complete(done);
+	else if (!again)
+		mempool_free(job, &m->jobs);
+	wake_up(&m->idle);
+	wake_up(&m->wake);
+}
+
+/* --- starting copies: the thread ------------------------------------------ */
+
+/*
+ * A job is on the running list from before its first block is claimed: whoever turns a block
+ * that is being copied into a hole waits for all jobs listed then, and so for any copy that
+ * could still land on it.
+ */
+static struct shadow_job *new_job(struct shadow_volume *v, u8 from, u32 first)
+{
+	struct shadow_mover *m = &v->mover;
+	struct shadow_job *job = mempool_alloc(&m->jobs, GFP_NOIO);
+	unsigned long flags;
+
+	memset(job, 0, sizeof(*job));
+	job->v = v;
+	job->from = from;
+	job->first = first;
+	spin_lock_irqsave(&v->lock, flags);
+	job->seq = m->next_seq++;
+	list_add_tail(&job->list, &m->running);
+	spin_unlock_irqrestore(&v->lock, flags);
+	return job;
+}
+
+/* It turned out that there is nothing to do. */
+static void drop_job(struct shadow_volume *v, struct shadow_job *job)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->lock, flags);
+	list_del(&job->list);
+	spin_unlock_irqrestore(&v->lock, flags);
+	mempool_free(job, &v->mover.jobs);
+	wake_up(&v->mover.idle);
+}
+
+static void start_job(struct shadow_volume *v, struct shadow_job *job)
+{
+	sector_t sectors = shadow_run_sectors(v, job->first, job->count);
+	struct dm_io_region from = {
+		.bdev = v->legs[job->from],
+		.sector = shadow_block_start(v, job->first),
+		.count = sectors,
+	};
+	struct dm_io_region to = from;
+	unsigned long flags;
+
+	to.bdev = v->legs[other_leg(job->from)];
+	spin_lock_irqsave(&v->lock, flags);
+	v->mover.inflight += sectors;
+	spin_unlock_irqrestore(&v->lock, flags);
+	dm_kcopyd_copy(v->kc, &from, 1, &to, 0, copy_done, job);
+}
+
+/* The claimed block may be copied at a moment when no write is under way or comes in. */
+static void copy_held(struct shadow_volume *v, u32 block, u8 from, u8 tries)
+{
+	DECLARE_COMPLETION_ONSTACK(done);
+	struct shadow_job *job;
+
+	if (!shadow_apply(v, block, SHADOW_EV_HOLD, NULL))
+		return;
+	shadow_apply(v, block, SHADOW_EV_COPY_RETRY, NULL);
+	shadow_drain(&v->epoch);
+	job = new_job(v, from, block);
+	job->count = 1;
+	job->tries = tries;
+	job->done = &done;
+	start_job(v, job);
+	wait_for_completion_io(&done);
+	mempool_free(job, &v->mover.jobs);
+	shadow_apply_own(v, block, SHADOW_EV_RELEASE);
+	shadow_release_parked(v);
+}
+
+static bool is_copying(struct shadow_volume *v, u32 block)
+{
+	enum shadow_home home = shadow_home(READ_ONCE(v->map[block]));
+
+	return home == SHADOW_COPYING || home == SHADOW_REMIRRORING;
+}
+
+/* Copies again what is left of a job: runs of blocks that are still being copied. */
+static void copy_again(struct shadow_volume *v, struct shadow_job *old)
+{
+	struct shadow_job *runs[MAX_BATCH];
+	u32 b = old->first, end = old->first + old->count;
+	bool held = old->tries + 1 >= MAX_TRIES;
+
+	while (b < end) {
+		unsigned int n = 0, i;
+
+		for (; b < end && n < MAX_BATCH; b++) {
+			struct shadow_job *job = n ? runs[n - 1] : NULL;
+
+			if (!is_copying(v, b))
+				continue;
+			atomic64_inc(&v->recopied);
+			if (held) {
+				copy_held(v, b, old->from, old->tries + 1);
+				continue;
+			}
+			if (!job || old->single || job->first + job->count != b) {
+				job = new_job(v, old->from, b);
+				job->tries = old->tries + 1;
+				runs[n++] = job;
+			}
+			/* the job is listed: from here on a discard of the block waits for it */
+			if (shadow_apply(v, b, SHADOW_EV_COPY_RETRY, NULL))
+				job->count++;
+			else if (!job->count)
+				drop_job(v, runs[--n]);
+		}
+		if (n)
+			shadow_drain(&v->epoch);
+		for (i = 0; i < n; i++)
+			start_job(v, runs[i]);
+	}
+	mempool_free(old, &v->mover.jobs);
+}
+
+/* Only the thread takes requests off the queue while it is not parked. */
+static struct shadow_request *head_request(struct shadow_volume *v)
+{
+	struct shadow_request *q;
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->lock, flags);
+	q = list_first_entry_or_null(&v->mover.queue, struct shadow_request, list);
+	spin_unlock_irqrestore(&v->lock, flags);
+	return q;
+}
+
+/* Blocks before @next have been looked at. True: there is more in the queue. */
+static bool advance_request(struct shadow_volume *v, struct shadow_request *q, u32 next,
+			    bool finished)
+{
+	struct shadow_mover *m = &v->mover;
+	unsigned long flags;
+	bool more;
+
+	spin_lock_irqsave(&v->lock, flags);
+	m->queued_blocks -= (finished ? q->end : next) - q->next;
+	q->next = next;
+	if (finished) {
+		list_del(&q->list);
+		m->nr_queued--;
+	}
+	more = !list_empty(&m->queue);
+	spin_unlock_irqrestore(&v->lock, flags);
+	if (finished)
+		kfree(q);
+	return more;
+}
+
+/*
+ * Claims the next run of the request at the head of the queue, at most @max sectors. Returns
+ * the job, or NULL with *@more telling whether another look makes sense.
+ */
+static struct shadow_job *claim(struct shadow_volume *v, sector_t max, bool *more)
+{
+	struct shadow_request *q;
+	struct shadow_job *job;
+	enum shadow_event event;
+	u32 b, end, looked;
+	u8 from;
+
+	*more = false;
+	q = head_request(v);
+	if (!q || q->type == SHADOW_MSG_FILL)
+		return NULL;
+	b = q->next;
+	end = min_t(u32, q->end, v->nr_blocks);
+	from = q->type == SHADOW_MSG_COPY ? SHADOW_LEG_ORIGIN : SHADOW_LEG_TARGET;
+	event = from == SHADOW_LEG_ORIGIN ? SHADOW_EV_COPY_START : SHADOW_EV_REMIRROR_START;
+
+	job = new_job(v, from, b);
+	for (looked = 0; b < end && looked < MAX_LOOK; b++, looked++) {
+		if (job->count && shadow_run_sectors(v, job->first, job->count + 1) > max)
+			break;
+		if (shadow_block_start(v, b) < v->len && shadow_apply(v, b, event, NULL)) {
+			if (!job->count)
+				job->first = b;
+			job->count++;
+		} else if (job->count) {
+			break;
+		}
+	}
+	if (!job->count) {
+		drop_job(v, job);
+		job = NULL;
+	}
+	*more = advance_request(v, q, b, b >= end);
+	return job;
+}
+
+/* --- filling holes on request ------------------------------------------------ */
+
+/* True if the queue's head is a fill, of which one run was done. */
+static bool do_fill_request(struct shadow_volume *v)
+{
+	struct shadow_request *q = head_request(v);
+	bool failed = false;
+	u32 first, b, end;
+
+	if (!q || q->type != SHADOW_MSG_FILL)
+		return false;
+	b = q->next;
+	end = min_t(u32, q->end, v->nr_blocks);
+	while (b < end && shadow_home(READ_ONCE(v->map[b])) != SHADOW_HOLE)
+		b++;
+	first = b;
+	while (b < end && (b == first || shadow_run_sectors(v, first, b + 1 - first) <=
+			   MAX_RUN_SECTORS) &&
+	       shadow_apply(v, b, SHADOW_EV_FILL_START, NULL))
+		b++;
+	if (b > first)
+		failed = !shadow_fill_run(v, first, b - first);
+	else if (b < end)
+		b++;	/* busy: somebody else is at it */
+	advance_request(v, q, b, b >= end || failed);
+	if (failed)
+		shadow_raise_event(v);
+	return true;
+}
+
+/* --- the thread ----------------------------------------------------------- */
+
+static bool may_claim(struct shadow_mover *m)
+{
+	return !READ_ONCE(m->paused) && !READ_ONCE(m->suspended) && !READ_ONCE(m->stopping) &&
+	       !list_empty(&m->queue);
+}
+
+static bool has_again(struct shadow_mover *m)
+{
+	return !list_empty(&m->again);
+}
+
+/* A job moves from list to list under the lock. */
+static bool idle(struct shadow_volume *v)
+{
+	unsigned long flags;
+	bool r;
+
+	spin_lock_irqsave(&v->lock, flags);
+	r = list_empty(&v->mover.running) && list_empty(&v->mover.again);
+	spin_unlock_irqrestore(&v->lock, flags);
+	return r;
+}
+
+/* Sectors a job may have, so that the in-flight limit is used by several. */
+static sector_t run_limit(struct shadow_volume *v)
+{
+	sector_t limit = READ_ONCE(v->mover.inflight_limit) / 2;
+
+	return clamp_t(sector_t, limit, 1u << v->shift, max(MAX_RUN_SECTORS, 1u << v->shift));
+}
+
+static bool has_room(struct shadow_volume *v)
+{
+	struct shadow_mover *m = &v->mover;
+	u64 inflight = READ_ONCE(m->inflight);
+
+	return !inflight || inflight + run_limit(v) <= READ_ONCE(m->inflight_limit);
+}
+
+/* Waits for the rate limit, or for something more urgent. False: look again. */
+static bool rate_allows(struct shadow_volume *v)
+{
+	struct shadow_mover *m = &v->mover;
+	ktime_t wait;
+
+	if (!READ_ONCE(m->rate))
+		return true;
+	wait = ktime_sub(m->next_start, ktime_get());
+	if (wait <= 0)
+		return true;
+	wait_event_interruptible_hrtimeout(m->wake, !may_claim(m) || has_again(m) ||
+					   !READ_ONCE(m->rate) || kthread_should_stop(), wait);
+	return false;
+}
+
+static void charge_rate(struct shadow_volume *v, sector_t sectors)
+{
+	struct shadow_mover *m = &v->mover;
+	u64 rate = READ_ONCE(m->rate);
+	ktime_t now = ktime_get();
+
+	if (!rate)
+		return;
+	/* no credit for idle times beyond a few milliseconds: no bursts */
+	if (ktime_before(m->next_start, ktime_sub_ms(now, 4)))
+		m->next_start = ktime_sub_ms(now, 4);
+	m->next_start = ktime_add_ns(m->next_start,
+				     div64_u64((u64)sectors * 500 * NSEC_PER_USEC * 1000,
+					       rate));
+}
+
+/* Claims as many runs as may start now, drains once, starts them. */
+static void start_some(struct shadow_volume *v)
+{
+	struct shadow_mover *m = &v->mover;
+	sector_t max = run_limit(v), room, taken = 0;
+	struct shadow_job *runs[MAX_BATCH];
+	unsigned int n = 0, i;
+	bool more = true;
+
+	room = READ_ONCE(m->inflight_limit);
+	room = room > READ_ONCE(m->inflight) ? room - READ_ONCE(m->inflight) : 0;
+	while (more && n < MAX_BATCH && may_claim(m) && (!taken || taken + max <= room)) {
+		struct shadow_job *job = claim(v, max, &more);
+
+		if (!job)
+			continue;
+		runs[n++] = job;
+		taken += shadow_run_sectors(v, job->first, job->count);
+		if (READ_ONCE(m->rate))
+			break;		/* one at a time keeps the rate smooth */
+	}
+	if (!n)
+		return;
+	charge_rate(v, taken);
+	shadow_drain(&v->epoch);
+	for (i = 0; i < n; i++)
+		start_job(v, runs[i]);
+}
+
+static struct shadow_job *next_again(struct shadow_volume *v)
+{
+	struct shadow_job *job;
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->lock, flags);
+	job = list_first_entry_or_null(&v->mover.again, struct shadow_job, list);
+	if (job)
+		list_del(&job->list);
+	spin_unlock_irqrestore(&v->lock, flags);
+	return job;
+}
+
+static bool has_work(struct shadow_volume *v)
+{
+	struct shadow_mover *m = &v->mover;
+
+	return has_again(m) || (may_claim(m) && has_room(v)) ||
+	       (m->was_busy && idle(v) && list_empty(&m->queue)) || kthread_should_stop();
+}
+
+static void set_parked(struct shadow_mover *m, bool parked)
+{
+	WRITE_ONCE(m->parked, parked);
+	if (parked)
+		wake_up(&m->idle);
+}
+
+static int mover_thread(void *data)
+{
+	struct shadow_volume *v = data;
+	struct shadow_mover *m = &v->mover;
+	struct shadow_job *job;
+
+	memalloc_noio_save();
+	while (!kthread_should_stop()) {
+		set_parked(m, true);
+		wait_event_interruptible(m->wake, has_work(v));
+		set_parked(m, false);
+		smp_mb(); /* parked, then look at the flags: pairs with wait_parked() */
+
+		job = next_again(v);
+		if (job) {
+			copy_again(v, job);
+			continue;
+		}
+		if (m->was_busy && idle(v) && list_empty(&m->queue)) {
+			m->was_busy = false;
+			shadow_raise_event(v);
+			continue;
+		}
+		if (!may_claim(m) || !has_room(v))
+			continue;
+		m->was_busy = true;
+		if (!rate_allows(v))
+			continue;
+		if (!do_fill_request(v))
+			start_some(v);
+		cond_resched();
+	}
+	return 0;
+}
+
+/* --- for the others ------------------------------------------------------- */
+
+/* Until the thread has seen the flags and nothing is in flight. */
+static void wait_parked(struct shadow_volume *v)
+{
+	struct shadow_mover *m = &v->mover;
+
+	smp_mb(); /* the flags, then parked: pairs with mover_thread() */
+	wake_up(&m->wake);
+	wait_event(m->idle, READ_ONCE(m->parked) && idle(v));
+}
+
+void shadow_mover_suspend(struct shadow_volume *v)
+{
+	WRITE_ONCE(v->mover.suspended, true);
+	wait_parked(v);
+}
+
+void shadow_mover_resume(struct shadow_volume *v)
+{
+	WRITE_ONCE(v->mover.suspended, false);
+	wake_up(&v->mover.wake);
+}
+
+/* The thread is parked, or gone. */
+static void mover_clear(struct shadow_volume *v)
+{
+	struct shadow_mover *m = &v->mover;
+	struct shadow_request *q, *next;
+	unsigned long flags;
+	LIST_HEAD(old);
+
+	spin_lock_irqsave(&v->lock, flags);
+	list_splice_init(&m->queue, &old);
+	m->nr_queued = 0;
+	m->queued_blocks = 0;
+	spin_unlock_irqrestore(&v->lock, flags);
+	list_for_each_entry_safe(q, next, &old, list)
+		kfree(q);
+	wake_up(&m->wake);
+}
+
+/*
+ * Forgets the queue and waits until nothing is in flight. Later requests run again. A flag of its
+ * own, because a suspend may come at any time, and must stay.
+ */
+void shadow_mover_stop_copies(struct shadow_volume *v)
+{
+	WRITE_ONCE(v->mover.stopping, true);
+	wait_parked(v);
+	mover_clear(v);
+	WRITE_ONCE(v->mover.stopping, false);
+	wake_up(&v->mover.wake);
+}
+
+/* Until every job that is in flight now, or to be copied again, has ended. */
+void shadow_mover_wait_running(struct shadow_volume *v)
+{
+	struct shadow_mover *m = &v->mover;
+	struct shadow_job *job;
+	unsigned long flags;
+	u64 before;
+	bool over;
+
+	spin_lock_irqsave(&v->lock, flags);
+	before = m->next_seq;
+	spin_unlock_irqrestore(&v->lock, flags);
+	do {
+		u64 oldest = U64_MAX;
+
+		spin_lock_irqsave(&v->lock, flags);
+		job = list_first_entry_or_null(&m->running, struct shadow_job, list);
+		if (job)
+			oldest = job->seq;
+		over = oldest >= before;
+		spin_unlock_irqrestore(&v->lock, flags);
+		if (!over)
+			wait_event(m->idle, ({
+				spin_lock_irqsave(&v->lock, flags);
+				job = list_first_entry_or_null(&m->running, struct shadow_job,
+							       list);
+				over = !job || job->seq > oldest;
+				spin_unlock_irqrestore(&v->lock, flags);
+				over;
+			}));
+	} while (!over);
+}
+
+void shadow_mover_set_paused(struct shadow_volume *v, bool paused)
+{
+	WRITE_ONCE(v->mover.paused, paused);
+	wake_up(&v->mover.wake);
+}
+
+void shadow_mover_limit(struct shadow_volume *v, u8 type, u64 value)
+{
+	struct shadow_mover *m = &v->mover;
+
+	if (type == SHADOW_MSG_LIMIT_RATE) {
+		WRITE_ONCE(m->rate, value);
+		m->next_start = ktime_get();
+	} else {
+		WRITE_ONCE(m->inflight_limit, max_t(u64, value * 2, 1u << v->shift));
+	}
+	wake_up(&m->wake);
+}
+
+/**
+ * shadow_mover_queue() - append ranges, all or none.
+ * @ranges: have been checked by shadow_parse_message()
+ */
+int shadow_mover_queue(struct shadow_volume *v, u8 type, unsigned int nr, char **ranges,
+		       const char **error)
+{
+	struct shadow_mover *m = &v->mover;
+	struct shadow_request *q, *next;
+	unsigned long flags;
+	u64 blocks = 0;
+	unsigned int i;
+	LIST_HEAD(list);
+	int r = 0;
+
+	for (i = 0; i < nr && !r; i++) {
+		struct shadow_range range;
+
+		q = kzalloc(sizeof(*q), GFP_KERNEL);
+		if (!q) {
+			*error = "out of memory";
+			r = -ENOMEM;
+			break;
+		}
+		shadow_parse_range(ranges[i], v->nr_blocks, &range);
+		q->type = type;
+		q->next = range.first;
+		q->end = range.first + range.count;
+		blocks += range.count;
+		list_add_tail(&q->list, &list);
+	}
+	spin_lock_irqsave(&v->lock, flags);
+	if (!r && m->nr_queued + nr > MAX_QUEUED) {
+		*error = "the queue is full: wait, or clear it";
+		r = -ENOSPC;
+	}
+	if (!r) {
+		list_splice_tail_init(&list, &m->queue);
+		m->nr_queued += nr;
+		m->queued_blocks += blocks;
+		m->was_busy = true;
+	}
+	spin_unlock_irqrestore(&v->lock, flags);
+	list_for_each_entry_safe(q, next, &list, list)
+		kfree(q);
+	wake_up(&m->wake);
+	return r;
+}
+
+int shadow_mover_init(struct shadow_volume *v)
+{
+	struct shadow_mover *m = &v->mover;
+	int r;
+
+	init_waitqueue_head(&m->wake);
+	init_waitqueue_head(&m->idle);
+	INIT_LIST_HEAD(&m->queue);
+	INIT_LIST_HEAD(&m->running);
+	INIT_LIST_HEAD(&m->again);
+	m->inflight_limit = DEFAULT_INFLIGHT;
+	m->suspended = true;		/* until the first resume */
+	r = mempool_init_kmalloc_pool(&m->jobs, MIN_JOBS, sizeof(struct shadow_job));
+	if (r)
+		return r;
+	m->thread = kthread_run(mover_thread, v, "dm-shadow-mover");
+	if (IS_ERR(m->thread)) {
+		r = PTR_ERR(m->thread);
+		m->thread = NULL;
+	}
+	return r;
+}
+
+void shadow_mover_exit(struct shadow_volume *v)
+{
+	if (v->mover.thread)
+		kthread_stop(v->mover.thread);
+	if (v->mover.queue.next)
+		mover_clear(v);
+	mempool_exit(&v->mover.jobs);
+}

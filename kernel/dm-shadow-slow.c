@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a bio cannot do at once.
+ *
+ * Two workers of the volume's workqueue (WQ_MEM_RECLAIM) take bios from lists, a whole list at
+ * a time, so that many share one metadata commit:
+ *
+ *   slow_work    holes to be filled before their first write, discards of whole blocks, failed
+ *                reads, writes and flushes, bios that waited for a busy block
+ *   intent_work  mirrored writes that wait for their region's write-intent bit
+ *
+ * They wait for device I/O, copies in flight and commits; nothing they wait for waits for them.
+ */
+#include "dm-shadow.h"
+
+#define SWEEP_INTERVAL (5 * HZ)
+
+void shadow_defer(struct shadow_volume *v, struct bio_list *list, struct bio *bio)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->lock, flags);
+	bio_list_add(list, bio);
+	spin_unlock_irqrestore(&v->lock, flags);
+	queue_work(v->wq, list == &v->intents ? &v->intent_work : &v->slow_work);
+}
+
+/* After the busy bit of any block was cleared. */
+void shadow_release_parked(struct shadow_volume *v)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->lock, flags);
+	bio_list_merge(&v->reroute, &v->parked);
+	bio_list_init(&v->parked);
+	spin_unlock_irqrestore(&v->lock, flags);
+	queue_work(v->wq, &v->slow_work);
+}
+
+/*
+ * From here until the gate is opened no write is mapped, and those mapped before are over: their
+ * failures are on v->failed. With one leg there is no copy to lose, and no gate.
+ */
+void shadow_gate_close(struct shadow_volume *v)
+{
+	atomic_inc(&v->gate);
+	shadow_drain(&v->epoch);	/* begins with a barrier */
+}
+
+/* After the commit. If that failed the gate stays closed: writes fail in read-only mode. */
+void shadow_gate_open(struct shadow_volume *v, unsigned int times)
+{
+	atomic_sub(times, &v->gate);
+	shadow_release_parked(v);
+}
+
+static bool take(struct shadow_volume *v, struct bio_list *from, struct bio_list *to)
+{
+	unsigned long flags;
+
+	bio_list_init(to);
+	spin_lock_irqsave(&v->lock, flags);
+	bio_list_merge(to, from);
+	bio_list_init(from);
+	spin_unlock_irqrestore(&v->lock, flags);
+	return !bio_list_empty(to);
+}
+
+static void do_reroute(struct shadow_volume *v, struct bio_list *bios)
+{
+	struct bio *bio;
+
+	while ((bio = bio_list_pop(bios)))
+		shadow_route_again(v, bio);
+}
+
+/* --- discards ------------------------------------------------------------- */
+
+static void discard_run(struct shadow_volume *v, u32 first, u32 count)
+{
+	sector_t start = shadow_block_start(v, first);
+	sector_t nr = shadow_run_sectors(v, first, count);
+	u8 leg;
+
+	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
+		struct block_device *bdev = v->legs[leg];
+
+		if (!bdev || !bdev_max_discard_sectors(bdev) || start + nr > bdev_nr_sectors(bdev))
+			continue;
+		if (leg == SHADOW_LEG_ORIGIN && first + count > v->tail)
+			continue;
+		/* Only a hint to the leg: what it answers changes nothing for us. */
+		if (blkdev_issue_discard(bdev, start, nr, GFP_NOIO))
+			DMDEBUG("%s: a leg refused a discard", v->name);
+	}
+}
+
+static u32 discard_first(struct shadow_volume *v, struct bio *bio)
+{
+	return shadow_io(bio)->iter.bi_sector >> v->shift;
+}
+
+static u32 discard_end(struct shadow_volume *v, struct bio *bio)
+{
+	struct bvec_iter *it = &shadow_io(bio)->iter;
+	sector_t end = it->bi_sector + (it->bi_size >> SECTOR_SHIFT);
+
+	return shadow_nr_blocks(end, 1u << v->shift);
+}
+
+/*
+ * Ours are the blocks that are HOLE and busy: only a discard makes that state, and discards are
+ * done here only, one batch after the other.
+ */
+static bool punched(struct shadow_volume *v, u32 block)
+{
+	u8 state = READ_ONCE(v->map[block]);
+
+	return (state & SHADOW_BUSY) && shadow_home(state) == SHADOW_HOLE;
+}
+
+/* Steps 4 and 5 of do_discards() for one bio. */
+static void discard_release(struct shadow_volume *v, u32 block, u32 end, bool durable)
+{
+	while (block < end) {
+		u32 first = block;
+
+		while (block < end && punched(v, block))
+			block++;
+		if (durable && block > first)
+			discard_run(v, first, block - first);
+		for (; first < block; first++)
+			shadow_apply_own(v, first, SHADOW_EV_RELEASE);
+		if (block < end)
+			block++;
+	}
+}
+
+/*
+ * 1. make the blocks busy holes, 2. wait for writes and copies that were under way, 3. make the
+ * holes durable, 4. discard on the legs, 5. release. Blocks that somebody else keeps busy (a
+ * fill, the last try of a copy) stay what they are: a discard is a hint.
+ */
+static void do_discards(struct shadow_volume *v, struct bio_list *bios)
+{
+	struct bio_list mine = *bios;
+	bool drain = false, copying = false;
+	struct shadow_step step;
+	struct bio *bio;
+	u32 b, end;
+	int r = 0;
+
+	if (READ_ONCE(v->mode) != SHADOW_MODE_RW) {
+		while ((bio = bio_list_pop(bios)))
+			shadow_finish_bio(bio, BLK_STS_IOERR);
+		return;
+	}
+	bio_list_for_each(bio, &mine) {
+		end = discard_end(v, bio);
+		for (b = discard_first(v, bio); b < end; b++) {
+			if (!shadow_apply(v, b, SHADOW_EV_DISCARD, &step))
+				continue;
+			drain |= step.actions & SHADOW_ACT_DRAIN;
+			copying |= step.actions & SHADOW_ACT_WAIT_COPY;
+			r = 1;
+		}
+		cond_resched();
+	}
+	if (copying)
+		shadow_mover_wait_running(v);
+	if (drain)
+		shadow_drain(&v->epoch);
+	if (r)
+		r = shadow_commit(v);
+	while ((bio = bio_list_pop(bios))) {
+		discard_release(v, discard_first(v, bio), discard_end(v, bio), !r);
+		shadow_finish_bio(bio, r ? BLK_STS_IOERR : BLK_STS_OK);
+	}
+	shadow_release_parked(v);
+}
+
+/* --- failures ------------------------------------------------------------- */
+
+static void read_elsewhere(struct shadow_volume *v, struct bio *bio)
+{
+	struct shadow_io *io = shadow_io(bio);
+	struct shadow_ctx ctx = shadow_get_ctx(v, io->block);
+	u8 copies = shadow_copies(READ_ONCE(v->map[io->block]), &ctx);
+
+	copies &= ~(io->tried | ctx.missing);
+	if (!copies) {
+		DMERR_LIMIT("%s: read of block %u failed and there is no other current copy",
+			    v->name, io->block);
+		shadow_finish_bio(bio, BLK_STS_IOERR);
+		return;
+	}
+	atomic64_inc(&v->failovers);
+	bio->bi_iter = io->iter;
+	bio->bi_status = BLK_STS_OK;
+	/* a lower layer that split the bio has used the count up */
+	atomic_set(&bio->__bi_remaining, 1);
+	io->leg = __ffs(copies);
+	shadow_watch(bio, SHADOW_IO_READ);
+	bio_set_dev(bio, v->legs[io->leg]);
+	submit_bio_noacct(bio);
+}
+
+/* True: another copy holds the write, the failed one is marked (commit before acknowledging). */
+static bool write_survives(struct shadow_volume *v, struct bio *bio)
+{
+	struct shadow_io *io = shadow_io(bio);
+	bool origin = io->parts[SHADOW_LEG_ORIGIN].status;
+	struct shadow_step step;
+	bool legal;
+
+	atomic_or(origin ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN, &v->sole);
+	smp_mb__after_atomic(); /* before the state changes, like v->unflushed */
+	down_read(&v->phase_lock);
+	legal = shadow_apply(v, io->block,
+			     origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST, &step);
+	up_read(&v->phase_lock);
+	if (!legal)
+		return false;
+	if (step.actions & SHADOW_ACT_COMMIT)
+		atomic64_inc(&v->stale);
+	return true;
+}
+
+/*
+ * A leg that cannot flush holds no durable copy. If every block has one elsewhere the leg's
+ * copies are dropped and the flush has succeeded on what is left.
+ */
+static bool flush_survives(struct shadow_volume *v, struct bio *bio)
+{
+	u8 leg = shadow_io(bio)->leg;
+
+	shadow_drop_leg(v, leg);
+	return !shadow_only_on(v, leg);
+}
+
+/*
+ * 1. nothing is written meanwhile, and every failure so far is in hand, 2. the failed copies are
+ * given up, 3. durably, 4. the writes that another copy holds are acknowledged.
+ */
+static void do_failed_writes(struct shadow_volume *v, struct bio_list *bios)
+{
+	struct bio_list saved = BIO_EMPTY_LIST, more;
+	struct bio *bio;
+	int r;
+
+	shadow_gate_close(v);
+	if (take(v, &v->failed, &more))
+		bio_list_merge(bios, &more);
+	while ((bio = bio_list_pop(bios))) {
+		bool ok;
+
+		if (shadow_io(bio)->kind == SHADOW_IO_READ) {
+			read_elsewhere(v, bio);
+			continue;
+		}
+		ok = shadow_io(bio)->kind == SHADOW_IO_FLUSH ? flush_survives(v, bio) :
+							       write_survives(v, bio);
+		if (ok)
+			bio_list_add(&saved, bio);
+		else
+			shadow_finish_bio(bio, BLK_STS_IOERR);
+	}
+	r = shadow_commit(v);
+	while ((bio = bio_list_pop(&saved)))
+		shadow_finish_bio(bio, r ? BLK_STS_IOERR : BLK_STS_OK);
+	if (r)
+		shadow_release_parked(v);
+	else
+		shadow_gate_open(v, 1);
+}
+
+static void do_failed(struct shadow_volume *v, struct bio_list *bios)
+{
+	struct bio_list writes = BIO_EMPTY_LIST;
+	struct bio *bio;
+
+	while ((bio = bio_list_pop(bios))) {
+		if (shadow_io(bio)->kind == SHADOW_IO_READ)
+			read_elsewhere(v, bio);
+		else
+			bio_list_add(&writes, bio);
+	}
+	if (!bio_list_empty(&writes))
+		do_failed_writes(v, &writes);
+	shadow_raise_event(v);
+}
+
+static void slow_work(struct work_struct *work)
+{
+	struct shadow_volume *v = container_of(work, struct shadow_volume, slow_work);
+	struct bio_list bios;
+
+	if (take(v, &v->failed, &bios))
+		do_failed(v, &bios);
+	if (take(v, &v->reroute, &bios))
+		do_reroute(v, &bios);
+	if (take(v, &v->fills, &bios))
+		shadow_do_fills(v, &bios);
+	if (take(v, &v->discards, &bios))
+		do_discards(v, &bios);
+}
+
+/* --- write intent --------------------------------------------------------- */
+
+static void intent_set(struct shadow_volume *v, struct bio_list *bios)
+{
+	struct bio *bio;
+	u32 region;
+	int r;
+
+	bio_list_for_each(bio, bios) {
+		region = shadow_io(bio)->block >> SHADOW_REGION_SHIFT;
+		if (test_bit(region, v->intent))
+			continue;
+		set_bit(region, v->intent_disk);
+		shadow_mark_page_dirty(v, shadow_io(bio)->block);
+	}
+	r = shadow_commit(v);
+	while ((bio = bio_list_pop(bios))) {
+		region = shadow_io(bio)->block >> SHADOW_REGION_SHIFT;
+		if (r) {
+			shadow_finish_bio(bio, BLK_STS_IOERR);
+			continue;
+		}
+		set_bit(region, v->intent_recent);
+		set_bit(region, v->intent);
+		shadow_route_again(v, bio);
+	}
+}
+
+static void intent_work(struct work_struct *work)
+{
+	struct shadow_volume *v = container_of(work, struct shadow_volume, intent_work);
+	struct bio_list bios;
+
+	mutex_lock(&v->intent_lock);
+	if (take(v, &v->intents, &bios))
+		intent_set(v, &bios);
+	mutex_unlock(&v->intent_lock);
+}
+
+/*
+ * Clears the bits of regions not written for a while: 1. no new write may rely on the bit,
+ * 2. those under way are over, 3. both legs hold them durably, 4. the pages may say so, some
+ * time. @all: whether written lately or not.
+ */
+static void intent_sweep(struct shadow_volume *v, bool all)
+{
+	u32 region, nr = 0;
+
+	mutex_lock(&v->intent_lock);
+	for_each_set_bit(region, v->intent, v->nr_regions) {
+		if (!all && test_and_clear_bit(region, v->intent_recent))
+			continue;
+		clear_bit(region, v->intent);
+		nr++;
+	}
+	if (nr) {
+		u8 leg;
+		int r = 0;
+
+		shadow_drain(&v->epoch);
+		/* what failed was listed before it left: until its loss is durable nothing is clean */
+		flush_work(&v->slow_work);
+		for (leg = 0; leg < SHADOW_NR_HOME_LEGS && !r; leg++)
+			if (v->legs[leg])
+				r = blkdev_issue_flush(v->legs[leg]);
+		for_each_set_bit(region, v->intent_disk, v->nr_regions) {
+			if (r || test_bit(region, v->intent))
+				continue;
+			clear_bit(region, v->intent_disk);
+			shadow_mark_page_dirty(v, region << SHADOW_REGION_SHIFT);
+		}
+		shadow_commit_soon(v);
+	}
+	mutex_unlock(&v->intent_lock);
+}
+
+/* With nothing in flight (suspended): all bits go. */
+void shadow_intent_sweep_now(struct shadow_volume *v)
+{
+	intent_sweep(v, true);
+}
+
+static void sweep_work(struct work_struct *work)
+{
+	struct shadow_volume *v = container_of(to_delayed_work(work), struct shadow_volume,
+					       sweep_work);
+
+	intent_sweep(v, false);
+	queue_delayed_work(v->wq, &v->sweep_work, SWEEP_INTERVAL);
+}
+
+static void commit_work(struct work_struct *work)
+{
+	struct shadow_volume *v = container_of(to_delayed_work(work), struct shadow_volume,
+					       commit_work);
+
+	shadow_commit(v);
+}
+
+void shadow_slow_init(struct shadow_volume *v)
+{
+	spin_lock_init(&v->lock);
+	bio_list_init(&v->parked);
+	bio_list_init(&v->reroute);
+	bio_list_init(&v->fills);
+	bio_list_init(&v->discards);
+	bio_list_init(&v->failed);
+	bio_list_init(&v->intents);
+	mutex_init(&v->intent_lock);
+	init_waitqueue_head(&v->stray_wait);
+	INIT_WORK(&v->slow_work, slow_work);
+	INIT_WORK(&v->intent_work, intent_work);
+	INIT_DELAYED_WORK(&v->commit_work, commit_work);
+	INIT_DELAYED_WORK(&v->sweep_work, sweep_work);
+}

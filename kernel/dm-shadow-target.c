@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The target type "shadow": constructor, suspend and resume hooks, status, messages.
+ *
+ * docs/dm-shadow.rst is what users may rely on. The constructor opens devices and checks; what
+ * a table does it does at its first resume (dm-shadow-volume.c).
+ */
+#include <linux/module.h>
+
+#include "dm-shadow.h"
+
+static int refuse(struct dm_target *ti, const char *why)
+{
+	ti->error = (char *)why;
+	return -EINVAL;
+}
+
+static void put_devices(struct dm_target *ti, struct shadow_target *s)
+{
+	int i;
+
+	for (i = 0; i < SHADOW_NR_HOME_LEGS; i++)
+		if (s->legs[i])
+			dm_put_device(ti, s->legs[i]);
+	if (s->meta)
+		dm_put_device(ti, s->meta);
+	kfree(s);
+}
+
+static bool same(const struct dm_dev *a, const struct dm_dev *b)
+{
+	return a && b && a->bdev == b->bdev;
+}
+
+static int open_devices(struct dm_target *ti, struct shadow_target *s,
+			const struct shadow_table *table)
+{
+	fmode_t mode = (__force fmode_t)dm_table_get_mode(ti->table);
+	int i, r;
+
+	if (!(mode & (__force fmode_t)FMODE_WRITE))
+		return refuse(ti, "Read-only tables are not supported");
+	r = dm_get_device(ti, table->metadata, dm_table_get_mode(ti->table), &s->meta);
+	if (r) {
+		ti->error = "Cannot open the metadata device";
+		return r;
+	}
+	for (i = 0; i < SHADOW_NR_HOME_LEGS; i++) {
+		s->given[i] = table->legs[i].given;
+		strscpy(s->ids[i], table->legs[i].id, sizeof(s->ids[i]));
+		if (!s->given[i] || table->legs[i].missing)
+			continue;
+		r = dm_get_device(ti, table->legs[i].path, dm_table_get_mode(ti->table),
+				  &s->legs[i]);
+		if (r) {
+			ti->error = i == SHADOW_LEG_ORIGIN ? "Cannot open the origin" :
+							     "Cannot open the target";
+			return r;
+		}
+	}
+	if (same(s->legs[SHADOW_LEG_ORIGIN], s->legs[SHADOW_LEG_TARGET]))
+		return refuse(ti, "Origin and target are the same device");
+	for (i = 0; i < SHADOW_NR_HOME_LEGS; i++) {
+		if (same(s->legs[i], s->meta))
+			return refuse(ti, "A leg and the metadata are the same device");
+		if (s->legs[i] && bdev_is_zoned(s->legs[i]->bdev))
+			return refuse(ti, "Zoned devices cannot be legs");
+		if (s->legs[i] && bdev_logical_block_size(s->legs[i]->bdev) >
+				  SHADOW_MIN_BLOCK_SECTORS << SECTOR_SHIFT)
+			return refuse(ti, "Logical blocks of a leg are larger than 64 KiB");
+	}
+	return 0;
+}
+
+static int shadow_ctr(struct dm_target *ti, unsigned int argc, char **argv)
+{
+	struct shadow_table table;
+	struct shadow_target *s;
+	const char *error = "Cannot be set up";
+	int r;
+
+	r = shadow_parse_table(argc, argv, &table, &error);
+	if (r)
+		return refuse(ti, error);
+	if (ti->begin)
+		return refuse(ti, "The target must start at sector 0 and be the whole device");
+	s = kzalloc(sizeof(*s), GFP_KERNEL);
+	if (!s) {
+		ti->error = "Out of memory";
+		return -ENOMEM;
+	}
+	s->block_sectors = table.block_sectors;
+	s->policy = table.policy;
+	s->fresh = table.fresh;
+	s->shrink = table.shrink;
+	r = open_devices(ti, s, &table);
+	if (r)
+		goto bad;
+	r = shadow_volume_check(s, ti, &error);
+	if (r) {
+		ti->error = (char *)error;
+		goto bad;
+	}
+
+	ti->num_flush_bios = s->given[SHADOW_LEG_TARGET] ? SHADOW_NR_HOME_LEGS : 1;
+	ti->num_discard_bios = 1;
+	ti->num_write_zeroes_bios = 1;
+	ti->discards_supported = true;
+	ti->per_io_data_size = sizeof(struct shadow_io);
+	ti->private = s;
+	return 0;
+bad:
+	put_devices(ti, s);
+	return r;
+}
+
+static void shadow_dtr(struct dm_target *ti)
+{
+	struct shadow_target *s = ti->private;
+
+	shadow_volume_put(s);
+	put_devices(ti, s);
+}
+
+/* --- suspend and resume --------------------------------------------------- */
+
+static void shadow_presuspend(struct dm_target *ti)
+{
+	struct shadow_target *s = ti->private;
+
+	if (s->v)
+		shadow_mover_suspend(s->v);
+}
+
+static void shadow_presuspend_undo(struct dm_target *ti)
+{
+	struct shadow_target *s = ti->private;
+
+	if (s->v)
+		shadow_mover_resume(s->v);
+}
+
+static void shadow_postsuspend(struct dm_target *ti)
+{
+	struct shadow_target *s = ti->private;
+
+	if (s->v)
+		shadow_volume_quiesce(s->v);
+}
+
+static int shadow_preresume(struct dm_target *ti)
+{
+	return shadow_volume_attach(ti->private, ti);
+}
+
+static void shadow_resume(struct dm_target *ti)
+{
+	struct shadow_target *s = ti->private;
+	struct shadow_volume *v = s->v;
+
+	WRITE_ONCE(v->ti, ti);
+	if (shadow_phase(v) != SHADOW_STEADY)
+		queue_delayed_work(v->wq, &v->sweep_work, HZ);
+	shadow_mover_resume(v);
+}
+
+/* --- status --------------------------------------------------------------- */
+
+static const char *mode_name(struct shadow_volume *v)
+{
+	static const char *const names[] = { "rw", "ro", "fail" };
+
+	return names[READ_ONCE(v->mode)];
+}
+
+static void status_info(struct shadow_volume *v, char *result, unsigned int maxlen)
+{
+	union shadow_ctx_word w = { .word = READ_ONCE(v->ctx_word) };
+	struct shadow_mover *m = &v->mover;
+	char last_error[sizeof(v->last_error)];
+	u64 queued, inflight;
+	unsigned long flags;
+	ssize_t sz = 0;
+	int i;
+
+	spin_lock_irqsave(&v->lock, flags);
+	memcpy(last_error, v->last_error, sizeof(last_error));
+	queued = m->queued_blocks;
+	inflight = m->inflight;
+	spin_unlock_irqrestore(&v->lock, flags);
+
+	DMEMIT("%s %s %u %u", mode_name(v), shadow_phase_name(w.phase), v->nr_blocks,
+	       1u << v->shift);
+	for (i = 0; i < SHADOW_NR_HOMES; i++)
+		DMEMIT(" %s=%ld", shadow_home_name(i), atomic_long_read(&v->homes[i]));
+	DMEMIT(" tail=%u old_sectors=%llu", shadow_tail_data(v),
+	       w.phase == SHADOW_STEADY ? 0ull : (unsigned long long)v->sb.old_sectors);
+	DMEMIT(" queue=%llu inflight=%llu", queued, inflight / 2);
+	DMEMIT(" copied=%lld recopied=%lld filled=%lld", atomic64_read(&v->copied),
+	       atomic64_read(&v->recopied), atomic64_read(&v->filled));
+	DMEMIT(" copy_errors=%lld last_error=%s", atomic64_read(&v->copy_errors),
+	       last_error[0] ? last_error : "-");
+	DMEMIT(" mirrored_writes=%lld failovers=%lld stale=%lld",
+	       atomic64_read(&v->mirrored_writes), atomic64_read(&v->failovers),
+	       atomic64_read(&v->stale));
+	DMEMIT(" dirty_regions=%u", bitmap_weight(v->intent, v->nr_regions));
+	DMEMIT(" rate=%llu inflight_limit=%llu paused=%d", READ_ONCE(m->rate),
+	       READ_ONCE(m->inflight_limit) / 2, READ_ONCE(m->paused));
+	DMEMIT(" read=%s commits=%lld generation=%llu needs_check=%d mem=%zu",
+	       shadow_policy_name(w.policy), atomic64_read(&v->commits),
+	       (unsigned long long)v->sb.generation,
+	       !!(v->sb.flags & SHADOW_SB_NEEDS_CHECK), v->mem);
+}
+
+static const char *leg_name(struct shadow_target *s, int leg)
+{
+	return s->legs[leg] ? s->legs[leg]->name : "-";
+}
+
+static void status_table(struct shadow_target *s, char *result, unsigned int maxlen)
+{
+	unsigned int features = 0;
+	ssize_t sz = 0;
+	int i;
+
+	DMEMIT("%s %u %d", s->meta->name, s->block_sectors,
+	       s->given[SHADOW_LEG_TARGET] ? 2 : 1);
+	DMEMIT(" origin %s", leg_name(s, SHADOW_LEG_ORIGIN));
+	if (s->given[SHADOW_LEG_TARGET])
+		DMEMIT(" target %s", leg_name(s, SHADOW_LEG_TARGET));
+
+	for (i = 0; i < SHADOW_NR_HOME_LEGS; i++)
+		features += s->ids[i][0] ? 3 : 0;
+	features += s->fresh + s->shrink + (s->policy ? 2 : 0);
+	if (!features)
+		return;
+	DMEMIT(" %u", features);
+	for (i = 0; i < SHADOW_NR_HOME_LEGS; i++)
+		if (s->ids[i][0])
+			DMEMIT(" leg_id %s %s", i ? "target" : "origin", s->ids[i]);
+	if (s->fresh)
+		DMEMIT(" fresh");
+	if (s->shrink)
+		DMEMIT(" shrink");
+	if (s->policy)
+		DMEMIT(" read %s", shadow_policy_name(s->policy));
+}
+
+static void shadow_status(struct dm_target *ti, status_type_t type, unsigned int status_flags,
+			  char *result, unsigned int maxlen)
+{
+	struct shadow_target *s = ti->private;
+	ssize_t sz = 0;
+	int i;
+
+	switch (type) {
+	case STATUSTYPE_INFO:
+		if (s->v)
+			status_info(s->v, result, maxlen);
+		else
+			DMEMIT("inactive");
+		break;
+	case STATUSTYPE_TABLE:
+		status_table(s, result, maxlen);
+		break;
+	case STATUSTYPE_IMA:
+		DMEMIT_TARGET_NAME_VERSION(ti->type);
+		DMEMIT(",metadata=%s,block_sectors=%u", s->meta->name, s->block_sectors);
+		for (i = 0; i < SHADOW_NR_HOME_LEGS; i++)
+			if (s->given[i])
+				DMEMIT(",%s=%s", i ? "target" : "origin", leg_name(s, i));
+		DMEMIT(";");
+		break;
+	}
+}
+
+/* --- messages ------------------------------------------------------------- */
+
+#define ANSWER_ROOM 64		/* one run and the last word fit in here */
+
+static const char *access_name(u8 bits)
+{
+	switch (bits) {
+	case SHADOW_READ:
+		return "r";
+	case SHADOW_WROTE:
+		return "w";
+	default:
+		return "rw";
+	}
+}
+
+/* Takes the access bits of a block, and clears them. */
+static u8 harvest(struct shadow_volume *v, u32 block)
+{
+	u8 bits = SHADOW_READ | SHADOW_WROTE, state;
+
+	do {
+		state = READ_ONCE(v->map[block]);
+		if (!(state & bits))
+			return 0;
+	} while (cmpxchg(&v->map[block], state, state & ~bits) != state);
+	return state & bits;
+}
+
+/* Runs of equal states, or of equally accessed blocks. */
+static void answer_runs(struct shadow_volume *v, const struct shadow_message *msg, char **argv,
+			char *result, unsigned int maxlen)
+{
+	struct shadow_range range = { .first = 0, .count = v->nr_blocks };
+	bool map = msg->type == SHADOW_MSG_MAP;
+	ssize_t sz = 0;
+	u64 b, end;
+
+	if (msg->nr_ranges)
+		shadow_parse_range(argv[msg->first_range], v->nr_blocks, &range);
+	end = range.first + range.count;
+	for (b = range.first; b < end;) {
+		u64 first = b;
+		u8 what;
+
+		if (maxlen < ANSWER_ROOM || sz > maxlen - ANSWER_ROOM) {
+			DMEMIT("next=%llu", b);
+			return;
+		}
+		if (map) {
+			what = shadow_home(READ_ONCE(v->map[b]));
+			while (++b < end && shadow_home(READ_ONCE(v->map[b])) == what)
+				;
+			DMEMIT("%llu+%llu:%s ", first, b - first, shadow_home_name(what));
+		} else {
+			what = harvest(v, b);
+			while (++b < end) {
+				u8 here = READ_ONCE(v->map[b]) & (SHADOW_READ | SHADOW_WROTE);
+
+				if (here != what || (what && harvest(v, b) != what))
+					break;
+			}
+			if (what)
+				DMEMIT("%llu+%llu:%s ", first, b - first, access_name(what));
+		}
+		cond_resched();
+	}
+	DMEMIT("end");
+}
+
+static bool allowed_suspended(u8 type)
+{
+	switch (type) {
+	case SHADOW_MSG_LIMIT_RATE:
+	case SHADOW_MSG_LIMIT_INFLIGHT:
+	case SHADOW_MSG_PAUSE:
+	case SHADOW_MSG_RESUME:
+	case SHADOW_MSG_MAP:
+	case SHADOW_MSG_READ:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int queue_message(struct shadow_volume *v, const struct shadow_message *msg, char **argv,
+			 const char **error)
+{
+	u8 phase = shadow_phase(v);
+
+	if (READ_ONCE(v->mode) != SHADOW_MODE_RW) {
+		*error = "the volume is not in rw mode";
+		return -EROFS;
+	}
+	if (msg->type != SHADOW_MSG_FILL && phase == SHADOW_STEADY) {
+		*error = "no modification is under way";
+		return -EBUSY;
+	}
+	if (msg->type != SHADOW_MSG_FILL &&
+	    (!v->legs[SHADOW_LEG_ORIGIN] || !v->legs[SHADOW_LEG_TARGET])) {
+		*error = "a leg is missing: there is nothing to copy from or to";
+		return -ENODEV;
+	}
+	return shadow_mover_queue(v, msg->type, msg->nr_ranges, argv + msg->first_range, error);
+}
+
+static int do_message(struct shadow_volume *v, const struct shadow_message *msg, char **argv,
+		      char *result, unsigned int maxlen, const char **error)
+{
+	switch (msg->type) {
+	case SHADOW_MSG_COPY:
+	case SHADOW_MSG_REMIRROR:
+	case SHADOW_MSG_FILL:
+		return queue_message(v, msg, argv, error);
+	case SHADOW_MSG_CLEAR:
+		shadow_mover_stop_copies(v);
+		return 0;
+	case SHADOW_MSG_RETIRE:
+		return shadow_retire(v, msg->nr_ranges, argv + msg->first_range, error);
+	case SHADOW_MSG_LIMIT_RATE:
+	case SHADOW_MSG_LIMIT_INFLIGHT:
+		shadow_mover_limit(v, msg->type, msg->value);
+		return 0;
+	case SHADOW_MSG_PAUSE:
+	case SHADOW_MSG_RESUME:
+		shadow_mover_set_paused(v, msg->type == SHADOW_MSG_PAUSE);
+		return 0;
+	case SHADOW_MSG_READ:
+		shadow_set_policy(v, msg->value);
+		return 0;
+	case SHADOW_MSG_CUTOVER:
+		return shadow_cutover(v, error);
+	case SHADOW_MSG_ROLLBACK:
+		return shadow_rollback(v, error);
+	case SHADOW_MSG_COMMIT:
+		return shadow_finish(v, SHADOW_LEG_TARGET, error);
+	case SHADOW_MSG_ABORT:
+		return shadow_finish(v, SHADOW_LEG_ORIGIN, error);
+	case SHADOW_MSG_SYNC:
+		*error = "the metadata cannot be written";
+		return shadow_commit(v);
+	case SHADOW_MSG_MAP:
+	case SHADOW_MSG_ACCESS:
+		answer_runs(v, msg, argv, result, maxlen);
+		return 1;	/* there is an answer */
+	default:
+		*error = "not known here";
+		return -EINVAL;
+	}
+}
+
+static int shadow_message(struct dm_target *ti, unsigned int argc, char **argv, char *result,
+			  unsigned int maxlen)
+{
+	struct shadow_target *s = ti->private;
+	struct shadow_volume *v = s->v;
+	const char *error = "failed";
+	struct shadow_message msg;
+	int r;
+
+	if (!v) {
+		DMERR("message refused: the volume is not active yet: resume it first");
+		return -EBUSY;
+	}
+	mutex_lock(&v->admin);
+	r = shadow_parse_message(argc, argv, v->nr_blocks, &msg, &error);
+	if (!r && dm_suspended(ti) && !allowed_suspended(msg.type)) {
+		error = "the volume is suspended: resume it first";
+		r = -EBUSY;
+	}
+	if (!r)
+		r = do_message(v, &msg, argv, result, maxlen, &error);
+	mutex_unlock(&v->admin);
+	if (r < 0)
+		DMERR("%s: message \"%s\" refused: %s", v->name, argc ? argv[0] : "", error);
+	return r;
+}
+
+/* --- the rest ------------------------------------------------------------- */
+
+static int shadow_iterate_devices(struct dm_target *ti, iterate_devices_callout_fn fn, void *data)
+{
+	struct shadow_target *s = ti->private;
+	int i, r = 0;
+
+	for (i = 0; i < SHADOW_NR_HOME_LEGS && !r; i++)
+		if (s->legs[i])
+			/* the origin is shorter than the table while the volume grows */
+			r = fn(ti, s->legs[i], 0,
+			       min(ti->len, bdev_nr_sectors(s->legs[i]->bdev)), data);
+	return r;
+}
+
+static void shadow_io_hints(struct dm_target *ti, struct queue_limits *limits)
+{
+	struct shadow_target *s = ti->private;
+	unsigned int max = 1u << 22;	/* 2 GiB a discard: bounded work for the worker */
+
+	limits->discard_granularity = s->block_sectors << SECTOR_SHIFT;
+	limits->discard_alignment = 0;
+	/* 6.1 looks at the first, later kernels derive the first from the second */
+	limits->max_discard_sectors = max;
+	limits->max_hw_discard_sectors = max;
+}
+
+static struct target_type shadow_target = {
+	.name = "shadow",
+	.version = { 1, 0, 0 },
+	.features = DM_TARGET_SINGLETON,
+	.module = THIS_MODULE,
+	.ctr = shadow_ctr,
+	.dtr = shadow_dtr,
+	.map = shadow_map,
+	.end_io = shadow_end_io,
+	.presuspend = shadow_presuspend,
+	.presuspend_undo = shadow_presuspend_undo,
+	.postsuspend = shadow_postsuspend,
+	.preresume = shadow_preresume,
+	.resume = shadow_resume,
+	.status = shadow_status,
+	.message = shadow_message,
+	.iterate_devices = shadow_iterate_devices,
+	.io_hints = shadow_io_hints,
+};
+
+static int __init shadow_init(void)
+{
+	return dm_register_target(&shadow_target);
+}
+
+static void __exit shadow_exit(void)
+{
+	dm_unregister_target(&shadow_target);
+}
+
+module_init(shadow_init);
+module_exit(shadow_exit);
+
+MODULE_DESCRIPTION(DM_NAME " target that moves a volume while it is in use");
+MODULE_AUTHOR("The dm-shadow developers");
+MODULE_LICENSE("GPL");

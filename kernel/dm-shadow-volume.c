@@ -1,0 +1,637 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The volume: what the tables of one device share.
+ *
+ * A table is only parsed when it is loaded. Its first resume finds the volume by its metadata
+ * device, or reads it from there, decides what the table means for it (run, grow, shrink, attach
+ * a target) and carries that out while nothing is mapped. Phases change by messages, under
+ * v->admin, with one superblock write each.
+ *
+ * Context: process. shadow_apply() and shadow_raise_event(): any.
+ */
+#include <linux/bitmap.h>
+#include <linux/sched/mm.h>
+#include <linux/vmalloc.h>
+
+#include "dm-shadow.h"
+
+#define NO_TAIL U32_MAX
+
+static DEFINE_MUTEX(registry_lock);
+static LIST_HEAD(registry);
+
+/* --- states --------------------------------------------------------------- */
+
+/**
+ * __shadow_apply() - an event happens to a block, and legs fail in the same instant.
+ * @lost: legs that took no part, as if they were missing for this one event
+ * @step: if not NULL, what shadow_transition() said
+ *
+ * Return: false if the event is not legal in the block's state, which then is unchanged.
+ */
+bool __shadow_apply(struct shadow_volume *v, u32 block, enum shadow_event event, u8 lost,
+		    struct shadow_step *step)
+{
+	struct shadow_ctx ctx;
+	struct shadow_step s;
+	u8 state;
+
+	do {
+		ctx = shadow_get_ctx(v, block);
+		ctx.missing |= lost;
+		state = READ_ONCE(v->map[block]);
+		s = shadow_transition(state, event, &ctx);
+		if (step)
+			*step = s;
+		if (!s.legal)
+			return false;
+	} while (cmpxchg(&v->map[block], state, s.next) != state);
+
+	if (shadow_home(state) != shadow_home(s.next)) {
+		/* dirty first: who finds the counters changed finds the page dirty, too */
+		if (shadow_disk_home(state, &ctx) != shadow_disk_home(s.next, &ctx))
+			shadow_mark_page_dirty(v, block);
+		smp_mb__before_atomic(); /* pairs with the one in phase_begin() */
+		atomic_long_inc(&v->homes[shadow_home(s.next)]);
+		atomic_long_dec(&v->homes[shadow_home(state)]);
+	}
+	return true;
+}
+
+bool shadow_apply(struct shadow_volume *v, u32 block, enum shadow_event event,
+		  struct shadow_step *step)
+{
+	return __shadow_apply(v, block, event, 0, step);
+}
+
+/*
+ * For who made the block busy and so is alone with it: if the event is not legal the rules are
+ * broken, and nothing about the volume is certain any longer.
+ */
+void shadow_apply_own(struct shadow_volume *v, u32 block, enum shadow_event event)
+{
+	if (likely(shadow_apply(v, block, event, NULL)))
+		return;
+	DMCRIT("%s: event %d is not legal for block %u in state %#x", v->name, event, block,
+	       READ_ONCE(v->map[block]));
+	mutex_lock(&v->commit_lock);
+	shadow_set_mode(v, SHADOW_MODE_FAIL, "an invariant is broken");
+	mutex_unlock(&v->commit_lock);
+}
+
+static void count_homes(struct shadow_volume *v)
+{
+	unsigned long n[SHADOW_NR_HOMES] = { 0 };
+	u32 b;
+	int i;
+
+	for (b = 0; b < v->nr_blocks; b++)
+		n[shadow_home(v->map[b])]++;
+	for (i = 0; i < SHADOW_NR_HOMES; i++)
+		atomic_long_set(&v->homes[i], n[i]);
+}
+
+static void set_ctx(struct shadow_volume *v, union shadow_ctx_word w)
+{
+	WRITE_ONCE(v->ctx_word, w.word);
+	shadow_build_lut(v);
+}
+
+/* Is some block valid on this leg and nowhere else? */
+bool shadow_only_on(struct shadow_volume *v, u8 leg)
+{
+	if (leg == SHADOW_LEG_TARGET)
+		return atomic_long_read(&v->homes[SHADOW_TARGET]) ||
+		       atomic_long_read(&v->homes[SHADOW_REMIRRORING]);
+	return atomic_long_read(&v->homes[SHADOW_ORIGIN]) ||
+	       atomic_long_read(&v->homes[SHADOW_COPYING]);
+}
+
+/* Blocks beyond the old end that hold data. */
+u32 shadow_tail_data(struct shadow_volume *v)
+{
+	u32 b, n = 0;
+
+	for (b = min(v->tail, v->nr_blocks); b < v->nr_blocks; b++)
+		if (shadow_home(READ_ONCE(v->map[b])) != SHADOW_HOLE)
+			n++;
+	return n;
+}
+
+static void event_work(struct work_struct *work)
+{
+	struct shadow_volume *v = container_of(work, struct shadow_volume, event_work);
+	struct dm_target *ti = READ_ONCE(v->ti);
+
+	if (ti)
+		dm_table_event(ti->table);
+}
+
+void shadow_raise_event(struct shadow_volume *v)
+{
+	queue_work(v->wq, &v->event_work);
+}
+
+/* Caller: holds commit_lock, or is alone. Modes only get worse. */
+void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char *why)
+{
+	struct shadow_superblock sb = v->sb;
+
+	if (mode <= v->mode)
+		return;
+	DMERR("%s: %s: the volume is in %s mode now", v->name, why,
+	      mode == SHADOW_MODE_RO ? "read-only" : "fail");
+	WRITE_ONCE(v->mode, mode);
+	shadow_build_lut(v);
+	shadow_mover_set_paused(v, true);
+	sb.flags |= SHADOW_SB_NEEDS_CHECK;
+	if (shadow_metadata_write_sb(v, &sb))
+		DMERR("%s: could not write the needs-check flag either", v->name);
+	shadow_raise_event(v);
+}
+
+/* The leg's copies are not to be trusted: every block that has another one gives this one up. */
+void shadow_drop_leg(struct shadow_volume *v, u8 leg)
+{
+	enum shadow_event event = leg == SHADOW_LEG_ORIGIN ? SHADOW_EV_ORIGIN_LOST :
+							     SHADOW_EV_TARGET_LOST;
+	struct shadow_step step;
+	unsigned long n = 0;
+	u32 b;
+
+	shadow_mover_set_paused(v, true);
+	atomic_or(SHADOW_MASK_BOTH & ~(1u << leg), &v->sole);
+	smp_mb__after_atomic(); /* before the states change, like v->unflushed */
+	down_read(&v->phase_lock);
+	for (b = 0; b < v->nr_blocks; b++) {
+		u8 home = shadow_home(READ_ONCE(v->map[b]));
+
+		if ((home == SHADOW_MIRRORED || home == SHADOW_RETIRING) &&
+		    shadow_apply(v, b, event, &step))
+			n++;
+	}
+	up_read(&v->phase_lock);
+	atomic64_add(n, &v->stale);
+	DMERR("%s: the %s failed; %lu mirrored blocks live on the other leg only now", v->name,
+	      leg == SHADOW_LEG_ORIGIN ? "origin" : "target", n);
+	shadow_raise_event(v);
+}
+
+/* --- memory --------------------------------------------------------------- */
+
+static void *resize_array(struct shadow_volume *v, void *old, size_t old_size, size_t size)
+{
+	void *p;
+
+	if (size == old_size)
+		return old;
+	p = kvzalloc(size, GFP_KERNEL);
+	if (!p)
+		return NULL;
+	if (old)
+		memcpy(p, old, min(old_size, size));
+	kvfree(old);
+	v->mem += size - old_size;
+	return p;
+}
+
+static size_t bits_size(u32 bits)
+{
+	return BITS_TO_LONGS(bits) * sizeof(long);
+}
+
+/*
+ * Room for the states of @sectors; new blocks are holes, blocks beyond are forgotten. Nothing
+ * is mapped now, and reclaim must not wait for this device.
+ */
+static int resize(struct shadow_volume *v, sector_t sectors)
+{
+	u32 old_blocks = v->nr_tracked, old_regions = v->nr_regions, old_pages = v->meta.nr_pages;
+	u32 blocks = shadow_nr_blocks(sectors, 1u << v->shift);
+	u32 regions = DIV_ROUND_UP(blocks, 1u << SHADOW_REGION_SHIFT);
+	u32 pages = shadow_nr_pages(blocks);
+	unsigned int noio = memalloc_noio_save();
+	struct { unsigned long **bits; u32 old, new; } maps[] = {
+		{ &v->intent, old_regions, regions },
+		{ &v->intent_disk, old_regions, regions },
+		{ &v->intent_recent, old_regions, regions },
+		{ &v->meta.dirty, old_pages, pages },
+		{ &v->meta.newest, old_pages, pages },
+	};
+	u8 *map = resize_array(v, v->map, old_blocks, blocks);
+	int i, r = map ? 0 : -ENOMEM;
+
+	if (map)
+		v->map = map;
+	for (i = 0; i < ARRAY_SIZE(maps) && !r; i++) {
+		unsigned long *p = resize_array(v, *maps[i].bits, bits_size(maps[i].old),
+					      bits_size(maps[i].new));
+
+		if (p)
+			*maps[i].bits = p;
+		else
+			r = -ENOMEM;
+	}
+	memalloc_noio_restore(noio);
+	if (r) {
+		v->mode = SHADOW_MODE_FAIL;	/* half done: nothing may be written from this */
+		return r;
+	}
+	if (blocks > old_blocks)
+		memset(v->map + old_blocks, SHADOW_HOLE, blocks - old_blocks);
+	v->nr_tracked = blocks;
+	v->nr_regions = regions;
+	v->meta.nr_pages = pages;
+	return 0;
+}
+
+static struct shadow_volume *find_volume(dev_t meta)
+{
+	struct shadow_volume *v;
+
+	list_for_each_entry(v, &registry, list)
+		if (v->meta.bdev->bd_dev == meta)
+			return v;
+	return NULL;
+}
+
+/**
+ * shadow_volume_check() - would this table be taken now? For the constructor.
+ *
+ * A table that is refused at resume leaves the device suspended, so what can be known is said
+ * when it is loaded. What is read here is not kept: the resume decides again.
+ */
+int shadow_volume_check(struct shadow_target *s, struct dm_target *ti, const char **error)
+{
+	struct shadow_superblock sb, next;
+	char uuid[SHADOW_ID_MAX + 1];
+	struct shadow_volume *v;
+	bool blank = false;
+	int r;
+
+	r = shadow_volume_uuid(ti, uuid, sizeof(uuid), error);
+	if (r)
+		return r;
+	mutex_lock(&registry_lock);
+	v = find_volume(s->meta->bdev->bd_dev);
+	if (v) {
+		mutex_lock(&v->commit_lock);
+		sb = v->sb;
+		mutex_unlock(&v->commit_lock);
+		r = v->md == dm_table_get_md(ti->table) ? 0 : -EBUSY;
+	}
+	mutex_unlock(&registry_lock);
+	if (r) {
+		*error = "Metadata device is in use by another volume";
+		return -EINVAL;
+	}
+	if (!v) {
+		r = shadow_metadata_peek(s->meta->bdev, &sb, &blank);
+		if (r == -ENODATA && !blank) {
+			*error = "Metadata is neither valid nor blank: run shadow_check";
+			return -EINVAL;
+		}
+		if (r && r != -ENODATA) {
+			*error = "Metadata device cannot be read";
+			return -EINVAL;
+		}
+	}
+	r = shadow_decide(blank ? NULL : &sb, s, uuid, ti->len, &next, error);
+	return r < 0 ? r : shadow_check_sizes(s, &next, error);
+}
+
+/* --- carrying it out ------------------------------------------------------ */
+
+static void take_legs(struct shadow_volume *v, struct shadow_target *s, struct dm_target *ti)
+{
+	u8 leg;
+
+	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++)
+		v->legs[leg] = s->legs[leg] ? s->legs[leg]->bdev : NULL;
+	v->meta.bdev = s->meta->bdev;
+	v->len = ti->len;
+	v->nr_blocks = shadow_nr_blocks(ti->len, 1u << v->shift);
+}
+
+/* The context that belongs to a superblock and a table. */
+static void take_phase(struct shadow_volume *v, const struct shadow_superblock *sb,
+		       const struct shadow_target *s)
+{
+	union shadow_ctx_word w = { .word = 0 };
+	u8 leg;
+
+	w.phase = sb->phase;
+	w.policy = s->policy;
+	w.steady_leg = SHADOW_LEG_ORIGIN;
+	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++)
+		if (sb->phase != SHADOW_STEADY && !s->legs[leg])
+			w.missing |= 1u << leg;
+	v->tail = sb->phase != SHADOW_STEADY && sb->nr_sectors > sb->old_sectors ?
+		  (u32)(sb->old_sectors >> v->shift) : NO_TAIL;
+	set_ctx(v, w);
+}
+
+/* After "commit" or "abort" the bytes still tell of the modification: tidy up. */
+static void tidy_states(struct shadow_volume *v)
+{
+	struct shadow_ctx ctx = shadow_get_ctx(v, 0);
+	u8 tidy[256];
+	unsigned int i;
+	u32 b;
+
+	/* part of the pause of a table swap: one look-up a block */
+	for (i = 0; i < 256; i++)
+		tidy[i] = shadow_transition(i, SHADOW_EV_STEADY, &ctx).next;
+	for (b = 0; b < v->nr_tracked; b++)
+		v->map[b] = tidy[v->map[b]];
+	bitmap_zero(v->meta.dirty, v->meta.nr_pages);
+	bitmap_zero(v->intent, v->nr_regions);
+	bitmap_zero(v->intent_disk, v->nr_regions);
+	bitmap_zero(v->intent_recent, v->nr_regions);
+}
+
+/* The last block was short and becomes longer: what the device holds there is not ours. */
+static int zero_short_end(struct shadow_volume *v, sector_t old, sector_t len)
+{
+	sector_t end = min_t(sector_t, round_up(old, (sector_t)1 << v->shift), len);
+	u32 block = old >> v->shift;
+
+	if (old == end || shadow_home(v->map[block]) == SHADOW_HOLE)
+		return 0;
+	return blkdev_issue_zeroout(v->legs[SHADOW_LEG_ORIGIN], old, end - old, GFP_NOIO, 0) ?:
+	       blkdev_issue_flush(v->legs[SHADOW_LEG_ORIGIN]);
+}
+
+/* Room in memory and on disk for a longer volume; the tail is holes. */
+static int extend(struct shadow_volume *v, sector_t sectors)
+{
+	u32 old = v->nr_tracked, old_pages = v->meta.nr_pages;
+	int r = resize(v, sectors);
+
+	if (r || v->nr_tracked == old)
+		return r;
+	r = shadow_metadata_format_pages(v, old_pages, v->meta.nr_pages);
+	if (r || !(old % SHADOW_BLOCKS_PER_PAGE))
+		return r;
+	/* a page that was cut by a shrink may still tell of blocks beyond the old end */
+	shadow_mark_page_dirty(v, old);
+	return shadow_commit(v);
+}
+
+static int carry_out(struct shadow_volume *v, struct shadow_target *s, int decision,
+		     const struct shadow_superblock *next)
+{
+	sector_t old = v->sb.nr_sectors;
+	int r = 0;
+
+	switch (decision) {
+	case SHADOW_FORMAT:
+		r = resize(v, next->tracked_sectors);
+		if (r)
+			return r;
+		if (!s->fresh)
+			memset(v->map, SHADOW_ORIGIN, v->nr_tracked);
+		strscpy(v->sb.uuid, next->uuid, sizeof(v->sb.uuid));
+		v->sb.epoch = next->epoch;
+		r = shadow_metadata_format_pages(v, 0, v->meta.nr_pages);
+		break;
+	case SHADOW_GROW:
+		r = zero_short_end(v, old, next->nr_sectors) ?: extend(v, next->nr_sectors);
+		break;
+	case SHADOW_ATTACH:
+		r = extend(v, next->tracked_sectors);
+		break;
+	default:
+		r = resize(v, next->tracked_sectors);	/* forgets what is beyond the end */
+		break;
+	}
+	if (!r && (decision != SHADOW_RUN || memcmp(&v->sb, next, sizeof(*next))))
+		r = shadow_metadata_write_sb(v, next);
+	return r;
+}
+
+static int configure(struct shadow_volume *v, struct shadow_target *s, struct dm_target *ti,
+		     const char *uuid, const char **error)
+{
+	struct shadow_superblock sb, next;
+	bool blank = false;
+	int decision, r;
+	u8 leg;
+
+	/* its states are not the durable ones: nothing may be written from them */
+	if (v->loaded && v->mode != SHADOW_MODE_RW) {
+		*error = "the volume is not in rw mode: remove it and create it again";
+		return -EROFS;
+	}
+	if (v->loaded) {
+		sb = v->sb;
+	} else {
+		r = shadow_metadata_peek(s->meta->bdev, &sb, &blank);
+		if (r && !(r == -ENODATA && blank)) {
+			*error = "the metadata cannot be read: run shadow_check";
+			return r;
+		}
+	}
+	decision = shadow_decide(blank ? NULL : &sb, s, uuid, ti->len, &next, error);
+	if (decision < 0)
+		return decision;
+	r = shadow_check_sizes(s, &next, error);
+	if (r)
+		return r;
+
+	v->shift = __ffs(s->block_sectors);
+	take_legs(v, s, ti);
+	if (v->loaded) {
+		if (shadow_phase(v) == SHADOW_STEADY) {
+			tidy_states(v);
+			/* what a shrink left behind is forgotten: a grow makes it holes */
+			r = resize(v, sb.tracked_sectors);
+		}
+	} else if (!blank) {
+		v->sb = sb;
+		take_phase(v, &sb, s);
+		/*
+		 * After a reset without a power cut the device's cache may hold pages whose writes
+		 * never ended: they are relied on from now on, so they have to be durable.
+		 */
+		r = resize(v, sb.tracked_sectors) ?: shadow_metadata_load(v, 0) ?:
+		    blkdev_issue_flush(v->meta.bdev);
+		if (sb.flags & SHADOW_SB_NEEDS_CHECK) {
+			DMWARN("%s: there was metadata trouble; all pages have been checked now",
+			       v->name);
+			next.flags &= ~SHADOW_SB_NEEDS_CHECK;
+		}
+	}
+	*error = "the metadata could not be read or written";
+	r = r ?: carry_out(v, s, decision, &next);
+	if (r)
+		return r;
+	take_phase(v, &v->sb, s);
+	count_homes(v);
+	v->loaded = true;
+	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++)
+		if (v->sb.phase != SHADOW_STEADY && !v->legs[leg])
+			shadow_drop_leg(v, leg);
+	return shadow_commit(v);
+}
+
+/* --- lifetime ------------------------------------------------------------- */
+
+static void volume_free(struct shadow_volume *v)
+{
+	shadow_mover_exit(v);
+	if (v->wq)
+		destroy_workqueue(v->wq);
+	if (!IS_ERR_OR_NULL(v->kc))
+		dm_kcopyd_client_destroy(v->kc);
+	shadow_metadata_exit(v);
+	bioset_exit(&v->bs);
+	shadow_epoch_exit(&v->epoch);
+	kvfree(v->map);
+	kvfree(v->intent);
+	kvfree(v->intent_disk);
+	kvfree(v->intent_recent);
+	kvfree(v->meta.dirty);
+	kvfree(v->meta.newest);
+	kfree(v);
+}
+
+static struct shadow_volume *volume_create(struct shadow_target *s, struct dm_target *ti)
+{
+	struct mapped_device *md = dm_table_get_md(ti->table);
+	unsigned int noio = memalloc_noio_save();
+	struct shadow_volume *v = kzalloc(sizeof(*v), GFP_KERNEL);
+	int r = -ENOMEM;
+
+	if (!v)
+		goto out;
+	v->mem = sizeof(*v);
+	v->md = md;
+	v->meta.bdev = s->meta->bdev;
+	v->tail = NO_TAIL;
+	strscpy(v->name, dm_device_name(md), sizeof(v->name));
+	mutex_init(&v->admin);
+	init_rwsem(&v->phase_lock);
+	INIT_LIST_HEAD(&v->list);
+	INIT_WORK(&v->event_work, event_work);
+	shadow_slow_init(v);
+	r = shadow_epoch_init(&v->epoch);
+	if (!r)
+		r = bioset_init(&v->bs, BIO_POOL_SIZE, 0, 0);
+	if (!r)
+		r = shadow_metadata_init(v);
+	if (!r) {
+		v->wq = alloc_workqueue("dm-shadow", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
+		r = v->wq ? 0 : -ENOMEM;
+	}
+	if (!r) {
+		v->kc = dm_kcopyd_client_create(NULL);
+		r = PTR_ERR_OR_ZERO(v->kc);
+		v->mem += SZ_512K;	/* kcopyd's reserve of pages */
+	}
+	if (!r)
+		r = shadow_mover_init(v);
+	if (r) {
+		volume_free(v);
+		v = NULL;
+	}
+out:
+	memalloc_noio_restore(noio);
+	return v ?: ERR_PTR(r);
+}
+
+/**
+ * shadow_volume_attach() - a table is about to go live (preresume).
+ *
+ * Nothing is mapped. On an error the device stays suspended and the metadata is as before.
+ */
+int shadow_volume_attach(struct shadow_target *s, struct dm_target *ti)
+{
+	const char *error = "out of memory";
+	char uuid[SHADOW_ID_MAX + 1];
+	struct shadow_volume *v;
+	int r;
+
+	if (s->v)
+		return 0;	/* resumed again: nothing has changed */
+
+	r = shadow_volume_uuid(ti, uuid, sizeof(uuid), &error);
+	if (r)
+		goto refused;
+	mutex_lock(&registry_lock);
+	v = find_volume(s->meta->bdev->bd_dev);
+	if (v && v->md != dm_table_get_md(ti->table)) {
+		mutex_unlock(&registry_lock);
+		error = "the metadata device is in use by another volume";
+		r = -EBUSY;
+		goto refused;
+	}
+	if (!v) {
+		v = volume_create(s, ti);
+		if (IS_ERR(v)) {
+			mutex_unlock(&registry_lock);
+			r = PTR_ERR(v);
+			goto refused;
+		}
+		list_add(&v->list, &registry);
+	}
+	v->refs++;
+	s->v = v;
+	mutex_unlock(&registry_lock);
+
+	mutex_lock(&v->admin);
+	r = configure(v, s, ti, uuid, &error);
+	mutex_unlock(&v->admin);
+	if (!r)
+		return 0;
+	shadow_volume_put(s);
+refused:
+	DMERR("%s: table refused: %s", dm_device_name(dm_table_get_md(ti->table)), error);
+	return r;
+}
+
+/* Suspended, nothing in flight: everything that is still to be written is written. */
+void shadow_volume_quiesce(struct shadow_volume *v)
+{
+	cancel_delayed_work_sync(&v->sweep_work);
+	flush_work(&v->slow_work);
+	flush_work(&v->intent_work);
+	wait_event(v->stray_wait, !atomic_read(&v->strays));
+	if (shadow_phase(v) != SHADOW_STEADY)
+		shadow_intent_sweep_now(v);
+	cancel_delayed_work_sync(&v->commit_work);
+	shadow_commit(v);
+	WRITE_ONCE(v->ti, NULL);
+	flush_work(&v->event_work);
+}
+
+static void stop_in_order(struct shadow_volume *v)
+{
+	struct shadow_superblock sb = v->sb;
+
+	if (!v->loaded || v->mode != SHADOW_MODE_RW || (sb.flags & SHADOW_SB_CLEAN) ||
+	    shadow_commit(v))
+		return;
+	if (sb.phase != SHADOW_STEADY && !bitmap_empty(v->intent_disk, v->nr_regions))
+		return;
+	sb.flags |= SHADOW_SB_CLEAN;
+	if (shadow_metadata_write_sb(v, &sb))
+		DMWARN("%s: could not write the clean flag", v->name);
+}
+
+/* A table goes away; the volume with the last one. */
+void shadow_volume_put(struct shadow_target *s)
+{
+	struct shadow_volume *v = s->v;
+
+	if (!v)
+		return;
+	s->v = NULL;
+	mutex_lock(&registry_lock);
+	if (!--v->refs) {
+		list_del(&v->list);
+		stop_in_order(v);
+		volume_free(v);
+	}
+	mutex_unlock(&registry_lock);
+}

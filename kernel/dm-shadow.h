@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * dm-shadow: what the parts of the module share.
+ *
+ *   dm-shadow-target.c    constructor, suspend and resume hooks, status, messages
+ *   dm-shadow-table.c     what a table means for a volume
+ *   dm-shadow-volume.c    the shared volume: find, load, grow, states
+ *   dm-shadow-phase.c     cut-over, rollback, commit, abort, retire
+ *   dm-shadow-io.c        map and end_io: the path of every bio
+ *   dm-shadow-slow.c      what a bio cannot do at once: discards, failures, write intent
+ *   dm-shadow-fill.c      holes become data
+ *   dm-shadow-mover.c     copies blocks with dm-kcopyd
+ *   dm-shadow-metadata.c  reads and commits the metadata device
+ *   core/                 the rules, pure
+ *
+ * Ordering rules, in one place:
+ *
+ * State bytes. Every change is a compare-and-swap of one byte to what shadow_transition() says
+ * (shadow_apply()). Counters and dirty bits follow the swap, never lead it.
+ *
+ * Epoch. While two legs are attached a write enters the epoch before it reads the state byte and
+ * leaves it when its device I/O has ended. Whoever changed a state and needs the writes mapped
+ * under the old one to be over calls shadow_drain() afterwards. See dm-shadow-epoch.h.
+ *
+ * Commit. shadow_commit() takes a picture of the dirty pages, then flushes the legs, then writes
+ * the pages. A copy that the picture calls current is therefore durable before the metadata says
+ * so. v->unflushed is set before the state byte is swapped, and read after the picture. If the
+ * flush of a leg fails its copies are dropped; if it may hold a block's only copy (v->sole) the
+ * commit fails instead, and the volume goes read-only.
+ *
+ * Lost copies. When a leg fails a write, the block's copy there may be used no longer, and that has
+ * to be durable before any write that relies on it is acknowledged. shadow_gate_close() makes new
+ * writes wait and drains; then the states are changed and committed; then the gate is opened.
+ *
+ * Busy blocks. SHADOW_BUSY is set by a swap; only its setter clears it, and then calls
+ * shadow_release_parked(). A bio is parked with v->lock held after seeing the bit under the lock.
+ *
+ * Locks, outermost first: registry lock, v->admin, v->intent_lock, v->commit_lock,
+ * v->phase_lock, v->lock.
+ */
+#ifndef DM_SHADOW_H
+#define DM_SHADOW_H
+
+#include <linux/atomic.h>
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/completion.h>
+#include <linux/device-mapper.h>
+#include <linux/dm-io.h>
+#include <linux/dm-kcopyd.h>
+#include <linux/list.h>
+#include <linux/mempool.h>
+#include <linux/mutex.h>
+#include <linux/rwsem.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "core/shadow_args.h"
+#include "core/shadow_format.h"
+#include "core/shadow_state.h"
+#include "dm-shadow-epoch.h"
+
+#define DM_MSG_PREFIX "shadow"
+
+enum shadow_mode {
+	SHADOW_MODE_RW,		/* all is well */
+	SHADOW_MODE_RO,		/* metadata cannot be written: no state may change */
+	SHADOW_MODE_FAIL,	/* all I/O fails */
+};
+
+/* What a fast-path lookup answers: a leg, or that the slow path has to think. */
+#define SHADOW_LUT_SLOW 0xff
+
+/* What end_io has to do for a bio that carries a shadow_io; see shadow_watch(). */
+enum shadow_io_kind {
+	SHADOW_IO_COUNTED,	/* leave the epoch */
+	SHADOW_IO_READ,		/* try another copy on error */
+	SHADOW_IO_MIRRORED,	/* wait for the other leg */
+	SHADOW_IO_FLUSH,	/* on error see what the leg held */
+};
+
+struct shadow_io;
+
+/* Several device I/Os that one worker waits for. */
+struct shadow_batch {
+	atomic_t pending;
+	struct completion done;
+};
+
+/* One leg's part in a zero-fill, or in a mirrored write. */
+struct shadow_part {
+	struct shadow_io *io;
+	blk_status_t status;
+};
+
+/* Per-bio data, in front of every bio that device mapper hands us. */
+struct shadow_io {
+	u8 kind;		/* enum shadow_io_kind */
+	u8 epoch;		/* index to leave */
+	u8 leg;			/* it was sent to this one */
+	u8 tried;		/* mask of legs that failed the read */
+	u8 filling;		/* mask of legs being zero-filled */
+	atomic_t pending;	/* mirrored: parts still out */
+	u32 block;
+	struct bvec_iter iter;	/* as mapped, to send it again */
+	struct shadow_volume *v;
+	struct shadow_batch *batch;	/* zero-fill it is part of */
+	struct shadow_part parts[SHADOW_NR_HOME_LEGS];
+};
+
+/* A range the mover has been asked for. */
+struct shadow_request {
+	struct list_head list;
+	u8 type;		/* SHADOW_MSG_COPY, _REMIRROR or _FILL */
+	u32 next;		/* first block not yet looked at */
+	u32 end;
+};
+
+/* A run of neighbouring blocks in flight between the legs. */
+struct shadow_job {
+	struct list_head list;	/* on mover->running or mover->again */
+	struct shadow_volume *v;
+	struct completion *done;	/* somebody waits for it (held copy) */
+	u64 seq;
+	u32 first;
+	u32 count;
+	u8 from;		/* leg; SHADOW_LEG_NONE: zero-fill */
+	u8 tries;
+	bool single;		/* a joined copy failed: find the block that does */
+	bool failed;
+};
+
+struct shadow_mover {
+	struct task_struct *thread;
+	wait_queue_head_t wake;		/* the thread waits here */
+	wait_queue_head_t idle;		/* those who wait for the thread or for jobs */
+	mempool_t jobs;
+	/* under v->lock: */
+	struct list_head queue;		/* of shadow_request */
+	struct list_head running;	/* jobs, oldest first */
+	struct list_head again;		/* jobs with blocks to copy again */
+	unsigned int nr_queued;
+	u64 queued_blocks;
+	u64 inflight;			/* sectors */
+	u64 next_seq;
+	u64 rate;			/* KiB/s, 0: no limit */
+	u64 inflight_limit;		/* sectors */
+	bool paused;
+	bool suspended;			/* by a suspend of the device */
+	bool stopping;			/* by a message that needs the queue gone; under v->admin */
+	bool parked;			/* the thread is in its outer wait: nothing in flight */
+	bool was_busy;			/* an event is due when the queue runs empty */
+	ktime_t next_start;		/* rate limit: not before */
+};
+
+struct shadow_metadata {
+	struct block_device *bdev;
+	struct dm_io_client *io;
+	void *buffers;			/* SHADOW_BATCH pages */
+	u64 page_generation;		/* last one written */
+	u32 nr_pages;
+	unsigned long *dirty;		/* bit per page */
+	unsigned long *newest;		/* bit per page: copy 1 is the newer one */
+	unsigned int dropped;		/* times the gate was closed by a failed flush */
+};
+
+/* Volume-wide facts that route and transition need, read as one word. */
+union shadow_ctx_word {
+	struct {
+		u8 phase, policy, steady_leg, missing;
+	};
+	u32 word;
+};
+
+struct shadow_volume {
+	/* read on every bio */
+	u8 *map;			/* state byte per block */
+	u8 lut[2][256];			/* [write][state] -> leg or SHADOW_LUT_SLOW */
+	struct block_device *legs[SHADOW_NR_HOME_LEGS];	/* NULL: missing or none */
+	u32 shift;			/* log2 of sectors a block */
+	u32 ctx_word;			/* union shadow_ctx_word, READ_ONCE */
+	u32 mode;			/* enum shadow_mode */
+	u32 tail;			/* first block without a place on the origin */
+	unsigned long *intent;		/* per region: bit is durable, writes may go */
+
+	/* identity and lifetime */
+	struct list_head list;		/* registry */
+	unsigned int refs;		/* under the registry lock */
+	struct mapped_device *md;
+	struct dm_target *ti;		/* the live one; NULL while suspended */
+	struct mutex admin;		/* messages, resume */
+	char name[128];
+
+	/* geometry */
+	struct shadow_superblock sb;	/* as on disk */
+	sector_t len;			/* of the live table */
+	u32 nr_blocks;			/* of the live table */
+	u32 nr_tracked;			/* states kept: more than that while a shrink can go back */
+	bool loaded;
+	size_t mem;			/* bytes allocated */
+
+	/* the slow path */
+	spinlock_t lock;
+	struct bio_list parked;		/* wait for a busy block */
+	struct bio_list reroute;	/* to be routed again */
+	struct bio_list fills;
+	struct bio_list discards;
+	struct bio_list failed;		/* reads, mirrored writes, flushes */
+	struct bio_list intents;	/* wait for a write-intent bit */
+	struct workqueue_struct *wq;
+	struct work_struct slow_work;
+	struct work_struct intent_work;
+	struct work_struct event_work;
+	struct delayed_work commit_work;
+	struct delayed_work sweep_work;
+	struct shadow_epoch epoch;
+	atomic_t gate;			/* > 0: writes wait, a lost copy is not durable yet */
+	struct bio_set bs;
+	struct dm_kcopyd_client *kc;
+	atomic_t strays;		/* our own bios that outlive the one they serve */
+	wait_queue_head_t stray_wait;
+
+	/* write intent */
+	struct mutex intent_lock;
+	unsigned long *intent_disk;	/* as pages are to say */
+	unsigned long *intent_recent;	/* written since the last sweep */
+	u32 nr_regions;
+
+	/* metadata */
+	struct mutex commit_lock;
+	struct rw_semaphore phase_lock;	/* read: a copy is lost; write: the phase changes */
+	struct shadow_metadata meta;
+	atomic_t unflushed;		/* mask of legs a commit has to flush first */
+	/* Mask of legs that became some block's only home and were not flushed since: if such a leg
+	 * fails its flush there is no other copy to fall back to, and nothing may be committed.
+	 */
+	atomic_t sole;
+
+	struct shadow_mover mover;
+
+	/* counters; see the status line */
+	atomic_long_t homes[SHADOW_NR_HOMES];
+	atomic64_t copied, recopied, filled, copy_errors;
+	atomic64_t mirrored_writes, failovers, stale, commits;
+	char last_error[48];		/* under lock */
+	u32 toggle;			/* read policy balance */
+};
+
+/* A loaded table. */
+struct shadow_target {
+	struct shadow_volume *v;	/* from the first resume on */
+	struct dm_dev *meta;
+	struct dm_dev *legs[SHADOW_NR_HOME_LEGS];
+	char ids[SHADOW_NR_HOME_LEGS][SHADOW_ID_MAX + 1];
+	bool given[SHADOW_NR_HOME_LEGS];	/* role is in the table, maybe as "-" */
+	u32 block_sectors;
+	u8 policy;
+	bool fresh;
+	bool shrink;
+};
+
+static inline struct shadow_ctx shadow_get_ctx(struct shadow_volume *v, u32 block)
+{
+	union shadow_ctx_word w = { .word = READ_ONCE(v->ctx_word) };
+	struct shadow_ctx ctx = {
+		.phase = w.phase,
+		.policy = w.policy,
+		.steady_leg = w.steady_leg,
+		.missing = w.missing,
+		.tail = block >= READ_ONCE(v->tail),
+	};
+
+	return ctx;
+}
+
+static inline u8 shadow_phase(struct shadow_volume *v)
+{
+	union shadow_ctx_word w = { .word = READ_ONCE(v->ctx_word) };
+
+	return w.phase;
+}
+
+static inline struct shadow_io *shadow_io(struct bio *bio)
+{
+	return dm_per_bio_data(bio, sizeof(struct shadow_io));
+}
+
+/*
+ * Tells end_io to look at the bio. Device mapper's clones come with bi_private NULL and it does
+ * not use it; a bio that needs nothing at its end keeps NULL there, which costs the fast path
+ * neither a store nor the look-up of the per-bio data.
+ */
+static inline void shadow_watch(struct bio *bio, enum shadow_io_kind kind)
+{
+	struct shadow_io *io = shadow_io(bio);
+
+	io->kind = kind;
+	bio->bi_private = io;
+}
+
+/* Its status is final, or of no concern: end_io passes it on. */
+static inline void shadow_unwatch(struct bio *bio)
+{
+	bio->bi_private = NULL;
+}
+
+static inline sector_t shadow_block_start(struct shadow_volume *v, u32 block)
+{
+	return (sector_t)block << v->shift;
+}
+
+/* Sectors of a run of blocks, the volume's last one possibly short. */
+static inline sector_t shadow_run_sectors(struct shadow_volume *v, u32 first, u32 count)
+{
+	sector_t end = min_t(sector_t, shadow_block_start(v, first + count), v->len);
+
+	return end - shadow_block_start(v, first);
+}
+
+/* dm-shadow-table.c: process context */
+enum shadow_decision {
+	SHADOW_RUN,		/* as it is */
+	SHADOW_FORMAT,		/* the metadata is blank */
+	SHADOW_GROW,
+	SHADOW_SHRINK,
+	SHADOW_ATTACH,		/* a target: a modification begins */
+};
+
+int shadow_decide(const struct shadow_superblock *sb, const struct shadow_target *s,
+		  const char *uuid, sector_t len, struct shadow_superblock *next,
+		  const char **error);
+int shadow_check_sizes(const struct shadow_target *s, const struct shadow_superblock *next,
+		       const char **error);
+int shadow_volume_uuid(struct dm_target *ti, char *uuid, size_t size, const char **error);
+
+/* dm-shadow-volume.c: process context, may sleep */
+bool __shadow_apply(struct shadow_volume *v, u32 block, enum shadow_event event, u8 lost,
+		    struct shadow_step *step);
+bool shadow_apply(struct shadow_volume *v, u32 block, enum shadow_event event,
+		  struct shadow_step *step);
+void shadow_apply_own(struct shadow_volume *v, u32 block, enum shadow_event event);
+bool shadow_only_on(struct shadow_volume *v, u8 leg);
+int shadow_volume_check(struct shadow_target *s, struct dm_target *ti, const char **error);
+int shadow_volume_attach(struct shadow_target *s, struct dm_target *ti);
+void shadow_volume_put(struct shadow_target *s);
+void shadow_volume_quiesce(struct shadow_volume *v);
+void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char *why);
+void shadow_raise_event(struct shadow_volume *v);
+void shadow_drop_leg(struct shadow_volume *v, u8 leg);
+u32 shadow_tail_data(struct shadow_volume *v);
+
+/* dm-shadow-phase.c: process context, the caller holds v->admin */
+int shadow_cutover(struct shadow_volume *v, const char **error);
+int shadow_rollback(struct shadow_volume *v, const char **error);
+int shadow_finish(struct shadow_volume *v, u8 leg, const char **error);
+int shadow_retire(struct shadow_volume *v, unsigned int nr, char **ranges, const char **error);
+void shadow_set_policy(struct shadow_volume *v, u8 policy);
+
+/* dm-shadow-io.c */
+int shadow_map(struct dm_target *ti, struct bio *bio);
+int shadow_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error);
+void shadow_route_again(struct shadow_volume *v, struct bio *bio);
+void shadow_finish_bio(struct bio *bio, blk_status_t status);
+void shadow_build_lut(struct shadow_volume *v);
+
+/* dm-shadow-slow.c */
+void shadow_slow_init(struct shadow_volume *v);
+void shadow_defer(struct shadow_volume *v, struct bio_list *list, struct bio *bio);
+void shadow_release_parked(struct shadow_volume *v);
+void shadow_gate_close(struct shadow_volume *v);
+void shadow_gate_open(struct shadow_volume *v, unsigned int times);
+void shadow_intent_sweep_now(struct shadow_volume *v);
+
+/* dm-shadow-fill.c: process context */
+void shadow_do_fills(struct shadow_volume *v, struct bio_list *bios);
+bool shadow_fill_run(struct shadow_volume *v, u32 first, u32 count);
+
+/* dm-shadow-mover.c */
+void shadow_note_error(struct shadow_volume *v, const char *what, u8 leg, u32 block);
+int shadow_mover_init(struct shadow_volume *v);
+void shadow_mover_exit(struct shadow_volume *v);
+int shadow_mover_queue(struct shadow_volume *v, u8 type, unsigned int nr, char **ranges,
+		       const char **error);
+void shadow_mover_suspend(struct shadow_volume *v);
+void shadow_mover_resume(struct shadow_volume *v);
+void shadow_mover_stop_copies(struct shadow_volume *v);
+void shadow_mover_wait_running(struct shadow_volume *v);
+void shadow_mover_set_paused(struct shadow_volume *v, bool paused);
+void shadow_mover_limit(struct shadow_volume *v, u8 type, u64 value);
+
+/* dm-shadow-metadata.c: process context */
+int shadow_metadata_init(struct shadow_volume *v);
+void shadow_metadata_exit(struct shadow_volume *v);
+int shadow_metadata_peek(struct block_device *bdev, struct shadow_superblock *sb, bool *blank);
+int shadow_metadata_load(struct shadow_volume *v, u32 first_block);
+int shadow_metadata_format_pages(struct shadow_volume *v, u32 first_page, u32 end_page);
+int shadow_metadata_write_sb(struct shadow_volume *v, const struct shadow_superblock *sb);
+int shadow_commit(struct shadow_volume *v);
+int __shadow_commit(struct shadow_volume *v);
+void shadow_mark_page_dirty(struct shadow_volume *v, u32 block);
+void shadow_commit_soon(struct shadow_volume *v);
+
+#endif /* DM_SHADOW_H */

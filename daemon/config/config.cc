@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/config/config.h"
+
+#define TOML_EXCEPTIONS 0
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+namespace shadow {
+namespace {
+
+constexpr std::int64_t kMostGraceSeconds = 366LL * 24 * 3600;
+
+class Reader {
+ public:
+  explicit Reader(std::string file) : file_(std::move(file)) {}
+
+  Error Wrong(const toml::node& node, const std::string& what) const {
+    return MakeError(Code::kInvalidArgument,
+                     file_ + ", line " + std::to_string(node.source().begin.line) + ": " + what,
+                     "see docs/daemon.md for the settings");
+  }
+
+  Status Daemon(const toml::node& node, Config* config) const {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) return Wrong(node, "[daemon] must be a table.");
+    for (const auto& [key, value] : *table) {
+      const std::string name(key.str());
+      if (name == "state_dir") {
+        SHADOW_TRY(Path(value, name, &config->state_dir));
+      } else if (name == "socket") {
+        SHADOW_TRY(Path(value, name, &config->socket));
+      } else if (name == "readonly_socket") {
+        SHADOW_TRY(Path(value, name, &config->readonly_socket));
+      } else if (name == "grace_seconds") {
+        const auto seconds = value.value<std::int64_t>();
+        if (!value.is_integer() || *seconds < 0 || *seconds > kMostGraceSeconds) {
+          return Wrong(value, "grace_seconds must be a number from 0 to a year.");
+        }
+        config->grace_ms = *seconds * 1000;
+      } else {
+        return Wrong(value, "there is no setting daemon." + name + ".");
+      }
+    }
+    return Ok();
+  }
+
+  Status Listen(const toml::node& node, Config* config) const {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) return Wrong(node, "[listen] must be a table.");
+    TlsListen listen;
+    for (const auto& [key, value] : *table) {
+      const std::string name(key.str());
+      if (name == "tcp") {
+        const auto text = value.value<std::string>();
+        if (!value.is_string()) return Wrong(value, "tcp must be an address in quotes.");
+        listen.address = *text;
+      } else if (name == "cert") {
+        SHADOW_TRY(Path(value, name, &listen.cert));
+      } else if (name == "key") {
+        SHADOW_TRY(Path(value, name, &listen.key));
+      } else if (name == "client_ca") {
+        SHADOW_TRY(Path(value, name, &listen.client_ca));
+      } else if (name == "admin") {
+        SHADOW_TRY(Names(value, name, &listen.admin));
+      } else if (name == "readonly") {
+        SHADOW_TRY(Names(value, name, &listen.readonly));
+      } else {
+        return Wrong(value, "there is no setting listen." + name + ".");
+      }
+    }
+    if (listen.address.empty() || listen.cert.empty() || listen.key.empty() ||
+        listen.client_ca.empty()) {
+      return Wrong(node,
+                   "[listen] needs tcp, cert, key and client_ca; there is no TCP without TLS.");
+    }
+    config->listen = std::move(listen);
+    return Ok();
+  }
+
+  Status Classes(const toml::node& node, Config* config) const {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) return Wrong(node, "[class.NAME] must be a table.");
+    for (const auto& [key, value] : *table) {
+      SHADOW_TRY(Class(std::string(key.str()), value, config));
+    }
+    return Ok();
+  }
+
+ private:
+  Status Path(const toml::node& value, const std::string& name, std::string* out) const {
+    const auto text = value.value<std::string>();
+    const bool may_be_empty = name == "readonly_socket";
+    if (!value.is_string() || (text->empty() ? !may_be_empty : (*text)[0] != '/')) {
+      return Wrong(value, name + " must be an absolute path.");
+    }
+    *out = *text;
+    return Ok();
+  }
+
+  Status Names(const toml::node& value, const std::string& name,
+               std::vector<std::string>* out) const {
+    if (!value.is_array()) return Wrong(value, name + " must be a list of names.");
+    for (const toml::node& one : *value.as_array()) {
+      if (!one.is_string()) return Wrong(one, "each name in " + name + " must be in quotes.");
+      out->push_back(*one.value<std::string>());
+    }
+    return Ok();
+  }
+
+  Status Class(const std::string& name, const toml::node& node, Config* config) const {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) return Wrong(node, "class." + name + " must be a table.");
+    const bool good_name = !name.empty() && name.size() <= 64 && name[0] != '/' &&
+                           std::all_of(name.begin(), name.end(), [](unsigned char c) {
+                             return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
+                           });
+    if (!good_name) return Wrong(node, "'" + name + "' is no name for a class.");
+    ClassConfig c;
+    c.name = name;
+    for (const auto& [key, value] : *table) {
+      if (key.str() == "vg" && value.is_string()) {
+        c.volume_group = *value.value<std::string>();
+      } else if (key.str() == "devices" && value.is_array()) {
+        for (const toml::node& device : *value.as_array()) {
+          std::string path;
+          SHADOW_TRY(Path(device, "each of the devices", &path));
+          c.devices.push_back(path);
+        }
+      } else {
+        return Wrong(value, "class." + name + " takes vg = \"...\" or devices = [...], not " +
+                                std::string(key.str()) + ".");
+      }
+    }
+    if (c.volume_group.empty() == c.devices.empty()) {
+      return Wrong(node, "class." + name + " needs either vg or devices.");
+    }
+    if (!c.volume_group.empty() &&
+        (c.volume_group[0] == '-' || c.volume_group.find('/') != std::string::npos)) {
+      return Wrong(node, "class." + name + ": vg must be the name of a volume group.");
+    }
+    for (const ClassConfig& other : config->classes) {
+      if (!c.volume_group.empty() && other.volume_group == c.volume_group) {
+        return Wrong(node,
+                     "the classes " + other.name + " and " + name + " name the same volume group.");
+      }
+    }
+    config->classes.push_back(std::move(c));
+    return Ok();
+  }
+
+  std::string file_;
+};
+
+}  // namespace
+
+Result<Config> ParseConfig(const std::string& text, const std::string& file_name) {
+  const toml::parse_result parsed = toml::parse(text, file_name);
+  if (!parsed) {
+    return MakeError(Code::kInvalidArgument,
+                     file_name + ", line " + std::to_string(parsed.error().source().begin.line) +
+                         ": " + std::string(parsed.error().description()) + ".",
+                     "see docs/daemon.md for the settings");
+  }
+  Config config;
+  const Reader reader(file_name);
+  for (const auto& [key, value] : parsed.table()) {
+    if (key.str() == "daemon") {
+      SHADOW_TRY(reader.Daemon(value, &config));
+    } else if (key.str() == "listen") {
+      SHADOW_TRY(reader.Listen(value, &config));
+    } else if (key.str() == "class") {
+      SHADOW_TRY(reader.Classes(value, &config));
+    } else {
+      return reader.Wrong(value, "there is no section " + std::string(key.str()) + ".");
+    }
+  }
+  return config;
+}
+
+Result<Config> LoadConfig(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) {
+    const int error = errno;
+    const Code code = error == ENOENT ? Code::kNotFound : Code::kPermissionDenied;
+    return MakeError(code,
+                     "The configuration " + path + " cannot be read: " + std::strerror(error) + ".",
+                     "make it (see docs/daemon.md), or name another with --config");
+  }
+  std::stringstream text;
+  text << file.rdbuf();
+  return ParseConfig(text.str(), path);
+}
+
+}  // namespace shadow

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// shadowd.toml: few settings, good defaults. Command-line flags override it (main.cc).
+//
+//   [daemon]
+//   state_dir = "/var/lib/dm-shadow"
+//   socket = "/run/dm-shadow/shadowd.sock"
+//   readonly_socket = "/run/dm-shadow/shadowd-ro.sock"
+//   grace_seconds = 600
+//
+//   [listen]                                   # none: no TCP
+//   tcp = "127.0.0.1:7443"
+//   cert = "/etc/dm-shadow/tls/daemon.pem"
+//   key = "/etc/dm-shadow/tls/daemon.key"
+//   client_ca = "/etc/dm-shadow/tls/ca.pem"
+//   admin = ["CN:ops"]                         # names in certificates: CN:, DNS: or URI:
+//   readonly = ["URI:spiffe://example.org/monitor"]
+//
+//   [class.nvme]
+//   vg = "fast"            # or: devices = ["/dev/disk/by-id/..."]
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/base/result.h"
+#include "daemon/legs/lvm_legs.h"
+#include "daemon/rpc/tls_listen.h"
+
+namespace shadow {
+
+struct Config {
+  std::string state_dir = "/var/lib/dm-shadow";
+  std::string socket = "/run/dm-shadow/shadowd.sock";
+  std::string readonly_socket = "/run/dm-shadow/shadowd-ro.sock";
+  std::int64_t grace_ms = 600'000;
+  std::optional<TlsListen> listen;  // what is in it is checked by CheckTlsListen
+  std::vector<ClassConfig> classes;
+};
+
+/// kInvalidArgument names the line and what is wrong; unknown keys are wrong.
+[[nodiscard]] Result<Config> ParseConfig(const std::string& text, const std::string& file_name);
+
+/// Reads the file. A file that does not exist is kNotFound.
+[[nodiscard]] Result<Config> LoadConfig(const std::string& path);
+
+}  // namespace shadow

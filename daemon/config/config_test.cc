@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/config/config.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+namespace shadow {
+namespace {
+
+TEST(Config, Reads) {
+  auto c = ParseConfig(R"(
+[daemon]
+state_dir = "/tmp/x"
+grace_seconds = 5
+readonly_socket = ""
+[class.nvme]
+vg = "fast"
+[class.disks]
+devices = ["/dev/sda", "/dev/sdb"]
+)",
+                       "t.toml");
+  ASSERT_TRUE(c.ok()) << c.error().ToString();
+  EXPECT_EQ(c->state_dir, "/tmp/x");
+  EXPECT_EQ(c->grace_ms, 5000);
+  EXPECT_EQ(c->readonly_socket, "");
+  ASSERT_EQ(c->classes.size(), 2U);
+  EXPECT_FALSE(c->listen.has_value()) << "TCP only where it is asked for";
+  EXPECT_TRUE(ParseConfig("", "t").ok()) << "defaults";
+}
+
+TEST(Config, ReadsTheTcpPort) {
+  auto c = ParseConfig(R"(
+[listen]
+tcp = "127.0.0.1:7443"
+cert = "/c"
+key = "/k"
+client_ca = "/a"
+admin = ["CN:ops", "DNS:a.example"]
+readonly = ["URI:spiffe://x/y"]
+)",
+                       "t.toml");
+  ASSERT_TRUE(c.ok()) << c.error().ToString();
+  ASSERT_TRUE(c->listen.has_value());
+  EXPECT_EQ(c->listen->address, "127.0.0.1:7443");
+  EXPECT_EQ(c->listen->cert, "/c");
+  EXPECT_EQ(c->listen->key, "/k");
+  EXPECT_EQ(c->listen->client_ca, "/a");
+  EXPECT_EQ(c->listen->admin, (std::vector<std::string>{"CN:ops", "DNS:a.example"}));
+  EXPECT_EQ(c->listen->readonly, std::vector<std::string>{"URI:spiffe://x/y"});
+}
+
+TEST(Config, RefusesWithLineAndReason) {
+  for (const char* bad : {"[daemon",
+                          "x = 1",
+                          "[daemon]\nwat = 1",
+                          "[daemon]\nstate_dir = 5",
+                          "[daemon]\nstate_dir = \"rel\"",
+                          "[daemon]\ngrace_seconds = -1",
+                          "[daemon]\ngrace_seconds = \"1\"",
+                          "class = 5",
+                          "[class]\nx = 5",
+                          "[class.a]",
+                          "[class.a]\nvg = \"x\"\ndevices = [\"/dev/a\"]",
+                          "[class.a]\ndevices = [5]",
+                          "[class.a]\nvg = \"-x\"",
+                          "[class.a]\nvg=\"v\"\n[class.b]\nvg=\"v\"",
+                          "[class.\"a b\"]\nvg=\"v\"",
+                          "listen = 1",
+                          "[listen]",
+                          "[listen]\ntcp = \"127.0.0.1:1\"",
+                          "[listen]\ntcp = 7443",
+                          "[listen]\nkey = \"rel\"",
+                          "[listen]\ncert = 1",
+                          "[listen]\nadmin = \"CN:x\"",
+                          "[listen]\nreadonly = [1]",
+                          "[listen]\ninsecure = true",
+                          "[listen]\ntcp = \"127.0.0.1:1\"\ncert = \"/c\"\nkey = \"/k\""}) {
+    auto c = ParseConfig(bad, "t.toml");
+    ASSERT_FALSE(c.ok()) << bad;
+    EXPECT_EQ(c.error().code, Code::kInvalidArgument);
+    EXPECT_NE(c.error().message.find("t.toml, line"), std::string::npos) << c.error().message;
+  }
+  EXPECT_EQ(LoadConfig("/does/not/exist").error().code, Code::kNotFound);
+}
+
+RC_GTEST_PROP(Config, NoTextCrashesIt, (const std::string& text)) {
+  (void)ParseConfig(text, "t");
+  (void)ParseConfig("[class.a]\nvg = " + text, "t");
+}
+
+}  // namespace
+}  // namespace shadow

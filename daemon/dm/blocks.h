@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ranges of blocks and the states a block can be in: the daemon's view of docs/dm-shadow.rst.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace shadow {
+
+inline constexpr std::uint64_t kSectorBytes = 512;
+
+/// `count` blocks from `first` on.
+struct BlockRange {
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;
+  friend bool operator==(const BlockRange&, const BlockRange&) = default;
+};
+
+enum class BlockState : std::uint8_t {
+  kOrigin,
+  kCopying,
+  kMirrored,
+  kRetiring,
+  kTarget,
+  kRemirroring,
+  kHole,
+  kFilling,
+};
+inline constexpr int kBlockStates = 8;
+
+/// Neighbouring blocks in one state.
+struct StateRun {
+  BlockRange range;
+  BlockState state = BlockState::kOrigin;
+};
+
+/// Neighbouring blocks that were accessed in the same way.
+struct AccessRun {
+  BlockRange range;
+  bool read = false;
+  bool written = false;
+};
+
+/// Number of blocks of `ranges`.
+inline std::uint64_t CountBlocks(const std::vector<BlockRange>& ranges) {
+  std::uint64_t sum = 0;
+  for (const BlockRange& r : ranges) sum += r.count;
+  return sum;
+}
+
+}  // namespace shadow

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The application's latency, from device-mapper statistics over the whole volume.
+//
+// dm-stats counts every bio of the application and none of the mover's, with a histogram of
+// nanoseconds. Pure functions: the message that makes a region, the parser of what it prints, and
+// percentiles. Source: the kernel's Documentation/admin-guide/device-mapper/statistics.rst.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/base/result.h"
+
+namespace shadow {
+
+/// One window of application I/O.
+struct LatencyWindow {
+  std::uint64_t ios = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t p50_us = 0;  // 0 when there was no I/O
+  std::uint64_t p99_us = 0;
+};
+
+/// "@stats_create - /1 2 precise_timestamps histogram:... shadowd".
+[[nodiscard]] std::string StatsCreateMessage();
+
+/// The region id that @stats_create answered.
+[[nodiscard]] Result<std::uint64_t> ParseRegionId(std::string_view answer);
+
+/// Parses what @stats_print_clear answered for a region made by StatsCreateMessage().
+[[nodiscard]] Result<LatencyWindow> ParseStats(std::string_view answer);
+
+/// Upper bounds of the histogram's buckets but the last, in nanoseconds, ascending.
+[[nodiscard]] const std::vector<std::uint64_t>& BucketBoundsNs();
+
+/// The value below which `fraction` of `counts` lie, interpolated within a bucket; 0 if all are 0.
+[[nodiscard]] std::uint64_t PercentileNs(const std::vector<std::uint64_t>& counts, double fraction);
+
+}  // namespace shadow

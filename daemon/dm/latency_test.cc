@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/dm/latency.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include "daemon/dm/linux_block_devices.h"
+
+namespace shadow {
+namespace {
+
+std::string Answer(std::size_t bucket, std::uint64_t count) {
+  std::string text = "0+2048 70 0 560 0 30 0 240 0 0 0 0 0 0 ";
+  for (std::size_t i = 0; i <= BucketBoundsNs().size(); ++i) {
+    text += (i == 0 ? "" : ":") + std::to_string(i == bucket ? count : 0);
+  }
+  return text;
+}
+
+TEST(ParseStats, CountsBothDirectionsAndFindsTheBucket) {
+  auto w = ParseStats(Answer(50, 100));
+  ASSERT_TRUE(w.ok());
+  EXPECT_EQ(w->ios, 100U);
+  EXPECT_EQ(w->bytes, 800U * 512);
+  EXPECT_GE(w->p50_us, BucketBoundsNs()[49] / 1000);
+  EXPECT_LE(w->p99_us, BucketBoundsNs()[50] / 1000 + 1);
+  EXPECT_LT(w->p50_us, w->p99_us);
+}
+
+TEST(ParseStats, NoIoIsZero) {
+  auto w = ParseStats(Answer(0, 0));
+  ASSERT_TRUE(w.ok());
+  EXPECT_EQ(w->p99_us, 0U);
+}
+
+TEST(ParseStats, RefusesTheRest) {
+  for (const std::string& bad : {std::string(), std::string("0+1"), Answer(1, 1) + " 7",
+                                 Answer(1, 1) + ":", Answer(1, 1) + ":9"}) {
+    EXPECT_FALSE(ParseStats(bad).ok()) << bad;
+  }
+  EXPECT_FALSE(ParseRegionId("").ok());
+  EXPECT_EQ(*ParseRegionId("3\n"), 3U);
+}
+
+RC_GTEST_PROP(ParseStats, NoTextCrashesIt, (const std::string& text)) {
+  (void)ParseStats(text);
+  (void)ParseStats("0+1 0 0 0 0 0 0 0 0 0 0 0 0 0 " + text);
+}
+
+TEST(PercentileNs, IsMonotonicInTheFraction) {
+  std::vector<std::uint64_t> counts(BucketBoundsNs().size() + 1, 3);
+  std::uint64_t last = 0;
+  for (double f = 0.01; f < 1; f += 0.01) {
+    EXPECT_GE(PercentileNs(counts, f), last);
+    last = PercentileNs(counts, f);
+  }
+}
+
+TEST(StatsCreateMessage, FitsIntoOneMessage) { EXPECT_LT(StatsCreateMessage().size(), 4000U); }
+
+TEST(FindMountPoint, ReadsMountinfo) {
+  const std::string text =
+      "22 1 0:21 / /proc rw - proc proc rw\n"
+      "30 1 253:7 / /mnt/a\\040b rw,relatime shared:1 - ext4 /dev/mapper/db0 rw\n";
+  EXPECT_EQ(FindMountPoint(text, 253, 7), "/mnt/a b");
+  EXPECT_EQ(FindMountPoint(text, 253, 8), "");
+  EXPECT_EQ(FindMountPoint("garbage", 1, 1), "");
+}
+
+}  // namespace
+}  // namespace shadow

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/dm/linux_block_devices.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <random>
+#include <sstream>
+#include <vector>
+
+#include "daemon/dm/table.h"
+
+namespace shadow {
+namespace {
+
+constexpr std::size_t kAlign = 4096;
+constexpr std::size_t kProbeChunk = std::size_t{1} << 20;
+constexpr std::int64_t kProbeUs = 120'000;  // for each of the measurements
+constexpr int kProbeMinReads = 8;
+
+class Fd {
+ public:
+  explicit Fd(int fd) : fd_(fd) {}
+  ~Fd() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Fd(const Fd&) = delete;
+  Fd& operator=(const Fd&) = delete;
+  [[nodiscard]] int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+struct FreeDeleter {
+  void operator()(void* p) const { std::free(p); }
+};
+using Buffer = std::unique_ptr<void, FreeDeleter>;
+Buffer AlignedZeroes(std::size_t size) {
+  void* p = std::aligned_alloc(kAlign, size);
+  if (p != nullptr) std::memset(p, 0, size);
+  return Buffer(p);
+}
+
+Error FromErrno(const std::string& what, int error) {
+  const std::string message = what + ": " + std::strerror(error) + ".";
+  if (error == ENOENT || error == ENXIO || error == ENODEV)
+    return MakeError(Code::kNotFound, message);
+  if (error == EACCES || error == EPERM || error == EROFS) {
+    return MakeError(Code::kPermissionDenied, message, "run shadowd as root");
+  }
+  if (error == ENOSPC) return MakeError(Code::kOutOfSpace, message);
+  return MakeError(Code::kIoError, message);
+}
+
+std::string SysPath(std::uint32_t major, std::uint32_t minor) {
+  return "/sys/dev/block/" + std::to_string(major) + ":" + std::to_string(minor);
+}
+
+std::string FirstHolder(const std::string& sys) {
+  DIR* dir = opendir((sys + "/holders").c_str());
+  if (dir == nullptr) return "";
+  std::string found;
+  while (const dirent* entry = readdir(dir)) {
+    if (entry->d_name[0] != '.') {
+      found = entry->d_name;
+      break;
+    }
+  }
+  closedir(dir);
+  return found;
+}
+
+std::string FirstLine(const std::string& path) {
+  const std::string text = ReadTextFile(path);
+  std::string line = text.substr(0, text.find('\n'));
+  while (!line.empty() && line.back() == ' ') line.pop_back();
+  return line;
+}
+
+// Name of the link in `directory` that leads to the device, "" if there is none.
+std::string LinkTo(const std::string& directory, std::uint32_t major, std::uint32_t minor) {
+  DIR* dir = opendir(directory.c_str());
+  if (dir == nullptr) return "";
+  std::vector<std::string> names;
+  while (const dirent* entry = readdir(dir)) {
+    struct stat st {};
+    if (entry->d_name[0] == '.' || stat((directory + "/" + entry->d_name).c_str(), &st) != 0)
+      continue;
+    if (S_ISBLK(st.st_mode) && ::major(st.st_rdev) == major && ::minor(st.st_rdev) == minor) {
+      names.emplace_back(entry->d_name);
+    }
+  }
+  closedir(dir);
+  // Always the same one, whatever order the directory has.
+  return names.empty() ? "" : *std::min_element(names.begin(), names.end());
+}
+
+class LinuxBlockDevices final : public BlockDevices {
+ public:
+  explicit LinuxBlockDevices(const Clock& clock) : clock_(clock) {}
+
+  Result<BlockInfo> Describe(const std::string& path) override {
+    struct stat st {};
+    if (path.empty() || path[0] != '/' || stat(path.c_str(), &st) != 0) {
+      const int error = path.empty() || path[0] != '/' ? ENOENT : errno;
+      if (error == EACCES || error == EPERM) return FromErrno("Device " + path, error);
+      return MakeError(Code::kNotFound, "There is no device " + path + ".",
+                       "give the full path of a block device, like /dev/vg/lv");
+    }
+    if (!S_ISBLK(st.st_mode)) {
+      return MakeError(Code::kInvalidArgument, path + " is not a block device.",
+                       "give the full path of a block device, like /dev/vg/lv");
+    }
+    BlockInfo info;
+    info.path = path;
+    info.major = ::major(st.st_rdev);
+    info.minor = ::minor(st.st_rdev);
+    const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (fd.get() < 0) return FromErrno("Device " + path + " cannot be opened", errno);
+    int sector = 0;
+    int read_only = 0;
+    if (ioctl(fd.get(), BLKGETSIZE64, &info.size_bytes) != 0 ||
+        ioctl(fd.get(), BLKSSZGET, &sector) != 0 || ioctl(fd.get(), BLKROGET, &read_only) != 0) {
+      return FromErrno("Device " + path + " does not tell its size", errno);
+    }
+    info.logical_block = static_cast<std::uint32_t>(sector);
+    info.read_only = read_only != 0;
+    const std::string sys = SysPath(info.major, info.minor);
+    const std::string zoned = FirstLine(sys + "/queue/zoned");
+    info.zoned = !zoned.empty() && zoned != "none";
+    info.used_by = UsedBy(path, info, sys);
+    return info;
+  }
+
+  Result<std::string> StableId(const std::string& path) override {
+    SHADOW_ASSIGN(const BlockInfo info, Describe(path));
+    const std::string sys = SysPath(info.major, info.minor);
+    std::string dm_uuid = FirstLine(sys + "/dm/uuid");
+    if (!dm_uuid.empty()) return ToLegId("dm:" + dm_uuid);
+    for (const char* directory : {"/dev/disk/by-id", "/dev/disk/by-partuuid"}) {
+      const std::string name = LinkTo(directory, info.major, info.minor);
+      if (!name.empty()) return ToLegId("id:" + name);
+    }
+    for (const char* file : {"/wwid", "/device/wwid", "/serial", "/device/serial"}) {
+      const std::string serial = FirstLine(sys + file);
+      if (!serial.empty()) return ToLegId("sn:" + serial);
+    }
+    // Loop devices, null_blk and the like have nothing that lasts: their name has to do.
+    char* real = realpath(path.c_str(), nullptr);
+    const std::string name = real != nullptr ? real : path;
+    std::free(real);
+    return ToLegId("name:" + name.substr(name.rfind('/') + 1));
+  }
+
+  Status ZeroStart(const std::string& path, std::uint64_t bytes) override {
+    const Fd fd(open(path.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC));
+    if (fd.get() < 0) return FromErrno("Device " + path + " cannot be opened for writing", errno);
+    const Buffer zeroes = AlignedZeroes(kAlign);
+    if (!zeroes) return FromErrno("No memory to clear " + path, ENOMEM);
+    for (std::uint64_t at = 0; at < bytes; at += kAlign) {
+      if (pwrite(fd.get(), zeroes.get(), kAlign, static_cast<off_t>(at)) !=
+          static_cast<ssize_t>(kAlign)) {
+        return FromErrno("Device " + path + " cannot be written", errno);
+      }
+    }
+    if (fsync(fd.get()) != 0) return FromErrno("Device " + path + " cannot be flushed", errno);
+    return Ok();
+  }
+
+  Status Discard(const std::string& path) override {
+    const Fd fd(open(path.c_str(), O_WRONLY | O_EXCL | O_CLOEXEC));
+    if (fd.get() < 0) return FromErrno("Device " + path + " cannot be opened for writing", errno);
+    std::array<std::uint64_t, 2> range{};
+    if (ioctl(fd.get(), BLKGETSIZE64, &range[1]) != 0) return FromErrno("Size of " + path, errno);
+    if (ioctl(fd.get(), BLKDISCARD, range.data()) != 0) {
+      if (errno == EOPNOTSUPP) {
+        return MakeError(Code::kUnimplemented, "Device " + path + " cannot discard.");
+      }
+      return FromErrno("Device " + path + " cannot be discarded", errno);
+    }
+    return Ok();
+  }
+
+  Result<DeviceSpeed> Probe(const std::string& path, bool may_write) override {
+    const Fd fd(open(path.c_str(), (may_write ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC));
+    if (fd.get() < 0) return FromErrno("Device " + path + " cannot be opened", errno);
+    std::uint64_t size = 0;
+    if (ioctl(fd.get(), BLKGETSIZE64, &size) != 0) return FromErrno("Size of " + path, errno);
+    const Buffer buffer = AlignedZeroes(kProbeChunk);
+    if (!buffer || size < kProbeChunk) return DeviceSpeed{};
+    DeviceSpeed speed;
+    SHADOW_ASSIGN(speed.read_latency_us, RandomReads(fd.get(), path, size, buffer.get()));
+    SHADOW_ASSIGN(speed.read_bandwidth, Stream(fd.get(), path, size, buffer.get(), false));
+    if (may_write) {
+      SHADOW_ASSIGN(speed.write_bandwidth, Stream(fd.get(), path, size, buffer.get(), true));
+      if (fdatasync(fd.get()) != 0)
+        return FromErrno("Device " + path + " cannot be flushed", errno);
+    }
+    return speed;
+  }
+
+  Status Backup(const std::string& path, std::uint64_t bytes, const std::string& file) override {
+    const Fd in(open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
+    if (in.get() < 0) return FromErrno("Device " + path + " cannot be opened", errno);
+    const std::string fresh = file + ".new";
+    const Fd out(open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (out.get() < 0) return FromErrno("File " + fresh + " cannot be made", errno);
+    const Buffer buffer = AlignedZeroes(kProbeChunk);
+    if (!buffer) return FromErrno("No memory to save " + path, ENOMEM);
+    for (std::uint64_t at = 0; at < bytes;) {
+      const std::size_t want = std::min<std::uint64_t>(kProbeChunk, RoundToAlign(bytes - at));
+      const ssize_t got = pread(in.get(), buffer.get(), want, static_cast<off_t>(at));
+      if (got < 0) return FromErrno("Device " + path + " cannot be read", errno);
+      if (got == 0) break;
+      if (write(out.get(), buffer.get(), static_cast<std::size_t>(got)) != got) {
+        const int error = errno;
+        unlink(fresh.c_str());
+        return FromErrno("File " + fresh + " cannot be written", error);
+      }
+      at += static_cast<std::uint64_t>(got);
+    }
+    if (fsync(out.get()) != 0 || rename(fresh.c_str(), file.c_str()) != 0) {
+      return FromErrno("File " + file + " cannot be written", errno);
+    }
+    return Ok();
+  }
+
+ private:
+  static std::size_t RoundToAlign(std::uint64_t bytes) {
+    return static_cast<std::size_t>((bytes + kAlign - 1) / kAlign * kAlign);
+  }
+
+  static std::string UsedBy(const std::string& path, const BlockInfo& info,
+                            const std::string& sys) {
+    const std::string mount =
+        FindMountPoint(ReadTextFile("/proc/self/mountinfo"), info.major, info.minor);
+    if (!mount.empty()) return "mounted on " + mount;
+    const std::string holder = FirstHolder(sys);
+    if (!holder.empty()) return "held by " + holder;
+    const Fd fd(open(path.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC | O_NONBLOCK));
+    if (fd.get() < 0 && errno == EBUSY) return "opened by another program or the kernel";
+    return "";
+  }
+
+  Result<std::uint64_t> RandomReads(int fd, const std::string& path, std::uint64_t size, void* to) {
+    std::mt19937_64 random(size);
+    const std::int64_t start = clock_.MonotonicUs();
+    std::int64_t now = start;
+    std::uint64_t reads = 0;
+    while (now - start < kProbeUs || reads < kProbeMinReads) {
+      const std::uint64_t at = random() % (size / kAlign) * kAlign;
+      if (pread(fd, to, kAlign, static_cast<off_t>(at)) < 0) {
+        return FromErrno("Device " + path + " cannot be read", errno);
+      }
+      ++reads;
+      now = clock_.MonotonicUs();
+      if (now == start && reads > 1000) break;  // a clock that stands still
+    }
+    return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(now - start) / reads);
+  }
+
+  Result<std::uint64_t> Stream(int fd, const std::string& path, std::uint64_t size, void* buffer,
+                               bool write) {
+    const std::int64_t start = clock_.MonotonicUs();
+    std::int64_t now = start;
+    std::uint64_t done = 0;
+    std::uint64_t at = 0;
+    while (now - start < kProbeUs || done < 4 * kProbeChunk) {
+      if (at + kProbeChunk > size) at = 0;
+      const ssize_t n = write ? pwrite(fd, buffer, kProbeChunk, static_cast<off_t>(at))
+                              : pread(fd, buffer, kProbeChunk, static_cast<off_t>(at));
+      if (n < 0) return FromErrno("Device " + path + " failed the probe", errno);
+      if (n == 0) break;
+      done += static_cast<std::uint64_t>(n);
+      at += static_cast<std::uint64_t>(n);
+      now = clock_.MonotonicUs();
+      if (now == start && done > size) break;
+    }
+    return done * 1'000'000 / static_cast<std::uint64_t>(std::max<std::int64_t>(1, now - start));
+  }
+
+  const Clock& clock_;
+};
+
+// mountinfo writes space, tab, newline and backslash as \ooo.
+std::string UnescapeMount(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto octal = [&](std::size_t at) {
+      return at < text.size() && text[at] >= '0' && text[at] <= '7';
+    };
+    if (text[i] == '\\' && octal(i + 1) && octal(i + 2) && octal(i + 3)) {
+      out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 +
+                               (text[i + 3] - '0'));
+      i += 3;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string FindMountPoint(const std::string& mountinfo, std::uint32_t major, std::uint32_t minor) {
+  const std::string wanted = std::to_string(major) + ":" + std::to_string(minor);
+  std::istringstream lines(mountinfo);
+  for (std::string line; std::getline(lines, line);) {
+    const auto words = SplitWords(line);
+    if (words.size() >= 5 && words[2] == wanted) return UnescapeMount(words[4]);
+  }
+  return "";
+}
+
+std::string ReadTextFile(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::unique_ptr<BlockDevices> MakeLinuxBlockDevices(const Clock& clock) {
+  return std::make_unique<LinuxBlockDevices>(clock);
+}
+
+}  // namespace shadow

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Doctor: looks at everything the daemon needs, and says what to do about what is missing.
+#include "daemon/engine/engine_impl.h"
+#include "daemon/modify/tables.h"
+
+namespace shadow {
+namespace {
+
+Check Good(std::string name, std::string detail) {
+  return {std::move(name), "ok", std::move(detail), ""};
+}
+
+Check FromStatus(const std::string& name, const Status& status, const std::string& well) {
+  if (status.ok()) return Good(name, well);
+  return {name, "error", status.error().message, status.error().hint};
+}
+
+}  // namespace
+
+std::vector<Check> EngineImpl::LeftoverChecks() {
+  std::vector<Check> checks;
+  const auto made = deps_.legs->ListMade();
+  if (!made.ok()) return checks;
+  std::vector<VolumeRecord> volumes;
+  {
+    const std::lock_guard<std::mutex> lock(state_);
+    for (const auto& [name, v] : volumes_) volumes.push_back(v);
+  }
+  for (const MadeLeg& leg : *made) {
+    bool known = false;
+    for (const VolumeRecord& v : volumes) known = known || v.uuid == leg.volume_uuid;
+    if (known) continue;
+    checks.push_back({"leftovers", "warning",
+                      leg.leg.device +
+                          " carries shadowd's tags, but this shadowd knows no volume " +
+                          leg.volume_uuid + ".",
+                      "remove it with lvremove if no other shadowd uses it"});
+  }
+  if (checks.empty()) checks.push_back(Good("leftovers", "no logical volumes are left over"));
+  return checks;
+}
+
+Result<std::vector<Check>> EngineImpl::Doctor() {
+  std::vector<Check> checks;
+  const Status control = deps_.dm->CheckControl();
+  checks.push_back(FromStatus("device-mapper", control, "its control device can be used"));
+  const auto version = deps_.dm->TargetVersion();
+  checks.push_back(version.ok()
+                       ? Good("module", "target type shadow, version " + *version)
+                       : Check{"module", "error", version.error().message, version.error().hint});
+  const Status tools = deps_.legs->CheckTools();
+  checks.push_back(FromStatus("lvm", tools, "LVM's commands work"));
+  checks.push_back(FromStatus("store", deps_.store->CheckWritable(), "the state can be written"));
+
+  const auto classes = deps_.legs->ListClasses();
+  if (!classes.ok()) {
+    checks.push_back({"classes", "error", classes.error().message, classes.error().hint});
+  } else if (classes->empty()) {
+    checks.push_back({"classes", "warning", "No storage class is configured.",
+                      "add one to shadowd.toml, e.g. [class.fast] vg = \"fast\""});
+  } else {
+    for (const ClassInfo& c : *classes) {
+      const bool missing = !c.volume_group.empty() && c.size_bytes == 0;
+      checks.push_back(
+          missing ? Check{"class " + c.name, "error",
+                          "There is no volume group " + c.volume_group + ".",
+                          "make it with vgcreate, or correct shadowd.toml"}
+                  : Good("class " + c.name, c.volume_group.empty()
+                                                ? std::to_string(c.devices.size()) + " devices"
+                                                : "volume group " + c.volume_group));
+    }
+  }
+  std::vector<std::string> names;
+  {
+    const std::lock_guard<std::mutex> lock(state_);
+    for (const auto& [name, v] : volumes_) names.push_back(name);
+  }
+  for (const std::string& name : names) {
+    const std::string what = "volume " + name;
+    const auto status = ReadStatus(*deps_.dm, name);
+    if (!status.ok()) {
+      checks.push_back({what, "error", "It is not active: " + status.error().message,
+                        "look at shadowd's log, then restart it"});
+    } else if (status->kernel.mode != "rw") {
+      checks.push_back({what, "error", "Its mode is " + status->kernel.mode + ".",
+                        "look at the kernel's log, then run shadow_check"});
+    } else if (status->kernel.needs_check) {
+      checks.push_back(
+          {what, "warning", "Its metadata asks for a check.", "run shadow_check on it"});
+    } else {
+      checks.push_back(Good(what, status->kernel.phase));
+    }
+  }
+  for (Check& c : LeftoverChecks()) checks.push_back(std::move(c));
+  return checks;
+}
+
+}  // namespace shadow

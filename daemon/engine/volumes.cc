@@ -1,0 +1,499 @@
+// SPDX-License-Identifier: Apache-2.0
+// Volumes: made, imported, activated, exported, removed; and what a crash left of any of that.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <bit>
+#include <cctype>
+
+#include "daemon/base/sizes.h"
+#include "daemon/engine/engine_impl.h"
+#include "daemon/engine/volume_lock.h"
+#include "daemon/modify/tables.h"
+#include "daemon/store/codec.h"
+
+namespace shadow {
+namespace {
+
+constexpr std::uint64_t kDefaultBlock = 256 * 1024;
+constexpr std::uint64_t kLeastBlock = 64 * 1024;
+constexpr std::uint64_t kMostBlock = std::uint64_t{16} << 20;
+constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 60;
+constexpr std::uint64_t kWipeBytes = std::uint64_t{1} << 20;
+constexpr std::int64_t kFillTickMs = 200;
+
+Status CheckName(const std::string& name) {
+  const bool length = !name.empty() && name.size() <= 64;
+  const bool first = length && name[0] != '.' && name[0] != '-';
+  const bool all = std::all_of(name.begin(), name.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.' || c == '-';
+  });
+  if (first && all && name != "control") return Ok();
+  return MakeError(Code::kInvalidArgument, "This is no name for a volume.",
+                   "use 1 to 64 of A-Z a-z 0-9 _ . - and do not start with . or -");
+}
+
+Result<std::uint32_t> BlockSectors(std::uint64_t block_bytes) {
+  const std::uint64_t bytes = block_bytes == 0 ? kDefaultBlock : block_bytes;
+  if (!std::has_single_bit(bytes) || bytes < kLeastBlock || bytes > kMostBlock) {
+    return MakeError(Code::kInvalidArgument, FormatSize(bytes) + " is no block size.",
+                     "use a power of two from 64 KiB to 16 MiB");
+  }
+  return static_cast<std::uint32_t>(bytes / kSectorBytes);
+}
+
+}  // namespace
+
+VolumeInfo EngineImpl::InfoOf(const VolumeRecord& r) {
+  VolumeInfo info;
+  info.name = r.name;
+  info.uuid = r.uuid;
+  info.device = DevicePath(r.name);
+  info.size_bytes = r.sectors * kSectorBytes;
+  info.block_bytes = r.block_sectors * kSectorBytes;
+  info.origin = r.origin.device;
+  info.storage_class = r.origin.storage_class;
+  info.metadata = r.metadata.device;
+  info.created_ms = r.created_ms;
+  const auto status = ReadStatus(*deps_.dm, r.name);
+  if (status.ok()) info.kernel = status->kernel;
+  const RunningPtr running = RunningOn(r.name);
+  if (running != nullptr) {
+    info.modification_id = running->runner->Info().id;
+    const auto table = deps_.dm->TableOf(r.name);
+    const auto parsed =
+        table.ok() ? ParseTable(table->sectors, table->params) : Result<ShadowTable>(ShadowTable{});
+    if (parsed.ok() && parsed->target) info.target = running->runner->TargetDevice();
+  }
+  return info;
+}
+
+Result<VolumeInfo> EngineImpl::GetVolume(const std::string& name) {
+  SHADOW_ASSIGN(const VolumeRecord record, FindVolume(name));
+  return InfoOf(record);
+}
+
+Result<std::vector<VolumeInfo>> EngineImpl::ListVolumes() {
+  std::vector<VolumeRecord> records;
+  {
+    const std::lock_guard<std::mutex> lock(state_);
+    for (const auto& [name, record] : volumes_) records.push_back(record);
+  }
+  std::vector<VolumeInfo> infos;
+  for (const VolumeRecord& record : records) infos.push_back(InfoOf(record));
+  return infos;
+}
+
+Result<std::vector<ClassInfo>> EngineImpl::ListClasses() {
+  SHADOW_ASSIGN(std::vector<ClassInfo> classes, deps_.legs->ListClasses());
+  for (ClassInfo& c : classes) {
+    const auto speed = deps_.store->FindSpeed("class:" + c.name);
+    if (!speed.ok() || !speed->has_value()) continue;
+    c.read_bandwidth = (*speed)->read_bandwidth;
+    c.write_bandwidth = (*speed)->write_bandwidth;
+    c.read_latency_us = (*speed)->read_latency_us;
+  }
+  return classes;
+}
+
+// Each class is measured once, by reading from a device under it.
+void EngineImpl::MeasureClasses() {
+  const auto classes = deps_.legs->ListClasses();
+  if (!classes.ok()) return;
+  for (const ClassInfo& c : *classes) {
+    const auto known = deps_.store->FindSpeed("class:" + c.name);
+    if (!known.ok() || known->has_value()) continue;
+    const auto device = deps_.legs->SampleDevice(c.name);
+    const auto speed =
+        device.ok() ? deps_.blocks->Probe(*device, false) : Result<DeviceSpeed>(device.error());
+    if (!speed.ok()) {
+      spdlog::warn("class {} is not measured: {}", c.name, speed.error().ToString());
+      continue;
+    }
+    (void)deps_.store->PutSpeed("class:" + c.name, *speed);
+    spdlog::info("class {}: reads {}/s in {} us", c.name, FormatSize(speed->read_bandwidth),
+                 speed->read_latency_us);
+  }
+}
+
+// The class with the shortest read latency; the volume's own if that is about as good.
+Result<std::string> EngineImpl::MetadataClass(const std::string& own_class) {
+  if (options_.measure_classes) MeasureClasses();
+  SHADOW_ASSIGN(const std::vector<ClassInfo> classes, ListClasses());
+  const ClassInfo* best = nullptr;
+  const ClassInfo* own = nullptr;
+  for (const ClassInfo& c : classes) {
+    if (c.volume_group.empty()) continue;
+    if (c.name == own_class) own = &c;
+    if (best == nullptr ||
+        (c.read_latency_us != 0 &&
+         (best->read_latency_us == 0 || c.read_latency_us < best->read_latency_us))) {
+      best = &c;
+    }
+  }
+  if (own != nullptr && own->read_latency_us <= best->read_latency_us * 5 / 4) return own->name;
+  if (best != nullptr) return best->name;
+  return MakeError(Code::kFailedPrecondition,
+                   "There is no storage class with a volume group to put the metadata on.",
+                   "configure one in shadowd.toml, or name a device for the metadata");
+}
+
+Result<Leg> EngineImpl::FreeDevice(const std::string& path) {
+  SHADOW_ASSIGN(const BlockInfo info, deps_.blocks->Describe(path));
+  if (!info.used_by.empty()) {
+    return MakeError(Code::kFailedPrecondition, path + " is in use: " + info.used_by + ".",
+                     "unmount or close it first, or name another device");
+  }
+  if (info.read_only) {
+    return MakeError(Code::kFailedPrecondition, path + " is read-only.", "name another device");
+  }
+  if (info.zoned) {
+    return MakeError(Code::kInvalidArgument, path + " is a zoned device.", "name another device");
+  }
+  SHADOW_ASSIGN(Leg leg, deps_.legs->Describe(path));
+  leg.size_bytes = info.size_bytes;
+  return leg;
+}
+
+Status EngineImpl::CheckNewName(const std::string& name) {
+  SHADOW_TRY(CheckName(name));
+  if (FindVolume(name).ok()) {
+    return MakeError(Code::kAlreadyExists, "There is a volume " + name + " already.",
+                     "choose another name");
+  }
+  SHADOW_TRY(CheckReady());
+  if (deps_.dm->Info(name).ok()) {
+    return MakeError(Code::kAlreadyExists,
+                     "There is a device-mapper device " + name + " that is not shadowd's.",
+                     "choose another name");
+  }
+  return Ok();
+}
+
+Result<Leg> EngineImpl::MakeMetadata(const VolumeRecord& record, const std::string& place,
+                                     const std::string& own_class) {
+  const std::uint64_t blocks = (record.sectors + record.block_sectors - 1) / record.block_sectors;
+  if (!place.empty() && place[0] == '/') {
+    SHADOW_ASSIGN(const Leg leg, FreeDevice(place));
+    SHADOW_ASSIGN(const BlockInfo meta, deps_.blocks->Describe(place));
+    SHADOW_ASSIGN(const BlockInfo origin, deps_.blocks->Describe(record.origin.device));
+    if (meta.SameAs(origin)) {
+      return MakeError(Code::kInvalidArgument,
+                       "The metadata cannot lie on the volume's own device.",
+                       "name another device for the metadata");
+    }
+    if (leg.size_bytes < MetadataBytes(blocks)) {
+      return MakeError(Code::kOutOfSpace,
+                       place + " is too small for the metadata: it needs " +
+                           FormatSize(MetadataBytes(blocks)) + ".",
+                       "name a larger device");
+    }
+    SHADOW_ASSIGN(const FsInfo fs, deps_.fs->Inspect(place));
+    if (!fs.type.empty()) {
+      return MakeError(Code::kFailedPrecondition, place + " holds data (" + fs.type + ").",
+                       "wipe it (wipefs -a) if it is not needed, or name another device");
+    }
+    return leg;
+  }
+  std::string storage_class = place;
+  if (storage_class.empty()) {
+    SHADOW_ASSIGN(storage_class, MetadataClass(own_class));
+  }
+  return deps_.legs->Make(
+      {storage_class, MetadataAllocation(blocks), record.name, record.uuid, "", "metadata"});
+}
+
+// The second half of create and import: metadata, device, record. Undoes everything if it fails.
+Result<VolumeInfo> EngineImpl::Establish(VolumeRecord record, const std::string& metadata_place,
+                                         const std::string& own_class) {
+  auto done = Finish(record, metadata_place, own_class);
+  if (done.ok()) return done;
+  const Error why = done.error();
+  if (const auto recorded = deps_.store->Volumes(); recorded.ok()) {
+    for (const VolumeRecord& r : *recorded) {
+      if (r.name == record.name) record = r;
+    }
+  }
+  const Status undone = FinishRemoval(record);
+  if (!undone.ok()) Say("warning", "leftover", record.name, undone.error().ToString());
+  return why;
+}
+
+Result<VolumeInfo> EngineImpl::Finish(VolumeRecord record, const std::string& metadata_place,
+                                      const std::string& own_class) {
+  SHADOW_ASSIGN(record.metadata, MakeMetadata(record, metadata_place, own_class));
+  SHADOW_TRY(deps_.store->PutVolume(record, nullptr));
+  SHADOW_TRY(deps_.blocks->ZeroStart(record.metadata.device, kMetadataZeroBytes));
+  SHADOW_ASSIGN(const std::string params,
+                BuildTable(OneLegTable(record, record.origin, record.sectors)));
+  SHADOW_TRY(deps_.dm->Create(record.name, DmUuid(record.uuid), record.sectors, params));
+  record.state = VolumeState::kActive;
+  SHADOW_TRY(deps_.store->PutVolume(record, nullptr));
+  RememberVolume(record);
+  Say("info", "volume", record.name,
+      std::string(record.imported ? "Imported " : "Created ") +
+          FormatSize(record.sectors * kSectorBytes) + " on " + record.origin.device + ".");
+  return InfoOf(record);
+}
+
+Result<VolumeInfo> EngineImpl::CreateVolume(const CreateRequest& request) {
+  SHADOW_ASSIGN(const auto replayed, Replayed(request.request_id, "create", RequestBody(request)));
+  if (replayed) return GetVolume(*replayed);
+  const VolumeLock lock(this, request.name);
+  SHADOW_TRY(lock.Check());
+  SHADOW_TRY(CheckNewName(request.name));
+  VolumeRecord record;
+  SHADOW_ASSIGN(record.block_sectors, BlockSectors(request.block_bytes));
+  const std::uint64_t block = record.block_sectors * kSectorBytes;
+  if (request.size_bytes == 0 || request.size_bytes > kMostBytes) {
+    return MakeError(Code::kInvalidArgument, "A volume can have 1 block to 1 EiB.",
+                     "give its size");
+  }
+  if (request.to.empty()) {
+    return MakeError(Code::kInvalidArgument, "It is not said where the volume shall be.",
+                     "name a storage class, or the full path of a device");
+  }
+  const std::uint64_t size = RoundUp(request.size_bytes, block);
+  record.name = request.name;
+  record.uuid = deps_.ids->NewUuid();
+  record.sectors = size / kSectorBytes;
+  record.fresh = true;
+  record.created_ms = deps_.clock->WallMs();
+  const RequestRecord request_record{request.request_id, "create", RequestBody(request),
+                                     request.name};
+
+  if (request.to[0] == '/') {
+    SHADOW_ASSIGN(record.origin, FreeDevice(request.to));
+    SHADOW_ASSIGN(const FsInfo fs, deps_.fs->Inspect(request.to));
+    if (!fs.type.empty()) {
+      return MakeError(Code::kFailedPrecondition, request.to + " holds data (" + fs.type + ").",
+                       "import it to keep the data, or wipe it (wipefs -a) if it is not needed");
+    }
+    if (record.origin.size_bytes < size) {
+      return MakeError(Code::kOutOfSpace,
+                       request.to + " is too small: it has " +
+                           FormatSize(record.origin.size_bytes) + ", " + FormatSize(size) +
+                           " are needed.",
+                       "name a larger device");
+    }
+    SHADOW_TRY(deps_.store->PutVolume(record, &request_record));
+    return Establish(record, "", record.origin.storage_class);
+  }
+  SHADOW_TRY(deps_.store->PutVolume(record, &request_record));
+  auto leg = deps_.legs->Make({request.to, size, record.name, record.uuid, "", "origin"});
+  if (!leg.ok() && leg.error().code == Code::kUnimplemented) {
+    leg = deps_.legs->PickDevice(request.to, size, {});
+  }
+  if (!leg.ok()) {
+    const Status undone = FinishRemoval(record);
+    if (!undone.ok()) Say("warning", "leftover", record.name, undone.error().ToString());
+    return leg.error();
+  }
+  record.origin = *leg;
+  return Establish(record, "", request.to);
+}
+
+Result<VolumeInfo> EngineImpl::ImportVolume(const ImportRequest& request) {
+  SHADOW_ASSIGN(const auto replayed, Replayed(request.request_id, "import", RequestBody(request)));
+  if (replayed) return GetVolume(*replayed);
+  const VolumeLock lock(this, request.name);
+  SHADOW_TRY(lock.Check());
+  SHADOW_TRY(CheckNewName(request.name));
+  VolumeRecord record;
+  SHADOW_ASSIGN(record.block_sectors, BlockSectors(request.block_bytes));
+  SHADOW_ASSIGN(record.origin, FreeDevice(request.device));
+  if (record.origin.size_bytes < record.block_sectors * kSectorBytes) {
+    return MakeError(Code::kInvalidArgument, request.device + " is smaller than one block.",
+                     "name a larger device");
+  }
+  record.name = request.name;
+  record.uuid = deps_.ids->NewUuid();
+  record.sectors = record.origin.size_bytes / kSectorBytes;
+  record.imported = true;
+  record.created_ms = deps_.clock->WallMs();
+  const RequestRecord request_record{request.request_id, "import", RequestBody(request),
+                                     request.name};
+  SHADOW_TRY(deps_.store->PutVolume(record, &request_record));
+  return Establish(record, request.metadata, record.origin.storage_class);
+}
+
+Status EngineImpl::CheckIdle(const VolumeRecord& record) {
+  if (const RunningPtr running = RunningOn(record.name)) {
+    return MakeError(
+        Code::kFailedPrecondition,
+        "The volume " + record.name + " is being modified (" + running->runner->Info().id + ").",
+        "wait for it, or abort it");
+  }
+  const auto info = deps_.dm->Info(record.name);
+  if (info.ok() && info->open_count > 0) {
+    return MakeError(Code::kFailedPrecondition, "The volume " + record.name + " is in use.",
+                     "unmount it and close what has it open");
+  }
+  return Ok();
+}
+
+Result<std::string> EngineImpl::ExportVolume(const std::string& name) {
+  const VolumeLock lock(this, name);
+  SHADOW_TRY(lock.Check());
+  SHADOW_ASSIGN(VolumeRecord record, FindVolume(name));
+  SHADOW_TRY(CheckReady());
+  SHADOW_TRY(CheckIdle(record));
+  // A hole reads as zeroes through the volume, but the plain device shows what lay there before.
+  std::uint64_t holes_before = ~std::uint64_t{0};
+  while (true) {
+    SHADOW_ASSIGN(const TargetStatus status, ReadStatus(*deps_.dm, name));
+    if (status.kernel.mode != "rw") {
+      return MakeError(Code::kFailedPrecondition,
+                       "The volume is in mode " + status.kernel.mode + ".",
+                       "run shadow_check on its metadata first");
+    }
+    if (status.kernel.hole == 0 && status.kernel.filling == 0) break;
+    if (status.MoverIdle()) {
+      if (status.kernel.hole >= holes_before) {
+        return MakeError(Code::kIoError, "Holes of the volume cannot be filled with zeroes.",
+                         "look at the kernel's log");
+      }
+      holes_before = status.kernel.hole;
+      SHADOW_ASSIGN([[maybe_unused]] const std::string resumed, deps_.dm->Message(name, "resume"));
+      SHADOW_ASSIGN([[maybe_unused]] const std::string unlimited,
+                    deps_.dm->Message(name, "limit rate 0"));
+      SHADOW_ASSIGN([[maybe_unused]] const std::string filled,
+                    deps_.dm->Message(name, "fill 0+" + std::to_string(status.kernel.blocks)));
+    }
+    options_.sleep(kFillTickMs);
+    if (stopping_) return MakeError(Code::kUnavailable, "shadowd is stopping.", "try again later");
+  }
+  record.state = VolumeState::kRemoving;
+  record.remove_origin = false;
+  SHADOW_TRY(deps_.store->PutVolume(record, nullptr));
+  SHADOW_TRY(FinishRemoval(record));
+  Say("info", "volume", name, "Exported; the plain device is " + record.origin.device + ".");
+  return record.origin.device;
+}
+
+Status EngineImpl::DeleteVolume(const std::string& name, bool destroy_data) {
+  const VolumeLock lock(this, name);
+  SHADOW_TRY(lock.Check());
+  SHADOW_ASSIGN(VolumeRecord record, FindVolume(name));
+  SHADOW_TRY(deps_.dm->CheckControl());
+  SHADOW_TRY(CheckIdle(record));
+  record.state = VolumeState::kRemoving;
+  record.remove_origin = destroy_data || (record.origin.made_here && !record.imported);
+  SHADOW_TRY(deps_.store->PutVolume(record, nullptr));
+  SHADOW_TRY(FinishRemoval(record));
+  Say("info", "volume", name, "Deleted.");
+  return Ok();
+}
+
+// Takes down a volume that is to go, or of which only parts were made. Can be repeated.
+Status EngineImpl::FinishRemoval(const VolumeRecord& record) {
+  const auto info = deps_.dm->Info(record.name);
+  if (info.ok() && info->uuid == DmUuid(record.uuid)) SHADOW_TRY(deps_.dm->Remove(record.name));
+  if (!info.ok() && info.error().code != Code::kNotFound) return info.error();
+  SHADOW_TRY(RemoveLegsOf(record));
+  SHADOW_TRY(deps_.store->RemoveVolume(record.name));
+  const std::lock_guard<std::mutex> lock(state_);
+  volumes_.erase(record.name);
+  seen_.erase(record.name);
+  changed_.notify_all();
+  return Ok();
+}
+
+Status EngineImpl::RemoveLegsOf(const VolumeRecord& record) {
+  const bool unfinished = record.state == VolumeState::kCreating;
+  SHADOW_ASSIGN(const std::vector<MadeLeg> made, deps_.legs->ListMade());
+  for (const MadeLeg& leg : made) {
+    if (leg.volume_uuid != record.uuid) continue;
+    const bool home = leg.leg.device == record.origin.device;
+    if (home && !unfinished && !record.remove_origin) continue;
+    SHADOW_TRY(deps_.legs->Remove(leg.leg.device));
+  }
+  if (unfinished || !record.remove_origin || record.origin.made_here) return Ok();
+  // Data that was imported, and that the user wants destroyed.
+  if (record.origin.logical_volume) return deps_.legs->Remove(record.origin.device);
+  const Status discarded = deps_.blocks->Discard(record.origin.device);
+  if (discarded.ok() || discarded.error().code == Code::kNotFound) return Ok();
+  return deps_.blocks->ZeroStart(record.origin.device, kWipeBytes);
+}
+
+// Makes the volume's device exist and run, after a reboot or a crash at any moment.
+Status EngineImpl::Activate(const VolumeRecord& volume, const ModificationRecord* running) {
+  const auto info = deps_.dm->Info(volume.name);
+  if (info.ok() && info->uuid != DmUuid(volume.uuid)) {
+    return MakeError(
+        Code::kAlreadyExists,
+        "The device " + volume.name + " exists but is not this volume (UUID " + info->uuid + ").",
+        "remove or rename that device, then restart shadowd");
+  }
+  if (info.ok() && info->live_table && !info->suspended) return Ok();
+  SHADOW_TRY(CheckReady());
+  std::vector<std::string> devices = {volume.metadata.device, volume.origin.device};
+  if (running != nullptr) {
+    devices.push_back(running->origin.device);
+    if (!running->target.device.empty()) devices.push_back(running->target.device);
+  }
+  for (const std::string& device : devices) {
+    const Status active = deps_.legs->Activate(device);
+    if (!active.ok()) spdlog::warn("{}: {}", volume.name, active.error().ToString());
+  }
+  Error last = MakeError(Code::kInternal, "No table fits.");
+  std::vector<ShadowTable> tables = TablesToTry(volume, running);
+  // A leg that did not come back: the volume runs on the other one.
+  for (const ShadowTable& table : std::vector<ShadowTable>(tables)) {
+    if (!table.target) continue;
+    ShadowTable without = table;
+    if (!deps_.blocks->Describe(table.target->device).ok()) without.target->device = "-";
+    if (!deps_.blocks->Describe(table.origin.device).ok()) without.origin.device = "-";
+    if (without.target->device != table.target->device ||
+        without.origin.device != table.origin.device) {
+      tables.push_back(without);
+    }
+  }
+  for (const ShadowTable& table : tables) {
+    const auto params = BuildTable(table);
+    if (!params.ok()) return params.error();
+    Status started = Ok();
+    if (info.ok()) {
+      started = deps_.dm->Load(volume.name, table.sectors, *params);
+      if (started.ok()) started = deps_.dm->Resume(volume.name);
+    } else {
+      started = deps_.dm->Create(volume.name, DmUuid(volume.uuid), table.sectors, *params);
+    }
+    if (started.ok()) return Ok();
+    last = started.error();
+  }
+  last.message = "The volume " + volume.name + " cannot be activated: " + last.message;
+  return last;
+}
+
+// Logical volumes that a crash left over. Only what the store knows to be over is removed: tags of
+// a volume the store has never heard of may belong to another state directory.
+void EngineImpl::CleanLeftovers(const std::vector<ModificationRecord>& modifications) {
+  const auto made = deps_.legs->ListMade();
+  if (!made.ok()) return;
+  std::map<std::string, VolumeRecord> volumes;
+  {
+    const std::lock_guard<std::mutex> lock(state_);
+    volumes = volumes_;
+  }
+  for (const MadeLeg& leg : *made) {
+    if (leg.open) continue;
+    bool used = false;
+    for (const auto& [name, v] : volumes) {
+      used = used || v.origin.device == leg.leg.device || v.metadata.device == leg.leg.device;
+    }
+    bool over = false;
+    for (const ModificationRecord& m : modifications) {
+      over = over || (m.id == leg.modification && m.state.step == Step::kEnd);
+      used = used || (m.state.step != Step::kEnd &&
+                      (m.origin.device == leg.leg.device || m.target.device == leg.leg.device));
+    }
+    if (used || !over) continue;
+    const Status removed = deps_.legs->Remove(leg.leg.device);
+    Say(removed.ok() ? "info" : "warning", "leftover", "",
+        removed.ok() ? "Removed " + leg.leg.device + ", left over by a crash."
+                     : removed.error().ToString());
+  }
+}
+
+}  // namespace shadow

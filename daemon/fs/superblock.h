@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a file system ends, from its superblock. Pure; the bytes are not trusted.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace shadow {
+
+/// Enough of the device's start to find every superblock we know.
+inline constexpr std::size_t kSuperblockBytes = 4096;
+
+/// Bytes from the device's start to the end of a file system of `type` ("ext2", "ext3", "ext4",
+/// "xfs") whose first bytes are `start`; 0 if that cannot be told.
+[[nodiscard]] std::uint64_t FilesystemEnd(const std::string& type,
+                                          const std::vector<std::uint8_t>& start);
+
+}  // namespace shadow

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where legs come from: storage classes, and the logical volumes shadowd makes in them.
+//
+// LvmLegs (lvm_legs.h) drives LVM's commands; SimLegs (daemon/sim) a model. Everything made here
+// carries tags that name its volume and modification, so that what a crash left behind is found.
+// Thread safe; calls take as long as LVM takes (seconds at worst). Sizes in bytes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/base/result.h"
+#include "daemon/engine/engine.h"
+
+namespace shadow {
+
+/// A block device that can be a leg.
+struct Leg {
+  std::string device;         // path
+  std::string id;             // identity for the metadata: LV UUID, or the device's own
+  std::string storage_class;  // "" outside every class
+  std::uint64_t size_bytes = 0;
+  bool logical_volume = false;  // of any volume group; can be extended and reduced
+  bool made_here = false;       // carries our tags: shadowd made it and may remove it
+};
+
+/// What to make. `role` is "origin", "target" or "metadata".
+struct LegOrder {
+  std::string storage_class;
+  std::uint64_t size_bytes = 0;
+  std::string volume;        // name, for the LV's name
+  std::string volume_uuid;   // tag
+  std::string modification;  // tag; "" for legs made with the volume
+  std::string role;
+};
+
+/// A logical volume with our tags.
+struct MadeLeg {
+  Leg leg;
+  std::string volume_uuid;
+  std::string modification;
+  std::string role;
+  bool open = false;
+};
+
+class LegProvider {
+ public:
+  virtual ~LegProvider() = default;
+
+  /// The configured classes, with sizes; speeds are filled in by the engine.
+  virtual Result<std::vector<ClassInfo>> ListClasses() = 0;
+  /// Makes a logical volume; the same order again gives the same one. kNotFound: no such class;
+  /// kOutOfSpace; kUnimplemented for a class of plain devices (use PickDevice).
+  virtual Result<Leg> Make(const LegOrder& order) = 0;
+  /// The smallest free plain device of the class with at least `size_bytes`, none of `not_these`.
+  virtual Result<Leg> PickDevice(const std::string& storage_class, std::uint64_t size_bytes,
+                                 const std::vector<std::string>& not_these) = 0;
+  /// What is known of a device.
+  virtual Result<Leg> Describe(const std::string& device) = 0;
+  /// Makes the logical volume at least as long. Already that long is fine.
+  virtual Status Extend(const std::string& device, std::uint64_t size_bytes) = 0;
+  /// Makes the logical volume as short as whole extents allow. Already that short is fine.
+  virtual Status Reduce(const std::string& device, std::uint64_t size_bytes) = 0;
+  /// Removes a logical volume. Not there any more is fine.
+  virtual Status Remove(const std::string& device) = 0;
+  /// Makes the device node of a logical volume appear, e.g. after a reboot. Fine for other devices.
+  virtual Status Activate(const std::string& device) = 0;
+  /// Every logical volume with our tags.
+  virtual Result<std::vector<MadeLeg>> ListMade() = 0;
+  /// A device of the class whose speed stands for the class; it is only read.
+  virtual Result<std::string> SampleDevice(const std::string& storage_class) = 0;
+  /// Are the commands we need there? For doctor.
+  virtual Status CheckTools() = 0;
+};
+
+/// Bytes a metadata device needs for `blocks` blocks: two superblocks and two 4 KiB pages for every
+/// 4032 blocks from 64 KiB on (docs/on-disk-format.md).
+[[nodiscard]] std::uint64_t MetadataBytes(std::uint64_t blocks);
+/// What to allocate for a new volume: room to grow to four times the blocks, at least 1 MiB.
+[[nodiscard]] std::uint64_t MetadataAllocation(std::uint64_t blocks);
+/// How much of a metadata device must be zero before its first use.
+inline constexpr std::uint64_t kMetadataZeroBytes = 64 * 1024;
+
+}  // namespace shadow

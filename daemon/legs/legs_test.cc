@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <deque>
+#include <map>
+
+#include "daemon/legs/lvm_legs.h"
+#include "daemon/legs/lvm_report.h"
+
+namespace shadow {
+namespace {
+
+// As LVM 2.03.16 prints it.
+constexpr const char* kLvs = R"({"report": [{"lv": [
+  {"lv_path":"/dev/slow/db0", "lv_name":"db0", "vg_name":"slow", "lv_uuid":"KuJfu6-aaaa", "lv_size":"268435456", "lv_tags":"", "lv_attr":"-wi-ao----"},
+  {"lv_path":"/dev/fast/shadow.db0.target.01234567", "lv_name":"shadow.db0.target.01234567", "vg_name":"fast", "lv_uuid":"Zz-1", "lv_size":"402653184", "lv_tags":"shadow.modification=01234567-x,shadow.role=target,shadow.volume=u1", "lv_attr":"-wi-a-----"}
+]}]})";
+constexpr const char* kVgs =
+    R"({"report": [{"vg": [{"vg_name":"slow", "vg_size":"532676608", "vg_free":"264241152", "vg_extent_size":"4194304"},
+                           {"vg_name":"fast", "vg_size":"532676608", "vg_free":"532676608", "vg_extent_size":"4194304"}]}]})";
+
+TEST(LvmReport, Reads) {
+  auto lvs = ParseLvs(kLvs);
+  ASSERT_TRUE(lvs.ok());
+  ASSERT_EQ(lvs->size(), 2U);
+  EXPECT_EQ(lvs->at(0).size_bytes, 268435456U);
+  EXPECT_TRUE(lvs->at(0).open);
+  EXPECT_TRUE(lvs->at(1).active && !lvs->at(1).open);
+  EXPECT_EQ(lvs->at(1).Tag("shadow.volume"), "u1");
+  EXPECT_EQ(lvs->at(1).Tag("shadow.none"), "");
+  auto vgs = ParseVgs(kVgs);
+  ASSERT_TRUE(vgs.ok());
+  EXPECT_EQ(vgs->at(1).free_bytes, 532676608U);
+}
+
+TEST(LvmReport, RefusesTheRest) {
+  for (const char* bad :
+       {"", "{}", "[]", "{\"report\":5}", "{\"report\":[{\"lv\":5}]}",
+        "{\"report\":[{\"lv\":[5]}]}", "{\"report\":[{\"lv\":[{}]}]}",
+        "{\"report\":[{\"lv\":[{\"lv_name\":\"a\",\"vg_name\":\"b\",\"lv_size\":\"-5\"}]}]}"}) {
+    EXPECT_FALSE(ParseLvs(bad).ok()) << bad;
+  }
+  EXPECT_TRUE(ParseLvs("{\"report\":[{\"lv\":[]}]}")->empty());
+}
+
+RC_GTEST_PROP(LvmReport, NoTextCrashesIt, (const std::string& text)) {
+  (void)ParseLvs(text);
+  (void)ParseVgs("{\"report\":[{\"vg\":[{\"vg_name\":\"" + text + "\"}]}]}");
+}
+
+TEST(LvNameFor, NoReservedWords) {
+  LegOrder order;
+  order.volume = "my_tmeta";
+  order.role = "origin";
+  order.volume_uuid = "0123456789";
+  EXPECT_EQ(LvNameFor(order), "shadow.my.tmeta.origin.01234567");
+}
+
+TEST(MetadataBytes, FollowsTheFormat) {
+  EXPECT_EQ(MetadataBytes(1), 65536U + 8192);
+  EXPECT_EQ(MetadataBytes(4032), 65536U + 8192);
+  EXPECT_EQ(MetadataBytes(4033), 65536U + 2 * 8192);
+  EXPECT_GE(MetadataAllocation(1), 1U << 20);
+  EXPECT_GE(MetadataAllocation(1 << 22), MetadataBytes(4U << 22));
+}
+
+class ScriptedRunner final : public ProcessRunner {
+ public:
+  Result<ProcessResult> Run(const std::vector<std::string>& argv, std::int64_t) override {
+    std::string line;
+    for (const std::string& a : argv) line += (line.empty() ? "" : " ") + a;
+    calls.push_back(line);
+    const auto it = answers.find(argv[0]);
+    return it == answers.end() ? ProcessResult{} : it->second;
+  }
+  std::vector<std::string> calls;
+  std::map<std::string, ProcessResult> answers;
+};
+
+class FewDevices final : public BlockDevices {
+ public:
+  Result<BlockInfo> Describe(const std::string& path) override {
+    const auto it = devices.find(path);
+    if (it == devices.end()) return MakeError(Code::kNotFound, "There is no device " + path + ".");
+    return it->second;
+  }
+  Result<std::string> StableId(const std::string& path) override { return "id" + path.substr(5); }
+  Status ZeroStart(const std::string&, std::uint64_t) override { return Ok(); }
+  Status Discard(const std::string&) override { return Ok(); }
+  Result<DeviceSpeed> Probe(const std::string&, bool) override { return DeviceSpeed{}; }
+  Status Backup(const std::string&, std::uint64_t, const std::string&) override { return Ok(); }
+  void Add(const std::string& path, std::uint64_t size, std::uint32_t minor,
+           const char* used_by = "") {
+    BlockInfo i;
+    i.path = path;
+    i.size_bytes = size;
+    i.major = 8;
+    i.minor = minor;
+    i.used_by = used_by;
+    devices[path] = i;
+  }
+  std::map<std::string, BlockInfo> devices;
+};
+
+class LvmLegsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    runner.answers["lvs"] = {0, kLvs, ""};
+    runner.answers["vgs"] = {0, kVgs, ""};
+    devices.Add("/dev/slow/db0", 268435456, 1);
+    devices.Add("/dev/fast/shadow.db0.target.01234567", 402653184, 2);
+    devices.Add("/dev/sda", 1000, 3);
+    devices.Add("/dev/sdb", 500, 4);
+    devices.Add("/dev/sdc", 100000, 5, "mounted on /");
+    devices.Add("/dev/mapper/slow-db0", 268435456, 1);
+    LvmOptions o;
+    o.classes = {{"hdd", "slow", {}},
+                 {"nvme", "fast", {}},
+                 {"disks", "", {"/dev/sda", "/dev/sdb", "/dev/sdc"}}};
+    o.udev = false;
+    legs = MakeLvmLegs(runner, devices, o);
+  }
+  LegOrder Order() { return {"nvme", 1 << 20, "db0", "u1", "01234567-x", "target"}; }
+  ScriptedRunner runner;
+  FewDevices devices;
+  std::unique_ptr<LegProvider> legs;
+};
+
+TEST_F(LvmLegsTest, TheSameOrderIsTheSameVolume) {
+  auto leg = legs->Make(Order());
+  ASSERT_TRUE(leg.ok()) << leg.error().ToString();
+  EXPECT_EQ(leg->device, "/dev/fast/shadow.db0.target.01234567");
+  EXPECT_EQ(leg->storage_class, "nvme");
+  EXPECT_TRUE(leg->made_here);
+  for (const std::string& call : runner.calls) EXPECT_EQ(call.find("lvcreate"), std::string::npos);
+}
+
+TEST_F(LvmLegsTest, MakesWithTagsAndWithoutUdev) {
+  LegOrder order = Order();
+  order.modification = "89abcdef-y";
+  (void)legs->Make(order);
+  std::string made;
+  for (const std::string& call : runner.calls) {
+    if (call.rfind("lvcreate", 0) == 0) made = call;
+  }
+  EXPECT_NE(made.find("--size 1048576b"), std::string::npos) << made;
+  EXPECT_NE(made.find("--addtag shadow.volume=u1"), std::string::npos);
+  EXPECT_NE(made.find("--addtag shadow.modification=89abcdef-y"), std::string::npos);
+  EXPECT_NE(made.find("udev_sync=0"), std::string::npos);
+  EXPECT_EQ(made.substr(made.rfind(' ') + 1), "fast");
+}
+
+TEST_F(LvmLegsTest, SaysWhyLvmRefused) {
+  runner.answers["lvcreate"] = {5, "",
+                                "  WARNING: x\n  Volume group \"fast\" has insufficient free space "
+                                "(1 extents): 2 required.\n"};
+  LegOrder order = Order();
+  order.modification = "other";
+  auto leg = legs->Make(order);
+  ASSERT_FALSE(leg.ok());
+  EXPECT_EQ(leg.error().code, Code::kOutOfSpace);
+  EXPECT_NE(leg.error().message.find("insufficient"), std::string::npos);
+  EXPECT_EQ(legs->Make({"tape", 1, "v", "u", "m", "target"}).error().code, Code::kNotFound);
+  EXPECT_EQ(legs->Make({"disks", 1, "v", "u", "m", "target"}).error().code, Code::kUnimplemented);
+}
+
+TEST_F(LvmLegsTest, PicksTheSmallestFreeDevice) {
+  EXPECT_EQ(legs->PickDevice("disks", 400, {})->device, "/dev/sdb");
+  EXPECT_EQ(legs->PickDevice("disks", 400, {"/dev/sdb"})->device, "/dev/sda");
+  EXPECT_EQ(legs->PickDevice("disks", 2000, {}).error().code, Code::kOutOfSpace)
+      << "sdc is mounted";
+}
+
+TEST_F(LvmLegsTest, DescribesByDeviceNumber) {
+  auto lv = legs->Describe("/dev/mapper/slow-db0");
+  ASSERT_TRUE(lv.ok());
+  EXPECT_EQ(lv->device, "/dev/slow/db0");
+  EXPECT_EQ(lv->id, "KuJfu6-aaaa");
+  EXPECT_EQ(lv->storage_class, "hdd");
+  EXPECT_FALSE(lv->made_here);
+  auto plain = legs->Describe("/dev/sda");
+  ASSERT_TRUE(plain.ok());
+  EXPECT_EQ(plain->storage_class, "disks");
+  EXPECT_FALSE(plain->logical_volume);
+  EXPECT_FALSE(legs->Describe("/dev/none").ok());
+}
+
+TEST_F(LvmLegsTest, NeverRemovesWhatIsOpenAndForgivesWhatIsGone) {
+  EXPECT_EQ(legs->Remove("/dev/slow/db0").error().code, Code::kFailedPrecondition);
+  EXPECT_TRUE(legs->Remove("/dev/slow/gone").ok());
+  EXPECT_TRUE(legs->Remove("/dev/fast/shadow.db0.target.01234567").ok());
+  EXPECT_EQ(runner.calls.back().substr(0, 8), "lvremove");
+}
+
+TEST_F(LvmLegsTest, ExtendAndReduceAreIdempotent) {
+  EXPECT_TRUE(legs->Extend("/dev/slow/db0", 1000).ok());
+  EXPECT_TRUE(legs->Reduce("/dev/slow/db0", 268435455).ok());
+  for (const std::string& call : runner.calls) {
+    EXPECT_EQ(call.find("lvextend"), std::string::npos);
+    EXPECT_EQ(call.find("lvreduce"), std::string::npos);
+  }
+  EXPECT_TRUE(legs->Extend("/dev/slow/db0", 268435457).ok());
+  EXPECT_NE(runner.calls.back().find("lvextend"), std::string::npos);
+  EXPECT_TRUE(legs->Reduce("/dev/slow/db0", 4194305).ok());
+  EXPECT_NE(runner.calls.back().find("8388608b"), std::string::npos) << "whole extents";
+  EXPECT_EQ(legs->Extend("/dev/sda", 5000).error().code, Code::kFailedPrecondition);
+}
+
+TEST_F(LvmLegsTest, ListsOnlyTaggedVolumes) {
+  auto made = legs->ListMade();
+  ASSERT_TRUE(made.ok());
+  ASSERT_EQ(made->size(), 1U);
+  EXPECT_EQ(made->at(0).volume_uuid, "u1");
+  EXPECT_EQ(made->at(0).role, "target");
+}
+
+TEST_F(LvmLegsTest, ASampleDeviceStandsForAClass) {
+  runner.answers["pvs"] = {0, "  /dev/nvme0n1 \n  /dev/nvme1n1\n", ""};
+  EXPECT_EQ(*legs->SampleDevice("nvme"), "/dev/nvme0n1");
+  EXPECT_EQ(*legs->SampleDevice("disks"), "/dev/sda");
+  runner.answers["pvs"] = {0, "", ""};
+  EXPECT_EQ(legs->SampleDevice("nvme").error().code, Code::kNotFound);
+}
+
+TEST_F(LvmLegsTest, ClassesHaveSizes) {
+  auto classes = legs->ListClasses();
+  ASSERT_TRUE(classes.ok());
+  EXPECT_EQ(classes->at(0).free_bytes, 264241152U);
+  EXPECT_EQ(classes->at(2).size_bytes, 101500U);
+  EXPECT_EQ(classes->at(2).free_bytes, 1500U);
+}
+
+}  // namespace
+}  // namespace shadow

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/legs/lvm_legs.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "daemon/base/sizes.h"
+#include "daemon/dm/table.h"
+#include "daemon/legs/lvm_report.h"
+
+namespace shadow {
+namespace {
+
+constexpr std::int64_t kCommandMs = 120'000;
+constexpr const char* kVolumeTag = "shadow.volume";
+constexpr const char* kModificationTag = "shadow.modification";
+constexpr const char* kRoleTag = "shadow.role";
+
+class LvmLegs final : public LegProvider {
+ public:
+  LvmLegs(ProcessRunner& runner, BlockDevices& blocks, LvmOptions options)
+      : runner_(runner), blocks_(blocks), options_(std::move(options)) {}
+
+  Result<std::vector<ClassInfo>> ListClasses() override {
+    std::vector<LvmGroup> groups;
+    const bool any = std::any_of(options_.classes.begin(), options_.classes.end(),
+                                 [](const ClassConfig& c) { return !c.volume_group.empty(); });
+    if (any) {
+      SHADOW_ASSIGN(groups, Groups());
+    }
+    std::vector<ClassInfo> classes;
+    for (const ClassConfig& c : options_.classes) {
+      ClassInfo info;
+      info.name = c.name;
+      info.volume_group = c.volume_group;
+      info.devices = c.devices;
+      for (const LvmGroup& g : groups) {
+        if (g.name != c.volume_group) continue;
+        info.size_bytes = g.size_bytes;
+        info.free_bytes = g.free_bytes;
+      }
+      for (const std::string& device : c.devices) {
+        const auto d = blocks_.Describe(device);
+        if (!d.ok()) continue;
+        info.size_bytes += d->size_bytes;
+        if (d->used_by.empty()) info.free_bytes += d->size_bytes;
+      }
+      classes.push_back(std::move(info));
+    }
+    return classes;
+  }
+
+  Result<Leg> Make(const LegOrder& order) override {
+    SHADOW_ASSIGN(const ClassConfig config, FindClass(order.storage_class));
+    if (config.volume_group.empty()) {
+      return MakeError(
+          Code::kUnimplemented,
+          "Class " + config.name + " is a list of devices: no volume can be made there.",
+          "name a class with a volume group");
+    }
+    const std::string name = LvNameFor(order);
+    SHADOW_ASSIGN(const std::vector<LvmVolume> existing, Volumes({config.volume_group}));
+    for (const LvmVolume& v : existing) {
+      if (v.name != name) continue;
+      if (v.Tag(kVolumeTag) == order.volume_uuid && v.size_bytes >= order.size_bytes) {
+        SHADOW_TRY(Activate(v.path));
+        return LegOf(v);
+      }
+      return MakeError(Code::kAlreadyExists,
+                       "There is a logical volume " + v.path + " that is not this one.",
+                       "remove or rename it");
+    }
+    std::vector<std::string> argv = {"lvcreate",         "--yes",
+                                     "--wipesignatures", "n",
+                                     "--zero",           options_.udev ? "y" : "n",
+                                     "--activate",       "y",
+                                     "--size",           std::to_string(order.size_bytes) + "b",
+                                     "--name",           name};
+    for (const std::string& tag : TagsOf(order)) {
+      argv.emplace_back("--addtag");
+      argv.push_back(tag);
+    }
+    argv.push_back(config.volume_group);
+    SHADOW_TRY(Run(argv, "make a logical volume in " + config.volume_group));
+    SHADOW_ASSIGN(const std::vector<LvmVolume> made, Volumes({config.volume_group + "/" + name}));
+    if (made.size() == 1) return LegOf(made[0]);
+    return MakeError(Code::kIoError, "LVM made " + name + " but does not list it.");
+  }
+
+  Result<Leg> PickDevice(const std::string& storage_class, std::uint64_t size_bytes,
+                         const std::vector<std::string>& not_these) override {
+    SHADOW_ASSIGN(const ClassConfig config, FindClass(storage_class));
+    std::string best;
+    std::uint64_t best_size = 0;
+    for (const std::string& device : config.devices) {
+      if (std::count(not_these.begin(), not_these.end(), device) > 0) continue;
+      const auto info = blocks_.Describe(device);
+      if (!info.ok() || !info->used_by.empty() || info->size_bytes < size_bytes) continue;
+      if (best.empty() || info->size_bytes < best_size) {
+        best = device;
+        best_size = info->size_bytes;
+      }
+    }
+    if (!best.empty()) return Describe(best);
+    return MakeError(
+        Code::kOutOfSpace,
+        "No device of class " + storage_class + " is free and has " + FormatSize(size_bytes) + ".",
+        "add one to the class, or name another class");
+  }
+
+  Result<Leg> Describe(const std::string& device) override {
+    SHADOW_ASSIGN(const BlockInfo info, blocks_.Describe(device));
+    Leg leg;
+    leg.device = device;
+    leg.size_bytes = info.size_bytes;
+    SHADOW_ASSIGN(const std::vector<LvmVolume> all, Volumes({}));
+    for (const LvmVolume& v : all) {
+      if (!v.active) continue;
+      const auto lv = blocks_.Describe(v.path);
+      if (!lv.ok() || !lv->SameAs(info)) continue;
+      leg = LegOf(v);
+      leg.size_bytes = info.size_bytes;
+      return leg;
+    }
+    SHADOW_ASSIGN(leg.id, blocks_.StableId(device));
+    for (const ClassConfig& c : options_.classes) {
+      if (std::count(c.devices.begin(), c.devices.end(), device) > 0) leg.storage_class = c.name;
+    }
+    return leg;
+  }
+
+  Status Extend(const std::string& device, std::uint64_t size_bytes) override {
+    SHADOW_ASSIGN(const BlockInfo info, blocks_.Describe(device));
+    if (info.size_bytes >= size_bytes) return Ok();
+    SHADOW_ASSIGN(const std::string lv, VolumeOf(device));
+    return Run({"lvextend", "--yes", "--size", std::to_string(size_bytes) + "b", lv},
+               "extend " + lv);
+  }
+
+  Status Reduce(const std::string& device, std::uint64_t size_bytes) override {
+    SHADOW_ASSIGN(const std::string lv, VolumeOf(device));
+    SHADOW_ASSIGN(const std::vector<LvmVolume> volumes, Volumes({lv}));
+    SHADOW_ASSIGN(const std::vector<LvmGroup> groups, Groups());
+    std::uint64_t extent = 1;
+    for (const LvmGroup& g : groups) {
+      if (!volumes.empty() && g.name == volumes[0].group)
+        extent = std::max<std::uint64_t>(1, g.extent_bytes);
+    }
+    if (volumes.empty() || volumes[0].size_bytes <= RoundUp(size_bytes, extent)) return Ok();
+    return Run({"lvreduce", "--yes", "--force", "--size",
+                std::to_string(RoundUp(size_bytes, extent)) + "b", lv},
+               "reduce " + lv);
+  }
+
+  Status Remove(const std::string& device) override {
+    SHADOW_ASSIGN(const std::vector<LvmVolume> all, Volumes({}));
+    for (const LvmVolume& v : all) {
+      if (v.path != device) continue;
+      if (v.open) {
+        return MakeError(Code::kFailedPrecondition, "The logical volume " + device + " is in use.",
+                         "close what has it open");
+      }
+      return Run({"lvremove", "--yes", v.group + "/" + v.name}, "remove " + device);
+    }
+    return Ok();
+  }
+
+  Status Activate(const std::string& device) override {
+    if (blocks_.Describe(device).ok()) return Ok();
+    SHADOW_ASSIGN(const std::vector<LvmVolume> all, Volumes({}));
+    for (const LvmVolume& v : all) {
+      if (v.path != device) continue;
+      SHADOW_TRY(Run({"lvchange", "--yes", "--activate", "y", v.group + "/" + v.name},
+                     "activate " + device));
+      if (blocks_.Describe(device).ok()) return Ok();
+      // Active, but its node is missing: no udev made it.
+      return Run({"vgmknodes", v.group + "/" + v.name}, "make the node of " + device);
+    }
+    return MakeError(Code::kNotFound, "There is no device " + device + ".",
+                     "look whether its disk is connected (lvs, lsblk)");
+  }
+
+  Result<std::vector<MadeLeg>> ListMade() override {
+    SHADOW_ASSIGN(const std::vector<LvmVolume> all, Volumes({}));
+    std::vector<MadeLeg> made;
+    for (const LvmVolume& v : all) {
+      if (v.Tag(kVolumeTag).empty()) continue;
+      made.push_back(
+          {LegOf(v), v.Tag(kVolumeTag), v.Tag(kModificationTag), v.Tag(kRoleTag), v.open});
+    }
+    return made;
+  }
+
+  Result<std::string> SampleDevice(const std::string& storage_class) override {
+    SHADOW_ASSIGN(const ClassConfig config, FindClass(storage_class));
+    if (!config.devices.empty()) return config.devices.front();
+    SHADOW_ASSIGN(const ProcessResult r, Command({"pvs", "--noheadings", "-o", "pv_name",
+                                                  "--select", "vg_name=" + config.volume_group}));
+    const auto words = SplitWords(r.out);
+    if (r.exit_code == 0 && !words.empty()) return std::string(words.front());
+    return MakeError(Code::kNotFound, "There is no volume group " + config.volume_group + ".",
+                     "make it with vgcreate, or correct shadowd.toml");
+  }
+
+  Status CheckTools() override { return Run({"lvs", "--version"}, "tell its version"); }
+
+ private:
+  // Settings for every command: nothing that needs a daemon, and our own nodes without udev.
+  [[nodiscard]] std::string Settings() const {
+    return options_.udev ? ""
+                         : "activation{udev_sync=0 udev_rules=0 monitoring=0} "
+                           "devices{obtain_device_list_from_udev=0}";
+  }
+
+  Result<ProcessResult> Command(std::vector<std::string> argv) {
+    const std::string settings = Settings();
+    if (!settings.empty()) {
+      argv.insert(argv.begin() + 1, settings);
+      argv.insert(argv.begin() + 1, "--config");
+    }
+    spdlog::debug("running {} ...", argv[0]);
+    return runner_.Run(argv, kCommandMs);
+  }
+
+  Status Run(const std::vector<std::string>& argv, const std::string& what) {
+    SHADOW_ASSIGN(const ProcessResult r, Command(argv));
+    if (r.exit_code == 0) return Ok();
+    const std::string why = FirstComplaint(r);
+    const bool full = why.find("insufficient") != std::string::npos;
+    return MakeError(full ? Code::kOutOfSpace : Code::kIoError,
+                     "LVM could not " + what + ": " + why + (why.back() == '.' ? "" : "."),
+                     full ? "add a device to the volume group" : "");
+  }
+
+  Result<std::vector<LvmVolume>> Volumes(const std::vector<std::string>& names) {
+    std::vector<std::string> argv = {"lvs", "--reportformat", "json", "--units",
+                                     "b",   "--nosuffix",     "-o",   kLvsColumns};
+    argv.insert(argv.end(), names.begin(), names.end());
+    SHADOW_ASSIGN(const ProcessResult r, Command(argv));
+    if (r.exit_code != 0) {
+      return MakeError(Code::kUnavailable, "LVM cannot list its volumes: " + FirstComplaint(r),
+                       "look at the volume groups with vgs, and run shadowd as root");
+    }
+    return ParseLvs(r.out);
+  }
+
+  Result<std::vector<LvmGroup>> Groups() {
+    SHADOW_ASSIGN(const ProcessResult r, Command({"vgs", "--reportformat", "json", "--units", "b",
+                                                  "--nosuffix", "-o", kVgsColumns}));
+    if (r.exit_code != 0) {
+      return MakeError(Code::kUnavailable, "LVM cannot list its groups: " + FirstComplaint(r),
+                       "look at the volume groups with vgs, and run shadowd as root");
+    }
+    return ParseVgs(r.out);
+  }
+
+  Result<ClassConfig> FindClass(const std::string& name) {
+    for (const ClassConfig& c : options_.classes) {
+      if (c.name == name) return c;
+    }
+    return MakeError(Code::kNotFound, "There is no storage class " + name + ".",
+                     "name one in shadowd.toml, or give the path of a device");
+  }
+
+  // "vg/lv" of a device.
+  Result<std::string> VolumeOf(const std::string& device) {
+    SHADOW_ASSIGN(const BlockInfo info, blocks_.Describe(device));
+    SHADOW_ASSIGN(const std::vector<LvmVolume> all, Volumes({}));
+    for (const LvmVolume& v : all) {
+      if (!v.active) continue;
+      const auto lv = blocks_.Describe(v.path);
+      if (lv.ok() && lv->SameAs(info)) return v.group + "/" + v.name;
+    }
+    return MakeError(Code::kFailedPrecondition, device + " is no logical volume.");
+  }
+
+  [[nodiscard]] Leg LegOf(const LvmVolume& v) const {
+    Leg leg;
+    leg.device = v.path;
+    leg.id = ToLegId(v.uuid);
+    leg.size_bytes = v.size_bytes;
+    leg.logical_volume = true;
+    leg.made_here = !v.Tag(kVolumeTag).empty();
+    for (const ClassConfig& c : options_.classes) {
+      if (c.volume_group == v.group && !v.group.empty()) leg.storage_class = c.name;
+    }
+    return leg;
+  }
+
+  static std::vector<std::string> TagsOf(const LegOrder& order) {
+    std::vector<std::string> tags = {std::string(kVolumeTag) + "=" + order.volume_uuid,
+                                     std::string(kRoleTag) + "=" + order.role};
+    if (!order.modification.empty()) {
+      tags.push_back(std::string(kModificationTag) + "=" + order.modification);
+    }
+    return tags;
+  }
+
+  ProcessRunner& runner_;
+  BlockDevices& blocks_;
+  LvmOptions options_;
+};
+
+}  // namespace
+
+std::string LvNameFor(const LegOrder& order) {
+  // LVM keeps words like "_mimage" and "_tmeta" to itself, so no underscore gets through.
+  std::string name = "shadow." + order.volume + "." + order.role;
+  std::replace(name.begin(), name.end(), '_', '.');
+  const std::string& id = order.modification.empty() ? order.volume_uuid : order.modification;
+  return name + "." + id.substr(0, 8);
+}
+
+std::unique_ptr<LegProvider> MakeLvmLegs(ProcessRunner& runner, BlockDevices& blocks,
+                                         LvmOptions options) {
+  return std::make_unique<LvmLegs>(runner, blocks, std::move(options));
+}
+
+}  // namespace shadow

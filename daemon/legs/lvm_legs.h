@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Legs from LVM volume groups and from lists of plain devices, with LVM's own commands.
+//
+// Logical volumes are named shadow.<volume>.<role>.<id> and tagged shadow.volume=<uuid>,
+// shadow.modification=<id>, shadow.role=<role>. Thread safe: LVM has its own locks.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/base/process.h"
+#include "daemon/dm/block_devices.h"
+#include "daemon/legs/legs.h"
+
+namespace shadow {
+
+/// One entry of the configuration: a volume group or a list of devices.
+struct ClassConfig {
+  std::string name;
+  std::string volume_group;
+  std::vector<std::string> devices;
+};
+
+struct LvmOptions {
+  std::vector<ClassConfig> classes;
+  bool udev = true;  // false: tell LVM to make the nodes itself and to wait for nobody
+};
+
+/// `runner` and `blocks` must outlive what is returned.
+[[nodiscard]] std::unique_ptr<LegProvider> MakeLvmLegs(ProcessRunner& runner, BlockDevices& blocks,
+                                                       LvmOptions options);
+
+/// The name of a logical volume for an order; only characters LVM takes, none of its reserved
+/// words.
+[[nodiscard]] std::string LvNameFor(const LegOrder& order);
+
+}  // namespace shadow

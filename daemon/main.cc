@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// shadowd: puts the parts together, then waits for a signal. Exit codes: daemon/base/error_table.h.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <systemd/sd-daemon.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdlib>
+
+#include "daemon/base/error_table.h"
+#include "daemon/config/config.h"
+#include "daemon/dm/libdm.h"
+#include "daemon/dm/linux_block_devices.h"
+#include "daemon/engine/engine_impl.h"
+#include "daemon/fs/linux_filesystems.h"
+#include "daemon/host.h"
+#include "daemon/rpc/grpc_log.h"
+#include "daemon/rpc/server.h"
+
+namespace shadow {
+namespace {
+
+constexpr const char* kDefaultConfig = "/etc/dm-shadow/shadowd.toml";
+
+struct Options {
+  std::string config_file = kDefaultConfig;
+  bool config_given = false;
+  std::string listen, readonly, state_dir;
+  std::string log_level = "info";
+  bool no_udev = false;
+};
+
+int Complain(const Error& error) {
+  spdlog::error("{}", error.ToString());
+  sd_notifyf(0, "STATUS=%s", error.message.c_str());
+  return RowOf(error.code).exit_code;
+}
+
+Result<Config> Settings(const Options& options) {
+  Config config;
+  auto loaded = LoadConfig(options.config_file);
+  // No file at the default place is fine: classes can be added later.
+  if (!loaded.ok() && (options.config_given || loaded.error().code != Code::kNotFound)) {
+    return loaded.error();
+  }
+  if (loaded.ok()) config = *loaded;
+  if (!options.listen.empty()) {
+    config.socket = options.listen;
+    config.readonly_socket = options.readonly;
+  } else if (!options.readonly.empty()) {
+    config.readonly_socket = options.readonly;
+  }
+  if (!options.state_dir.empty()) config.state_dir = options.state_dir;
+  return config;
+}
+
+// Blocks the signals we wait for; threads started later inherit that.
+sigset_t BlockSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int s : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, s);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  return set;
+}
+
+// Pets systemd's watchdog until a signal ends the daemon.
+void WaitForSignal(const sigset_t& set, EngineImpl& engine) {
+  std::uint64_t watchdog_us = 0;
+  const bool pet = sd_watchdog_enabled(0, &watchdog_us) > 0;
+  const std::uint64_t every_us = pet ? watchdog_us / 3 : 10'000'000;
+  while (true) {
+    timespec wait{static_cast<time_t>(every_us / 1'000'000),
+                  static_cast<long>(every_us % 1'000'000) * 1000};
+    const int signal = sigtimedwait(&set, nullptr, &wait);
+    if (signal == SIGHUP) spdlog::info("the configuration is read at start only");
+    if (signal == SIGINT || signal == SIGTERM) return;
+    // The list takes the engine's lock: a daemon that hangs does not get here.
+    const auto volumes = engine.ListVolumes();
+    if (pet && volumes.ok()) sd_notify(0, "WATCHDOG=1");
+  }
+}
+
+int Run(const Options& options) {
+  const auto config = Settings(options);
+  if (!config.ok()) return Complain(config.error());
+  if (config->listen) {
+    if (const Status good = CheckTlsListen(*config->listen); !good.ok()) {
+      return Complain(good.error());
+    }
+  }
+  const sigset_t signals = BlockSignals();
+  if (const Status locked = LockStateDirectory(config->state_dir); !locked.ok()) {
+    return Complain(locked.error());
+  }
+  if (const Status stays = StayInMemory(); !stays.ok())
+    spdlog::warn("{}", stays.error().ToString());
+
+  const bool udev = !options.no_udev && UdevIsRunning();
+  const RealClock clock;
+  RandomIds ids;
+  RealProcessRunner runner;
+  const auto dm = MakeLibDeviceMapper({udev});
+  const auto blocks = MakeLinuxBlockDevices(clock);
+  const auto legs = MakeLvmLegs(runner, *blocks, {config->classes, udev});
+  const auto fs = MakeLinuxFilesystems(runner);
+  auto store = OpenStore({config->state_dir + "/state.db"});
+  if (!store.ok()) return Complain(store.error());
+
+  const char* module = std::getenv("SHADOW_MODULE");
+  // Without the module shadowd still answers, and says what is missing.
+  if (const Status loaded = EnsureModule(*dm, runner, module != nullptr ? module : "");
+      !loaded.ok()) {
+    spdlog::error("{}", loaded.error().ToString());
+  }
+  Deps deps;
+  deps.store = store->get();
+  deps.dm = dm.get();
+  deps.blocks = blocks.get();
+  deps.legs = legs.get();
+  deps.fs = fs.get();
+  deps.clock = &clock;
+  deps.ids = &ids;
+  deps.state_dir = config->state_dir;
+  deps.default_grace_ms = config->grace_ms;
+  EngineImpl engine(deps, {});
+  if (const Status started = engine.Start(); !started.ok()) return Complain(started.error());
+
+  TakeGrpcLog();
+  auto server = StartRpcServer(engine, {config->socket, config->readonly_socket, config->listen});
+  if (!server.ok()) {
+    engine.Stop();
+    return Complain(server.error());
+  }
+  spdlog::info("serving on {}", config->socket);
+  if ((*server)->Port() != 0) {
+    spdlog::info("serving on {}, port {}, with TLS", config->listen->address, (*server)->Port());
+  }
+  sd_notify(0, "READY=1\nSTATUS=Serving.");
+  WaitForSignal(signals, engine);
+  sd_notify(0, "STOPPING=1\nSTATUS=Stopping; volumes go on working.");
+  spdlog::info("stopping; volumes go on working, copies wait");
+  (*server)->Shutdown();
+  engine.Stop();
+  return kExitOk;
+}
+
+}  // namespace
+}  // namespace shadow
+
+int main(int argc, char** argv) {
+  shadow::Options options;
+  CLI::App app{"shadowd: moves and resizes dm-shadow volumes while they are in use"};
+  const auto* config =
+      app.add_option("--config", options.config_file, "Configuration file")->capture_default_str();
+  app.add_option("--listen", options.listen, "Path of the admin socket (0660)");
+  app.add_option("--listen-readonly", options.readonly, "Path of the read-only socket (0666)");
+  app.add_option("--state-dir", options.state_dir, "Where the state is kept");
+  app.add_option("--log-level", options.log_level, "trace, debug, info, warning, error")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error"}))
+      ->capture_default_str();
+  app.add_flag("--no-udev", options.no_udev, "Make device nodes ourselves (found out by itself)");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? shadow::kExitOk : shadow::kExitUsage;
+  }
+  options.config_given = config->count() > 0;
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("shadowd"));
+  spdlog::set_level(spdlog::level::from_str(options.log_level));
+  spdlog::set_pattern("%Y-%m-%d %H:%M:%S.%e %l %v");
+  return shadow::Run(options);
+}

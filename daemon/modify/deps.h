@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The edges a modification works on, and where its news go. All are owned by the engine and thread
+// safe.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "daemon/base/clock.h"
+#include "daemon/base/ids.h"
+#include "daemon/dm/block_devices.h"
+#include "daemon/dm/device_mapper.h"
+#include "daemon/fs/filesystems.h"
+#include "daemon/legs/legs.h"
+#include "daemon/modify/copy_order.h"
+#include "daemon/store/store.h"
+
+namespace shadow {
+
+struct Deps {
+  Store* store = nullptr;
+  DeviceMapper* dm = nullptr;
+  BlockDevices* blocks = nullptr;
+  LegProvider* legs = nullptr;
+  Filesystems* fs = nullptr;
+  const Clock* clock = nullptr;
+  IdSource* ids = nullptr;
+  std::string state_dir;  // metadata backups go to <state_dir>/backup
+  std::int64_t default_grace_ms = 600'000;
+  /// Adds an event; never fails (it is logged if the store cannot take it).
+  std::function<void(Event)> emit;
+  /// The order blocks are copied in; null: ascending.
+  std::function<std::unique_ptr<CopyOrder>()> make_copy_order;
+};
+
+/// /dev/mapper/<name>
+[[nodiscard]] inline std::string DevicePath(const std::string& volume) {
+  return "/dev/mapper/" + volume;
+}
+
+}  // namespace shadow

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/modify/planner.h"
+
+#include <algorithm>
+
+#include "daemon/base/sizes.h"
+#include "daemon/modify/tables.h"
+
+namespace shadow {
+namespace {
+
+Error Invalid(std::string message, std::string hint = {}) {
+  return MakeError(Code::kInvalidArgument, std::move(message), std::move(hint));
+}
+Error NotNow(std::string message, std::string hint = {}) {
+  return MakeError(Code::kFailedPrecondition, std::move(message), std::move(hint));
+}
+
+std::string Place(const Leg& leg) {
+  return leg.storage_class.empty() ? leg.device : leg.storage_class;
+}
+
+class Planner {
+ public:
+  Planner(const Deps& deps, const VolumeRecord& volume, const ModifyRequest& request)
+      : d_(deps), v_(volume), r_(request) {}
+
+  Result<Planned> Run() {
+    SHADOW_TRY(CheckRequest());
+    SHADOW_TRY(CheckVolume());
+    SHADOW_TRY(ResolveNewSize());
+    SHADOW_TRY(ResolveTarget());
+    if (p_.kind == Kind::kMove) {
+      SHADOW_TRY(CheckMove());
+    } else {
+      SHADOW_TRY(CheckInPlace());
+    }
+    SHADOW_TRY(CheckShrink());
+    SHADOW_TRY(CheckMetadata());
+    Estimate();
+    Describe();
+    return p_;
+  }
+
+ private:
+  [[nodiscard]] std::uint64_t BlockBytes() const { return v_.block_sectors * kSectorBytes; }
+  [[nodiscard]] std::uint64_t OldBytes() const { return p_.old_sectors * kSectorBytes; }
+  [[nodiscard]] std::uint64_t NewBytes() const { return p_.new_sectors * kSectorBytes; }
+
+  Status CheckRequest() const {
+    if (r_.size_bytes != 0 && !r_.size_spec.empty()) {
+      return Invalid("The new size is given twice.", "give it in bytes or as text, not both");
+    }
+    if (r_.grace_ms < -1) return Invalid("The grace period cannot be negative.");
+    constexpr std::int64_t kYearMs = 366LL * 24 * 3600 * 1000;
+    if (r_.grace_ms > kYearMs) {
+      return Invalid("The grace period is longer than a year.", "give a shorter one");
+    }
+    return Ok();
+  }
+
+  Status CheckVolume() {
+    SHADOW_ASSIGN(status_, ReadStatus(*d_.dm, v_.name));
+    if (status_.kernel.mode != "rw") {
+      return NotNow("The volume " + v_.name + " is in mode " + status_.kernel.mode + ".",
+                    "look at the kernel's log, and run shadow_check on " + v_.metadata.device);
+    }
+    if (status_.kernel.phase != "steady") {
+      return NotNow("The volume " + v_.name + " is " + status_.kernel.phase +
+                        " in the kernel without a modification of shadowd's.",
+                    "finish it with the message commit or abort (docs/dm-shadow.rst)");
+    }
+    p_.origin = v_.origin;
+    const auto known = d_.legs->Describe(v_.origin.device);
+    if (known.ok()) p_.origin = *known;
+    p_.origin.id = v_.origin.id;
+    p_.old_sectors = v_.sectors;
+    return Ok();
+  }
+
+  Status ResolveNewSize() {
+    std::uint64_t bytes = OldBytes();
+    if (r_.size_bytes != 0) bytes = r_.size_bytes;
+    if (!r_.size_spec.empty()) {
+      SHADOW_ASSIGN(bytes, ResolveSize(r_.size_spec, OldBytes()));
+    }
+    constexpr std::uint64_t kMost = std::uint64_t{1} << 60;
+    if (bytes == 0 || bytes > kMost) {
+      return Invalid("A volume can have 1 block to 1 EiB, not " + FormatSize(bytes) + ".");
+    }
+    if (bytes != OldBytes()) bytes = RoundUp(bytes, BlockBytes());
+    p_.new_sectors = bytes / kSectorBytes;
+    return Ok();
+  }
+
+  Status ResolveTarget() {
+    const bool resize = p_.new_sectors != p_.old_sectors;
+    p_.plan.from = Place(p_.origin);
+    p_.plan.to = r_.to.empty() ? p_.plan.from : r_.to;
+    const bool stays =
+        r_.to.empty() || (!p_.origin.storage_class.empty() && r_.to == p_.origin.storage_class);
+    if (stays) {
+      if (!resize) {
+        return Invalid(
+            "There is nothing to do: neither size nor place of " + v_.name + " would change.",
+            "give another size, or another class or device");
+      }
+      p_.kind = p_.new_sectors > p_.old_sectors ? Kind::kGrow : Kind::kShrink;
+      return Ok();
+    }
+    p_.kind = Kind::kMove;
+    if (r_.to[0] == '/') return ResolveDevice();
+    return ResolveClass();
+  }
+
+  Status ResolveDevice() {
+    if (r_.to == DevicePath(v_.name)) {
+      return Invalid("A volume cannot be its own target.",
+                     "name another device or a storage class");
+    }
+    SHADOW_ASSIGN(const BlockInfo info, d_.blocks->Describe(r_.to));
+    SHADOW_ASSIGN(const BlockInfo origin, d_.blocks->Describe(p_.origin.device));
+    SHADOW_ASSIGN(const BlockInfo metadata, d_.blocks->Describe(v_.metadata.device));
+    if (info.SameAs(origin)) {
+      return Invalid(r_.to + " is the device the volume lives on.", "name another device");
+    }
+    if (info.SameAs(metadata)) {
+      return Invalid(r_.to + " is the volume's metadata device.", "name another device");
+    }
+    const auto self = d_.dm->Info(v_.name);
+    if (self.ok() && self->major != 0 && self->major == info.major && self->minor == info.minor) {
+      return Invalid("A volume cannot be its own target.",
+                     "name another device or a storage class");
+    }
+    if (!info.used_by.empty()) {
+      return NotNow(r_.to + " is in use: " + info.used_by + ".", "free it, or name another device");
+    }
+    if (info.read_only) return NotNow(r_.to + " is read-only.", "name another device");
+    if (info.zoned) return Invalid(r_.to + " is a zoned device.", "name a device without zones");
+    SHADOW_ASSIGN(p_.target, d_.legs->Describe(r_.to));
+    if (p_.target.id == p_.origin.id) {
+      return Invalid(r_.to + " is the device the volume lives on.", "name another device");
+    }
+    SHADOW_TRY(CheckTargetSize(info.size_bytes));
+    return CheckSector(info, origin);
+  }
+
+  Status CheckTargetSize(std::uint64_t size) const {
+    if (size >= NewBytes()) return Ok();
+    return MakeError(Code::kOutOfSpace,
+                     r_.to + " is too small: it has " + FormatSize(size) + ", the volume needs " +
+                         FormatSize(NewBytes()) + ".",
+                     "name a larger device, or a smaller size");
+  }
+
+  static Status CheckSector(const BlockInfo& target, const BlockInfo& origin) {
+    if (target.logical_block <= origin.logical_block) return Ok();
+    return Invalid("The sectors of " + target.path + " are larger than the origin's (" +
+                       std::to_string(target.logical_block) + " and " +
+                       std::to_string(origin.logical_block) + " bytes).",
+                   "name a device with the same sector size");
+  }
+
+  Status ResolveClass() {
+    SHADOW_ASSIGN(const std::vector<ClassInfo> classes, d_.legs->ListClasses());
+    const auto it = std::find_if(classes.begin(), classes.end(),
+                                 [&](const ClassInfo& c) { return c.name == r_.to; });
+    if (it == classes.end()) {
+      std::string known;
+      for (const ClassInfo& c : classes) known += (known.empty() ? "" : ", ") + c.name;
+      return MakeError(Code::kNotFound, "There is no storage class " + r_.to + ".",
+                       known.empty()
+                           ? "name one in shadowd.toml, or give the path of a device"
+                           : "known classes: " + known + "; a device is given by its full path");
+    }
+    if (it->volume_group.empty()) {
+      SHADOW_ASSIGN(p_.target,
+                    d_.legs->PickDevice(r_.to, NewBytes(), {p_.origin.device, v_.metadata.device}));
+      return Ok();
+    }
+    if (it->free_bytes < NewBytes()) {
+      return MakeError(
+          Code::kOutOfSpace,
+          "Class " + r_.to + " has only " + FormatSize(it->free_bytes) +
+              " free, the volume needs " + FormatSize(NewBytes()) + ".",
+          "add a device to volume group " + it->volume_group + ", or name another class");
+    }
+    return Ok();
+  }
+
+  Status CheckMove() const {
+    // The block at the shorter end would have two lengths; the kernel refuses it, too.
+    if (p_.new_sectors > p_.old_sectors && p_.old_sectors % v_.block_sectors != 0) {
+      return NotNow("The volume's size is not a multiple of its blocks (" +
+                        FormatSize(BlockBytes()) + "), so it cannot grow and move in one step.",
+                    "move it first, then grow it");
+    }
+    if (p_.new_sectors < p_.old_sectors && p_.new_sectors % v_.block_sectors != 0) {
+      return NotNow("The new size is not a multiple of the volume's blocks (" +
+                        FormatSize(BlockBytes()) + "), so it cannot shrink and move in one step.",
+                    "round the size up to a multiple of " + FormatSize(BlockBytes()) +
+                        ", or move it first, then shrink it");
+    }
+    return Ok();
+  }
+
+  Status CheckInPlace() const {
+    if (p_.kind == Kind::kShrink) return Ok();
+    SHADOW_ASSIGN(const BlockInfo info, d_.blocks->Describe(p_.origin.device));
+    if (info.size_bytes >= NewBytes()) return Ok();
+    if (!p_.origin.logical_volume) {
+      return NotNow(p_.origin.device + " has " + FormatSize(info.size_bytes) +
+                        " and is no logical volume, so it cannot be extended to " +
+                        FormatSize(NewBytes()) + ".",
+                    "move the volume to a larger device or to a storage class (--to)");
+    }
+    SHADOW_ASSIGN(const std::vector<ClassInfo> classes, d_.legs->ListClasses());
+    for (const ClassInfo& c : classes) {
+      if (c.name != p_.origin.storage_class || c.free_bytes >= NewBytes() - info.size_bytes)
+        continue;
+      return MakeError(
+          Code::kOutOfSpace,
+          "Class " + c.name + " has only " + FormatSize(c.free_bytes) + " free, " +
+              FormatSize(NewBytes() - info.size_bytes) + " more are needed.",
+          "add a device to volume group " + c.volume_group + ", or move to another class");
+    }
+    return Ok();
+  }
+
+  Status CheckShrink() {
+    if (p_.new_sectors >= p_.old_sectors) return Ok();
+    const auto fs = d_.fs->Inspect(DevicePath(v_.name));
+    const std::string force = "shrink the file system first, or force it";
+    if (!fs.ok() || fs->type.empty() || fs->end_bytes == 0) {
+      const std::string what = fs.ok() && !fs->type.empty() ? fs->type : "no known file system";
+      if (!r_.force_shrink) {
+        return NotNow("It cannot be told whether what lies on " + v_.name + " (" + what +
+                          ") ends before the new end.",
+                      "force it if you know that it does");
+      }
+      p_.plan.warnings.push_back("The shrink is forced: what lies beyond the new end is lost.");
+      return Ok();
+    }
+    if (fs->end_bytes <= NewBytes()) return Ok();
+    if (!r_.force_shrink) {
+      return NotNow("The " + fs->type + " file system on " + v_.name + " ends at " +
+                        FormatSize(fs->end_bytes) + ", beyond the new end " +
+                        FormatSize(NewBytes()) + ".",
+                    force);
+    }
+    p_.plan.warnings.push_back("The shrink is forced: the " + fs->type +
+                               " file system reaches beyond the new end and will be damaged.");
+    return Ok();
+  }
+
+  Status CheckMetadata() const {
+    const std::uint64_t blocks = (p_.new_sectors + v_.block_sectors - 1) / v_.block_sectors;
+    SHADOW_ASSIGN(const BlockInfo info, d_.blocks->Describe(v_.metadata.device));
+    if (info.size_bytes >= MetadataBytes(blocks) || v_.metadata.logical_volume) return Ok();
+    return MakeError(Code::kOutOfSpace,
+                     "The metadata device " + v_.metadata.device + " is too small for " +
+                         FormatSize(NewBytes()) + ": it needs " +
+                         FormatSize(MetadataBytes(blocks)) + ".",
+                     "export the volume and import it with a larger metadata device");
+  }
+
+  [[nodiscard]] DeviceSpeed KnownSpeed(const std::string& storage_class,
+                                       const std::string& id) const {
+    const auto speed =
+        d_.store->FindSpeed(storage_class.empty() ? "leg:" + id : "class:" + storage_class);
+    return speed.ok() && speed->has_value() ? **speed : DeviceSpeed{};
+  }
+
+  void Estimate() {
+    const std::uint64_t block = status_.kernel.block_bytes;
+    p_.plan.holes_bytes = status_.kernel.hole * block;
+    if (p_.kind != Kind::kMove) return;
+    p_.plan.bytes_to_copy = (status_.kernel.blocks - status_.kernel.hole) * block;
+    const bool by_class = p_.target.device.empty();
+    const DeviceSpeed from = KnownSpeed(p_.origin.storage_class, p_.origin.id);
+    const DeviceSpeed to =
+        by_class ? KnownSpeed(p_.plan.to, "") : KnownSpeed(p_.target.storage_class, p_.target.id);
+    std::uint64_t rate = from.read_bandwidth;
+    if (to.write_bandwidth != 0)
+      rate = rate == 0 ? to.write_bandwidth : std::min(rate, to.write_bandwidth);
+    if (r_.rate != 0) {
+      rate = rate == 0 ? r_.rate : std::min(rate, r_.rate);
+    } else if (r_.impact != Impact::kFull) {
+      rate = rate / (r_.impact == Impact::kLow ? 4 : 2);
+    }
+    if (rate != 0) {
+      p_.plan.expected_ms = static_cast<std::uint64_t>(static_cast<double>(p_.plan.bytes_to_copy) *
+                                                       1000 / static_cast<double>(rate));
+    }
+    const auto pause = d_.store->FindSpeed("pause");
+    if (pause.ok() && pause->has_value()) p_.plan.expected_pause_us = (*pause)->read_latency_us;
+  }
+
+  void Describe() {
+    Plan& plan = p_.plan;
+    plan.volume = v_.name;
+    plan.old_size = OldBytes();
+    plan.new_size = NewBytes();
+    plan.target_device = p_.target.device;
+    plan.reversible = p_.kind == Kind::kMove;
+    const bool grow = p_.new_sectors > p_.old_sectors;
+    const bool shrink = p_.new_sectors < p_.old_sectors;
+    const auto say = [&](const std::string& step) { plan.steps.push_back(step); };
+    if (p_.kind == Kind::kMove) {
+      say(p_.target.device.empty()
+              ? "Make a logical volume of " + FormatSize(NewBytes()) + " in class " + plan.to + "."
+              : "Use " + p_.target.device + " as the target; what is on it is overwritten.");
+      say("Attach the target" +
+          std::string(grow ? "; the new capacity can be used from then on" : "") + ".");
+      if (grow && r_.grow_filesystem) say("Grow the file system.");
+      say("Copy " + FormatSize(plan.bytes_to_copy) + " while the volume is in use.");
+      say("Cut over, and keep both legs mirrored for the grace period.");
+      say("Drop the origin " + p_.origin.device +
+          (p_.origin.made_here ? " and remove it." : "; it is left as it is."));
+      if (grow) {
+        plan.warnings.push_back(
+            "Once the new capacity holds data, turning back is refused until it is freed.");
+      }
+    } else if (grow) {
+      say("Extend " + p_.origin.device + " to " + FormatSize(NewBytes()) + ".");
+      say("Put the new size in place.");
+      if (r_.grow_filesystem) say("Grow the file system.");
+    } else {
+      say("Put the new size in place.");
+      say("Reduce " + p_.origin.device + " to " + FormatSize(NewBytes()) + ".");
+    }
+    if (shrink && p_.kind == Kind::kShrink)
+      plan.warnings.push_back("A shrink in place cannot be undone.");
+  }
+
+  const Deps& d_;
+  const VolumeRecord& v_;
+  const ModifyRequest& r_;
+  TargetStatus status_;
+  Planned p_;
+};
+
+}  // namespace
+
+Result<Planned> MakePlan(const Deps& deps, const VolumeRecord& volume,
+                         const ModifyRequest& request) {
+  return Planner(deps, volume, request).Run();
+}
+
+}  // namespace shadow

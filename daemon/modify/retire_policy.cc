@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/modify/retire_policy.h"
+
+#include <algorithm>
+
+namespace shadow {
+
+RetirePolicy::RetirePolicy(Retire policy, std::uint64_t blocks) : policy_(policy) {
+  if (policy == Retire::kCold) idle_windows_.assign(blocks, 0);
+}
+
+void RetirePolicy::OnAccess(const std::vector<AccessRun>& runs) {
+  const std::uint64_t size = idle_windows_.size();
+  for (const AccessRun& run : runs) {
+    const std::uint64_t end = std::min(size, run.range.first + run.range.count);
+    for (std::uint64_t b = std::min(size, run.range.first); b < end; ++b) idle_windows_[b] = 0;
+  }
+}
+
+void RetirePolicy::OnWindowEnd() {
+  for (std::uint8_t& idle : idle_windows_) {
+    if (idle < kColdWindows) ++idle;
+  }
+}
+
+std::vector<BlockRange> RetirePolicy::Choose(const std::vector<StateRun>& map) const {
+  std::vector<BlockRange> chosen;
+  if (policy_ == Retire::kNever) return chosen;
+  const auto add = [&](std::uint64_t block, std::uint64_t count) {
+    if (!chosen.empty() && chosen.back().first + chosen.back().count == block) {
+      chosen.back().count += count;
+    } else {
+      chosen.push_back({block, count});
+    }
+  };
+  for (const StateRun& run : map) {
+    if (run.state != BlockState::kMirrored) continue;
+    if (policy_ == Retire::kEager) {
+      add(run.range.first, run.range.count);
+      continue;
+    }
+    const std::uint64_t end =
+        std::min<std::uint64_t>(idle_windows_.size(), run.range.first + run.range.count);
+    for (std::uint64_t b = run.range.first; b < end; ++b) {
+      if (idle_windows_[b] >= kColdWindows) add(b, 1);
+    }
+  }
+  return chosen;
+}
+
+}  // namespace shadow

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/modify/retire_policy.h"
+
+#include <gtest/gtest.h>
+
+namespace shadow {
+namespace {
+
+const std::vector<StateRun> kMap = {{{0, 4}, BlockState::kMirrored},
+                                    {{4, 2}, BlockState::kOrigin},
+                                    {{6, 2}, BlockState::kMirrored}};
+
+TEST(RetirePolicy, NeverAndEager) {
+  EXPECT_TRUE(RetirePolicy(Retire::kNever, 8).Choose(kMap).empty());
+  EXPECT_EQ(RetirePolicy(Retire::kEager, 8).Choose(kMap),
+            (std::vector<BlockRange>{{0, 4}, {6, 2}}));
+}
+
+TEST(RetirePolicy, ColdWaitsForIdleWindows) {
+  RetirePolicy p(Retire::kCold, 8);
+  for (int i = 0; i < RetirePolicy::kColdWindows - 1; ++i) p.OnWindowEnd();
+  EXPECT_TRUE(p.Choose(kMap).empty());
+  p.OnAccess({{{1, 1}, true, false}});
+  p.OnWindowEnd();
+  EXPECT_EQ(p.Choose(kMap), (std::vector<BlockRange>{{0, 1}, {2, 2}, {6, 2}}));
+  for (int i = 0; i < RetirePolicy::kColdWindows; ++i) p.OnWindowEnd();
+  EXPECT_EQ(CountBlocks(p.Choose(kMap)), 6U);
+}
+
+TEST(RetirePolicy, RangesBeyondTheEndAreHarmless) {
+  RetirePolicy p(Retire::kCold, 4);
+  p.OnAccess({{{2, 1000}, true, true}, {{1ULL << 60, 5}, true, true}});
+  EXPECT_TRUE(p.Choose(kMap).empty());
+}
+
+}  // namespace
+}  // namespace shadow

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+// The steps of a modification: what each does in the world. Every one can be repeated, whether its
+// effect happened before or not.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "daemon/base/sizes.h"
+#include "daemon/modify/runner.h"
+#include "daemon/modify/tables.h"
+
+namespace shadow {
+namespace {
+
+constexpr std::int64_t kCopyTickMs = 100;
+constexpr std::uint64_t kTrimBytes = std::uint64_t{1} << 30;
+constexpr std::int64_t kLowCopyTickMs = 200;  // looking takes CPU time from the application, too
+constexpr std::int64_t kGraceTickMs = 1000;
+constexpr std::int64_t kBaselineMs = 500;
+
+StepOutcome Fail(const Error& error) { return {StepOutcome::Kind::kFailed, error, 0}; }
+StepOutcome NotReady(const Error& error) { return {StepOutcome::Kind::kNotReady, error, 0}; }
+StepOutcome FromStatus(const Status& status) {
+  return status.ok() ? StepOutcome{} : Fail(status.error());
+}
+
+}  // namespace
+
+StepOutcome ModificationRunner::Trim() {
+  if (trimmed_bytes_ == 0) meter_.Start();
+  const std::uint64_t end = record_.old_sectors * kSectorBytes;
+  if (!record_.request.trim_first || trimmed_bytes_ >= end) return {};
+  const auto info = deps_.fs->Inspect(DevicePath(volume_name_));
+  if (!info.ok()) return Fail(info.error());
+  if (info->mount_point.empty()) return {};
+  const Status trimmed = deps_.fs->Trim(info->mount_point, trimmed_bytes_, kTrimBytes);
+  if (!trimmed.ok()) return Fail(trimmed.error());
+  trimmed_bytes_ += kTrimBytes;
+  // In between, requests (pause, abort) get their turn.
+  return {OutcomeKind::kBusy, {}, 0};
+}
+
+StepOutcome ModificationRunner::Backup() {
+  const auto synced = deps_.dm->Message(volume_name_, "sync");
+  if (!synced.ok()) return Fail(synced.error());
+  const std::string directory = deps_.state_dir + "/backup";
+  std::error_code ignored;  // Backup says what is wrong if the directory cannot be used
+  std::filesystem::create_directories(directory, ignored);
+  const std::uint64_t blocks =
+      (record_.old_sectors + volume_.block_sectors - 1) / volume_.block_sectors;
+  return FromStatus(deps_.blocks->Backup(volume_.metadata.device, MetadataBytes(blocks),
+                                         directory + "/" + volume_name_ + ".metadata"));
+}
+
+Status ModificationRunner::RoomInMetadata(std::uint64_t sectors) {
+  const std::uint64_t blocks = (sectors + volume_.block_sectors - 1) / volume_.block_sectors;
+  const std::uint64_t needed = MetadataBytes(blocks);
+  SHADOW_ASSIGN(const BlockInfo info, deps_.blocks->Describe(volume_.metadata.device));
+  if (info.size_bytes >= needed) return Ok();
+  if (!volume_.metadata.logical_volume) {
+    return MakeError(Code::kOutOfSpace,
+                     "The metadata device " + volume_.metadata.device + " is too small for " +
+                         FormatSize(sectors * kSectorBytes) + ".",
+                     "it needs " + FormatSize(needed));
+  }
+  return deps_.legs->Extend(volume_.metadata.device, MetadataAllocation(blocks));
+}
+
+StepOutcome ModificationRunner::MakeTarget() {
+  if (auto room = RoomInMetadata(record_.new_sectors); !room.ok()) return Fail(room.error());
+  const std::uint64_t bytes = record_.new_sectors * kSectorBytes;
+  bool blank = false;
+  if (record_.target.device.empty()) {
+    LegOrder order;
+    order.storage_class = record_.plan.to;
+    order.size_bytes = bytes;
+    order.volume = volume_name_;
+    order.volume_uuid = volume_.uuid;
+    order.modification = record_.id;
+    order.role = "target";
+    auto made = deps_.legs->Make(order);
+    if (!made.ok()) return Fail(made.error());
+    record_.target = *made;
+    blank = true;
+  }
+  const auto info = deps_.blocks->Describe(record_.target.device);
+  if (!info.ok()) return Fail(info.error());
+  if (info->size_bytes < bytes) {
+    return Fail(MakeError(Code::kOutOfSpace, record_.target.device + " has only " +
+                                                 FormatSize(info->size_bytes) + ", " +
+                                                 FormatSize(bytes) + " are needed."));
+  }
+  // Somebody may have taken it since the plan was made. We ourselves hold it only once attached.
+  if (!info->used_by.empty() && !blank) {
+    return Fail(MakeError(Code::kFailedPrecondition,
+                          record_.target.device + " is in use: " + info->used_by + ".",
+                          "free it, or name another device"));
+  }
+  (void)SpeedOf(record_.target, blank);
+  (void)SpeedOf(record_.origin, false);
+  return {};
+}
+
+// Measured once for a class, or for a device outside every class, and remembered.
+Result<DeviceSpeed> ModificationRunner::SpeedOf(const Leg& leg, bool may_write) {
+  const std::string key =
+      leg.storage_class.empty() ? "leg:" + leg.id : "class:" + leg.storage_class;
+  SHADOW_ASSIGN(std::optional<DeviceSpeed> known, deps_.store->FindSpeed(key));
+  if (known && (known->write_bandwidth != 0 || !may_write)) return *known;
+  SHADOW_ASSIGN(DeviceSpeed speed, deps_.blocks->Probe(leg.device, may_write));
+  if (known && speed.write_bandwidth == 0) speed.write_bandwidth = known->write_bandwidth;
+  const Status kept = deps_.store->PutSpeed(key, speed);
+  if (!kept.ok()) spdlog::warn("{}", kept.error().ToString());
+  spdlog::info("{}: reads {}/s in {} us, writes {}/s", key, FormatSize(speed.read_bandwidth),
+               speed.read_latency_us, FormatSize(speed.write_bandwidth));
+  return speed;
+}
+
+Result<CopyPath> ModificationRunner::MeasurePath() {
+  CopyPath path;
+  path.block_bytes = volume_.block_sectors * kSectorBytes;
+  const auto source = SpeedOf(record_.origin, false);
+  const auto target = SpeedOf(record_.target, false);
+  if (source.ok()) {
+    path.source_bandwidth = source->read_bandwidth;
+    path.source_latency_us = source->read_latency_us;
+  }
+  if (target.ok()) path.target_bandwidth = target->write_bandwidth;
+  return path;
+}
+
+StepOutcome ModificationRunner::ExtendOrigin() {
+  if (auto room = RoomInMetadata(record_.new_sectors); !room.ok()) return Fail(room.error());
+  const std::uint64_t bytes = record_.new_sectors * kSectorBytes;
+  const auto info = deps_.blocks->Describe(record_.origin.device);
+  if (!info.ok()) return Fail(info.error());
+  if (info->size_bytes >= bytes) return {};
+  return FromStatus(deps_.legs->Extend(record_.origin.device, bytes));
+}
+
+StepOutcome ModificationRunner::PutTable(const ShadowTable& table,
+                                         const std::optional<ShadowTable>& fallback) {
+  const auto live = IsLive(*deps_.dm, volume_name_, table);
+  if (!live.ok()) return Fail(live.error());
+  if (!*live) {
+    const auto pause = SwapTable(*deps_.dm, *deps_.clock, volume_name_, table, fallback);
+    if (!pause.ok()) return Fail(pause.error());
+    record_.cutover_pause_us = std::max(record_.cutover_pause_us, *pause);
+  }
+  return {};
+}
+
+StepOutcome ModificationRunner::Attach() {
+  const LatencyWindow before = meter_.Take();
+  if (before.ios > 0) {
+    record_.baseline_p50_us = before.p50_us;
+    record_.baseline_p99_us = before.p99_us;
+    // Making the target disturbed the application. Modes that promise something about its latency
+    // take a window in which nothing else went on.
+    const bool promise =
+        record_.state.kind == Kind::kMove && record_.request.impact != Impact::kFull;
+    if (promise && !baseline_taken_) {
+      baseline_taken_ = true;
+      return {OutcomeKind::kBusy, {}, kBaselineMs};
+    }
+  }
+  const bool move = record_.state.kind == Kind::kMove;
+  ShadowTable table = move ? TwoLegTable(volume_, record_)
+                           : OneLegTable(volume_, record_.origin, record_.new_sectors);
+  table.shrink = record_.new_sectors < record_.old_sectors;
+  const StepOutcome put =
+      PutTable(table, OneLegTable(volume_, record_.origin, record_.old_sectors));
+  if (put.kind == OutcomeKind::kDone) volume_.sectors = record_.new_sectors;
+  return put;
+}
+
+StepOutcome ModificationRunner::GrowFs() {
+  if (!record_.request.grow_filesystem || record_.new_sectors <= record_.old_sectors) return {};
+  const auto info = deps_.fs->Inspect(DevicePath(volume_name_));
+  if (!info.ok()) return Fail(info.error());
+  return FromStatus(deps_.fs->Grow(DevicePath(volume_name_), *info));
+}
+
+StepOutcome ModificationRunner::Copy(Direction direction) {
+  if (direction == Direction::kToOrigin) {
+    const auto status = ReadStatus(*deps_.dm, volume_name_);
+    if (!status.ok()) return Fail(status.error());
+    if (status->kernel.phase == "steady") return {};
+  }
+  if (!copier_) {
+    meter_.Start();  // again: the volume may have grown, or the daemon is new
+    const auto path = MeasurePath();
+    copier_ = std::make_unique<Copier>(deps_, volume_name_, path.ok() ? *path : CopyPath{},
+                                       direction, record_.request.retire, &meter_);
+  }
+  const auto progress =
+      copier_->Tick(record_.request.impact, record_.request.rate, record_.baseline_p99_us);
+  if (!progress.ok()) {
+    copier_.reset();
+    return Fail(progress.error());
+  }
+  Observe(*progress);
+  if (progress->failure) return Fail(*progress->failure);
+  if (progress->done) return {};
+  const bool low = record_.request.impact == Impact::kLow && record_.request.rate == 0;
+  return {OutcomeKind::kBusy, {}, low ? kLowCopyTickMs : kCopyTickMs};
+}
+
+StepOutcome ModificationRunner::CatchUp() {
+  const auto status = ReadStatus(*deps_.dm, volume_name_);
+  if (!status.ok()) return Fail(status.error());
+  if (status->NotOnTarget() == 0) return {};
+  return NotReady(MakeError(Code::kFailedPrecondition, std::to_string(status->NotOnTarget()) +
+                                                           " blocks are not on the target."));
+}
+
+// Sends a message that changes the kernel's phase, unless it is in one of `done_in` already.
+StepOutcome ModificationRunner::PhaseMessage(const char* message,
+                                             const std::vector<std::string>& done_in) {
+  const auto status = ReadStatus(*deps_.dm, volume_name_);
+  if (!status.ok()) return Fail(status.error());
+  if (std::count(done_in.begin(), done_in.end(), status->kernel.phase) > 0) return {};
+  const auto sent = deps_.dm->Message(volume_name_, message);
+  if (sent.ok()) return {};
+  if (sent.error().code == Code::kFailedPrecondition) return NotReady(sent.error());
+  return Fail(sent.error());
+}
+
+StepOutcome ModificationRunner::Cutover() {
+  const StepOutcome outcome = PhaseMessage("cutover", {"grace"});
+  if (outcome.kind == OutcomeKind::kDone) {
+    record_.grace_ends_ms =
+        deps_.clock->WallMs() + std::max<std::int64_t>(0, record_.request.grace_ms);
+  }
+  return outcome;
+}
+
+StepOutcome ModificationRunner::Grace() {
+  const std::int64_t left = record_.grace_ends_ms - deps_.clock->WallMs();
+  if (left <= 0) return {};
+  return {OutcomeKind::kBusy, {}, std::min(left, kGraceTickMs)};
+}
+
+StepOutcome ModificationRunner::Commit() {
+  const StepOutcome outcome = PhaseMessage("commit", {"steady"});
+  // From here on the volume's home is the target: recorded together with the end of this step.
+  if (outcome.kind == OutcomeKind::kDone) {
+    volume_.origin = record_.target;
+    volume_.imported = !record_.target.made_here;
+  }
+  return outcome;
+}
+
+StepOutcome ModificationRunner::Detach() {
+  volume_.fresh = false;
+  return PutTable(OneLegTable(volume_, record_.target, record_.new_sectors), std::nullopt);
+}
+
+StepOutcome ModificationRunner::ReleaseOrigin() {
+  const Leg& origin = record_.origin;
+  if (record_.request.discard_origin) {
+    const Status discarded = deps_.blocks->Discard(origin.device);
+    const bool harmless = discarded.ok() || discarded.error().code == Code::kUnimplemented ||
+                          discarded.error().code == Code::kNotFound;
+    if (!harmless) return Fail(discarded.error());
+  }
+  if (origin.made_here) return FromStatus(deps_.legs->Remove(origin.device));
+  Emit("info", "origin_free",
+       "The old origin " + origin.device +
+           " is no part of the volume any more; it holds an old copy.");
+  return {};
+}
+
+StepOutcome ModificationRunner::ReduceOrigin() {
+  if (!record_.origin.logical_volume) return {};
+  return FromStatus(deps_.legs->Reduce(record_.origin.device, record_.new_sectors * kSectorBytes));
+}
+
+StepOutcome ModificationRunner::StopCopy() {
+  for (const char* message : {"clear", "resume"}) {
+    const auto sent = deps_.dm->Message(volume_name_, message);
+    if (!sent.ok()) return Fail(sent.error());
+  }
+  return {};
+}
+
+StepOutcome ModificationRunner::RollBackTarget() {
+  return PhaseMessage("rollback", {"migrating", "steady"});
+}
+
+StepOutcome ModificationRunner::AbortTarget() { return PhaseMessage("abort", {"steady"}); }
+
+StepOutcome ModificationRunner::RestoreTable() {
+  const StepOutcome put =
+      PutTable(OneLegTable(volume_, record_.origin, record_.old_sectors), std::nullopt);
+  if (put.kind == OutcomeKind::kDone) volume_.sectors = record_.old_sectors;
+  return put;
+}
+
+StepOutcome ModificationRunner::ReleaseTarget() {
+  // What was made but not recorded before a crash is found by its tags.
+  const auto made = deps_.legs->ListMade();
+  if (!made.ok()) return Fail(made.error());
+  for (const MadeLeg& leg : *made) {
+    if (leg.modification != record_.id || leg.role != "target") continue;
+    if (auto removed = deps_.legs->Remove(leg.leg.device); !removed.ok())
+      return Fail(removed.error());
+  }
+  return {};
+}
+
+StepOutcome ModificationRunner::ShrinkBack() {
+  if (!record_.origin.logical_volume) return {};
+  const auto info = deps_.blocks->Describe(record_.origin.device);
+  if (!info.ok()) return Fail(info.error());
+  if (info->size_bytes <= record_.origin.size_bytes) return {};
+  return FromStatus(deps_.legs->Reduce(record_.origin.device, record_.origin.size_bytes));
+}
+
+}  // namespace shadow

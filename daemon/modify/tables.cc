@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/modify/tables.h"
+
+#include <algorithm>
+
+#include "daemon/base/clock.h"
+
+namespace shadow {
+namespace {
+
+constexpr int kMaxMapMessages = 1'000'000;
+
+Error Explain(const Error& why, const std::string& name, const Status& back) {
+  Error error = why;
+  error.message = "The kernel did not take the new table of " + name + ": " + why.message;
+  if (!back.ok()) {
+    error.message += " The table before could not be brought back either: " + back.error().message;
+    error.hint =
+        "the device is suspended and its I/O waits; look at dmsetup table and the kernel's log";
+    error.code = Code::kInternal;
+  }
+  return error;
+}
+
+}  // namespace
+
+ShadowTable OneLegTable(const VolumeRecord& volume, const Leg& leg, std::uint64_t sectors) {
+  ShadowTable t;
+  t.sectors = sectors;
+  t.metadata = volume.metadata.device;
+  t.block_sectors = volume.block_sectors;
+  t.origin = {leg.device, leg.id};
+  t.fresh = volume.fresh;
+  return t;
+}
+
+ShadowTable TwoLegTable(const VolumeRecord& volume, const ModificationRecord& m) {
+  ShadowTable t = OneLegTable(volume, m.origin, m.new_sectors);
+  t.fresh = false;
+  t.target = TableLeg{m.target.device, m.target.id};
+  t.shrink = m.new_sectors < m.old_sectors;
+  return t;
+}
+
+std::vector<ShadowTable> TablesToTry(const VolumeRecord& volume, const ModificationRecord* m) {
+  if (m == nullptr || m->state.step == Step::kEnd) {
+    return {OneLegTable(volume, volume.origin, volume.sectors)};
+  }
+  const ShadowTable before = OneLegTable(volume, m->origin, m->old_sectors);
+  if (m->state.kind != Kind::kMove) {
+    ShadowTable after = OneLegTable(volume, m->origin, m->new_sectors);
+    after.shrink = m->new_sectors < m->old_sectors;
+    if (m->state.step < Step::kAttach || m->state.step == Step::kShrinkBack) return {before};
+    if (m->state.step == Step::kAttach) return {after, before};
+    return {after};
+  }
+  const ShadowTable after = OneLegTable(volume, m->target, m->new_sectors);
+  const ShadowTable both = TwoLegTable(volume, *m);
+  switch (m->state.step) {
+    case Step::kStart:
+    case Step::kTrim:
+    case Step::kBackup:
+    case Step::kMakeTarget:
+    case Step::kReleaseTarget:
+      return {before};
+    case Step::kCommit:
+      return {both, after};
+    case Step::kDetach:
+    case Step::kReleaseOrigin:
+      return {after};
+    case Step::kStopCopy:
+    case Step::kRemirror:
+    case Step::kRollBack:
+    case Step::kAbortTarget:
+    case Step::kRestoreTable:
+      // Before the abort the short table is refused; after it the long one would attach again.
+      return {before, both};
+    default:
+      return {both};
+  }
+}
+
+Result<bool> IsLive(DeviceMapper& dm, const std::string& name, const ShadowTable& table) {
+  SHADOW_ASSIGN(const DmInfo info, dm.Info(name));
+  if (!info.live_table || info.suspended) return false;
+  SHADOW_ASSIGN(const DmTarget live, dm.TableOf(name));
+  if (live.type != "shadow" || live.sectors != table.sectors) return false;
+  SHADOW_ASSIGN(const ShadowTable parsed, ParseTable(live.sectors, live.params));
+  if (parsed.origin.id != table.origin.id ||
+      parsed.target.has_value() != table.target.has_value()) {
+    return false;
+  }
+  return !table.target || parsed.target->id == table.target->id;
+}
+
+Result<std::uint64_t> SwapTable(DeviceMapper& dm, const Clock& clock, const std::string& name,
+                                const ShadowTable& table,
+                                const std::optional<ShadowTable>& fallback) {
+  SHADOW_ASSIGN(const std::string params, BuildTable(table));
+  const Status loaded = dm.Load(name, table.sectors, params);
+  if (!loaded.ok()) return Explain(loaded.error(), name, Ok());
+  const std::int64_t start = clock.MonotonicUs();
+  const Status resumed = dm.Resume(name);
+  const std::int64_t pause = clock.MonotonicUs() - start;
+  if (resumed.ok()) return static_cast<std::uint64_t>(std::max<std::int64_t>(pause, 1));
+  Status back = resumed;
+  if (fallback) {
+    const auto old_params = BuildTable(*fallback);
+    if (old_params.ok()) {
+      back = dm.Load(name, fallback->sectors, *old_params);
+      if (back.ok()) back = dm.Resume(name);
+    }
+  }
+  return Explain(resumed.error(), name, back);
+}
+
+Result<TargetStatus> ReadStatus(DeviceMapper& dm, const std::string& name) {
+  SHADOW_ASSIGN(const DmTarget line, dm.StatusOf(name));
+  if (line.type != "shadow") {
+    return MakeError(Code::kFailedPrecondition,
+                     "The device " + name + " is none of the shadow target's.",
+                     "look at it with dmsetup table");
+  }
+  return ParseStatus(line.params);
+}
+
+Result<std::vector<StateRun>> ReadMap(DeviceMapper& dm, const std::string& name) {
+  SHADOW_ASSIGN(const TargetStatus status, ReadStatus(dm, name));
+  std::vector<StateRun> all;
+  std::uint64_t at = 0;
+  for (int i = 0; i < kMaxMapMessages && at < status.kernel.blocks; ++i) {
+    SHADOW_ASSIGN(const std::string answer,
+                  dm.Message(name, "map " + std::to_string(at) + "+" +
+                                       std::to_string(status.kernel.blocks - at)));
+    SHADOW_ASSIGN(const MapAnswer map, ParseMap(answer));
+    for (const StateRun& run : map.runs) {
+      if (!all.empty() && all.back().state == run.state &&
+          all.back().range.first + all.back().range.count == run.range.first) {
+        all.back().range.count += run.range.count;
+      } else {
+        all.push_back(run);
+      }
+    }
+    if (!map.next) return all;
+    if (*map.next <= at) break;
+    at = *map.next;
+  }
+  if (at >= status.kernel.blocks) return all;
+  return MakeError(Code::kDataLoss, "The kernel's map of " + name + " does not end.");
+}
+
+}  // namespace shadow

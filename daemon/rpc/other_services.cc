@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Storage classes, events, the daemon itself, and the place kept for heat and tiers.
+#include <algorithm>
+
+#include "daemon/rpc/convert.h"
+#include "daemon/rpc/services.h"
+
+namespace shadow::rpc {
+namespace {
+
+constexpr std::size_t kEventBatch = 256;
+
+Error NoTiersYet() {
+  return MakeError(Code::kUnimplemented, "Heat and tiers are not served by this version.",
+                   "Move the whole volume to a faster class with `shadowctl volume modify --to`.");
+}
+
+}  // namespace
+
+grpc::Status StorageClassService::ListStorageClasses(grpc::ServerContext* context,
+                                                     const v1::ListStorageClassesRequest* request,
+                                                     v1::ListStorageClassesResponse* response) {
+  return Handle(state_, door_, context, *request, response,
+                [&]() -> Result<v1::ListStorageClassesResponse> {
+                  SHADOW_ASSIGN(const std::vector<ClassInfo> list, state_.engine.ListClasses());
+                  v1::ListStorageClassesResponse out;
+                  for (const ClassInfo& info : list) *out.add_storage_classes() = ToProto(info);
+                  return out;
+                });
+}
+
+grpc::Status EventService::WatchEvents(grpc::ServerContext* context,
+                                       const v1::WatchEventsRequest* request,
+                                       grpc::ServerWriter<v1::WatchEventsResponse>* writer) try {
+  Role role = Role::kReadonly;
+  const auto admit = [&]() -> Status {
+    SHADOW_ASSIGN(role, Admit(state_, door_, *context, *request));
+    if (!request->volume().empty()) SHADOW_TRY(CheckVolumeName(request->volume()));
+    return Ok();
+  };
+  if (Status admitted = admit(); !admitted.ok()) return ToGrpcStatus(admitted.error());
+  const StreamTicket ticket(state_, role);
+  if (Status room = ticket.Check(); !room.ok()) return ToGrpcStatus(room.error());
+
+  std::uint64_t after = request->after_sequence();
+  for (;;) {
+    if (context->IsCancelled()) return grpc::Status::CANCELLED;
+    if (state_.stopping.load()) return ToGrpcStatus(StoppingError());
+    Result<std::vector<Event>> events =
+        state_.engine.WaitEvents(after, kEventBatch, request->follow() ? kStreamPollMs : 0);
+    if (!events.ok()) return ToGrpcStatus(events.error());
+    if (events->empty() && !request->follow()) return grpc::Status::OK;
+    for (const Event& event : *events) {
+      after = std::max(after, event.seq);
+      if (!request->volume().empty() && event.volume != request->volume()) continue;
+      v1::WatchEventsResponse message;
+      *message.mutable_event() = ToProto(event);
+      if (!writer->Write(message)) return grpc::Status::CANCELLED;
+    }
+  }
+} catch (const std::exception& e) {
+  return ToGrpcStatus(MakeError(Code::kInternal, std::string("An internal error: ") + e.what(),
+                                "Please report it, with the daemon's log."));
+}
+
+grpc::Status SystemService::GetVersion(grpc::ServerContext* context,
+                                       const v1::GetVersionRequest* request,
+                                       v1::GetVersionResponse* response) {
+  return Handle(state_, door_, context, *request, response,
+                [&]() -> Result<v1::GetVersionResponse> {
+                  v1::GetVersionResponse out;
+                  out.set_version(SHADOW_VERSION);
+                  SHADOW_ASSIGN(const Role role, door_.RoleOf(*context->auth_context()));
+                  out.set_read_only(role == Role::kReadonly);
+                  return out;
+                });
+}
+
+grpc::Status SystemService::RunChecks(grpc::ServerContext* context,
+                                      const v1::RunChecksRequest* request,
+                                      v1::RunChecksResponse* response) {
+  return Handle(state_, door_, context, *request, response, [&]() -> Result<v1::RunChecksResponse> {
+    SHADOW_ASSIGN(const std::vector<Check> checks, state_.engine.Doctor());
+    v1::RunChecksResponse out;
+    for (const Check& check : checks) *out.add_checks() = ToProto(check);
+    return out;
+  });
+}
+
+grpc::Status PlacementService::GetHeatMap(grpc::ServerContext* context,
+                                          const v1::GetHeatMapRequest* request,
+                                          v1::GetHeatMapResponse* response) {
+  return Handle(state_, door_, context, *request, response,
+                [&]() -> Result<v1::GetHeatMapResponse> { return NoTiersYet(); });
+}
+
+grpc::Status PlacementService::ListTiers(grpc::ServerContext* context,
+                                         const v1::ListTiersRequest* request,
+                                         v1::ListTiersResponse* response) {
+  return Handle(state_, door_, context, *request, response,
+                [&]() -> Result<v1::ListTiersResponse> { return NoTiersYet(); });
+}
+
+grpc::Status PlacementService::SetTier(grpc::ServerContext* context,
+                                       const v1::SetTierRequest* request,
+                                       v1::SetTierResponse* response) {
+  return Handle(state_, door_, context, *request, response,
+                [&]() -> Result<v1::SetTierResponse> { return NoTiersYet(); });
+}
+
+}  // namespace shadow::rpc

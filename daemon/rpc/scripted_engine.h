@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// An engine that plays a script, for tests of the services and of shadowctl.
+//
+// Keeps volumes and modifications in memory. Every WaitModification plays the next frame of the
+// modification's script, so nothing depends on time: a modification that is watched runs to its
+// end, one that is not stands still. Any method can be told to fail. Thread safe.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "daemon/base/clock.h"
+#include "daemon/engine/engine.h"
+
+namespace shadow::rpc {
+
+class ScriptedEngine final : public Engine {
+ public:
+  /// Starts with the classes `hdd` and `nvme`, and the volumes `db0` (10 GiB on hdd), `logs`, and
+  /// `broken`, whose modifications fail in the middle.
+  explicit ScriptedEngine(ManualClock& clock);
+
+  /// From now on the method `name` ("CreateVolume", ...) fails with `error`.
+  void FailWith(const std::string& name, Error error);
+  /// While true, WaitModification blocks instead of playing; Release() ends all waits.
+  void Hold(bool hold);
+  /// Names of the methods called, with their first argument, oldest first.
+  [[nodiscard]] std::vector<std::string> Calls();
+  /// The last request given to Modify or PlanModification.
+  [[nodiscard]] ModifyRequest LastModify();
+  void AddEvent(Event event);
+
+  Result<VolumeInfo> CreateVolume(const CreateRequest& request) override;
+  Result<VolumeInfo> ImportVolume(const ImportRequest& request) override;
+  Result<std::string> ExportVolume(const std::string& name) override;
+  Status DeleteVolume(const std::string& name, bool destroy_data) override;
+  Result<std::vector<VolumeInfo>> ListVolumes() override;
+  Result<VolumeInfo> GetVolume(const std::string& name) override;
+  Result<std::vector<ClassInfo>> ListClasses() override;
+  Result<Plan> PlanModification(const ModifyRequest& request) override;
+  Result<ModificationInfo> Modify(const ModifyRequest& request) override;
+  Result<ModificationInfo> GetModification(const std::string& id) override;
+  Result<std::vector<ModificationInfo>> ListModifications(const std::string& volume) override;
+  Result<ModificationInfo> Pause(const std::string& id) override;
+  Result<ModificationInfo> Resume(const std::string& id) override;
+  Result<ModificationInfo> Abort(const std::string& id) override;
+  Result<ModificationInfo> RollBack(const std::string& id) override;
+  Result<ModificationInfo> Commit(const std::string& id) override;
+  Result<ModificationInfo> SetRate(const std::string& id, std::uint64_t rate,
+                                   Impact impact) override;
+  Result<ModificationInfo> WaitModification(const std::string& id, std::int64_t seen_updated_ms,
+                                            std::int64_t timeout_ms) override;
+  Result<std::vector<Event>> WaitEvents(std::uint64_t after_seq, std::size_t limit,
+                                        std::int64_t timeout_ms) override;
+  Result<std::vector<Check>> Doctor() override;
+
+ private:
+  struct Frame {
+    Phase phase;
+    int percent;
+  };
+  struct Running {
+    ModificationInfo info;
+    std::deque<Frame> script;
+  };
+  struct Remembered {
+    std::string content;
+    std::string name;
+  };
+
+  // All below: mutex_ is held.
+  [[nodiscard]] Status Enter(const std::string& method, const std::string& argument);
+  [[nodiscard]] Result<Plan> MakePlan(const ModifyRequest& request);
+  [[nodiscard]] Result<Running*> Find(const std::string& id);
+  void Play(Running& running);
+  void Show(Running& running, Frame frame);
+  [[nodiscard]] Result<VolumeInfo> AddVolume(const std::string& request_id,
+                                             const std::string& content, VolumeInfo info);
+  [[nodiscard]] Result<ModificationInfo> Turn(const std::string& method, const std::string& id,
+                                              const std::vector<Phase>& allowed,
+                                              const std::string& refusal, Phase now,
+                                              std::deque<Frame> script);
+
+  ManualClock& clock_;   // runs while waits wait
+  std::int64_t now_ms_;  // time in the records: a second for each frame, nothing else
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool hold_ = false;
+  std::map<std::string, VolumeInfo> volumes_;
+  std::map<std::string, Running> running_;
+  std::map<std::string, Remembered> requests_;
+  std::map<std::string, Error> failures_;
+  std::vector<std::string> calls_;
+  std::vector<Event> events_;
+  ModifyRequest last_modify_;
+};
+
+}  // namespace shadow::rpc

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the parts of the simulated world share with each other, and with nobody else.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <string>
+
+#include "daemon/sim/sim_world.h"
+
+namespace shadow::sim {
+
+/// One call of the daemon into the world: holds its mutex, passes the crash points, fails if the
+/// test wants it to. An empty name: a call without effect, which nothing can interrupt.
+class Call {
+ public:
+  Call(SimWorld* world, std::string name, const std::string& what)
+      : world_(*world), lock_(world->mutex), name_(std::move(name)), what_(what) {
+    if (!name_.empty()) world_.Point("before " + name_ + " " + what_);
+  }
+  [[nodiscard]] Status before() const { return world_.Injected(name_); }
+  [[nodiscard]] Status after() const {
+    if (name_.empty()) return Ok();
+    world_.log.push_back(name_ + " " + what_);
+    world_.Point("after " + name_ + " " + what_);
+    return Ok();
+  }
+
+ private:
+  SimWorld& world_;
+  std::lock_guard<std::mutex> lock_;
+  std::string name_, what_;
+};
+
+std::unique_ptr<DeviceMapper> MakeSimDeviceMapper(SimWorld* world);
+std::unique_ptr<BlockDevices> MakeSimBlockDevices(SimWorld* world);
+std::unique_ptr<LegProvider> MakeSimLegs(SimWorld* world);
+std::unique_ptr<Filesystems> MakeSimFilesystems(SimWorld* world);
+
+}  // namespace shadow::sim

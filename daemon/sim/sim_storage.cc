@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+// The world's block devices, volume groups and file systems.
+#include "daemon/base/sizes.h"
+#include "daemon/sim/sim_parts.h"
+
+namespace shadow::sim {
+namespace {
+
+class SimBlockDevices final : public BlockDevices {
+ public:
+  explicit SimBlockDevices(SimWorld* world) : w_(*world) {}
+
+  Result<BlockInfo> Describe(const std::string& path) override {
+    const Call call(&w_, "", path);
+    SHADOW_ASSIGN(Disk * disk, Find(path));
+    BlockInfo info;
+    info.path = path;
+    info.size_bytes = disk->size_bytes;
+    info.logical_block = disk->logical_block;
+    info.major = 253;
+    info.minor = disk->minor;
+    info.used_by = disk->used_by;
+    info.read_only = disk->read_only;
+    for (const auto& [name, device] : w_.devices) {
+      const ShadowTable& t = device.target->table();
+      if (t.origin.device == path || t.metadata == path || (t.target && t.target->device == path)) {
+        info.used_by = "held by " + name;
+      }
+    }
+    return info;
+  }
+
+  Result<std::string> StableId(const std::string& path) override {
+    const Call call(&w_, "", path);
+    SHADOW_ASSIGN(Disk * disk, Find(path));
+    return disk->id;
+  }
+
+  Status ZeroStart(const std::string& path, std::uint64_t /*bytes*/) override {
+    const Call call(&w_, "ZeroStart", path);
+    SHADOW_TRY(call.before());
+    SHADOW_ASSIGN(Disk * disk, Find(path));
+    disk->blank_start = true;
+    w_.metadata.erase(path);
+    return call.after();
+  }
+
+  Status Discard(const std::string& path) override {
+    const Call call(&w_, "Discard", path);
+    SHADOW_TRY(call.before());
+    SHADOW_ASSIGN(Disk * disk, Find(path));
+    disk->content.clear();
+    return call.after();
+  }
+
+  Result<DeviceSpeed> Probe(const std::string& path, bool may_write) override {
+    const Call call(&w_, "", path);
+    if (path.rfind("/dev/pv_", 0) == 0) {
+      return DeviceSpeed{w_.device_kib_per_s * 1024, 0, path == "/dev/pv_nvme" ? 100U : 2000U};
+    }
+    SHADOW_ASSIGN(Disk * disk, Find(path));
+    if (may_write) disk->content.assign(16, 0);
+    const std::uint64_t speed = w_.device_kib_per_s * 1024;
+    return DeviceSpeed{speed, may_write ? speed : 0, 2000};
+  }
+
+  Status Backup(const std::string& path, std::uint64_t /*bytes*/, const std::string&) override {
+    const Call call(&w_, "Backup", path);
+    SHADOW_TRY(call.before());
+    SHADOW_TRY(Find(path));
+    return call.after();
+  }
+
+ private:
+  Result<Disk*> Find(const std::string& path) {
+    const auto it = w_.disks.find(path);
+    if (it == w_.disks.end()) {
+      return MakeError(Code::kNotFound, "There is no device " + path + ".",
+                       "give the full path of a block device, like /dev/vg/lv");
+    }
+    return &it->second;
+  }
+
+  SimWorld& w_;
+};
+
+class SimLegs final : public LegProvider {
+ public:
+  explicit SimLegs(SimWorld* world) : w_(*world) {}
+
+  Result<std::vector<ClassInfo>> ListClasses() override {
+    const Call call(&w_, "", "");
+    std::vector<ClassInfo> classes;
+    for (const auto& [name, size] : w_.groups) {
+      ClassInfo info;
+      info.name = name;
+      info.volume_group = "vg_" + name;
+      info.size_bytes = size;
+      info.free_bytes = Free(name);
+      classes.push_back(info);
+    }
+    for (const auto& [name, paths] : w_.device_classes) {
+      ClassInfo info;
+      info.name = name;
+      info.devices = paths;
+      classes.push_back(info);
+    }
+    return classes;
+  }
+
+  Result<Leg> Make(const LegOrder& order) override {
+    const std::string path = "/dev/vg_" + order.storage_class + "/" + order.volume + "." +
+                             order.role + "." + order.modification;
+    const Call call(&w_, "Make", path);
+    SHADOW_TRY(call.before());
+    if (w_.groups.count(order.storage_class) == 0) {
+      return MakeError(Code::kNotFound, "There is no storage class " + order.storage_class + ".");
+    }
+    if (w_.lvs.count(path) == 0) {
+      const std::uint64_t size = RoundUp(order.size_bytes, kSimExtent);
+      if (size > Free(order.storage_class)) {
+        return MakeError(Code::kOutOfSpace, "Class " + order.storage_class + " is full.");
+      }
+      w_.AddDisk(path, size);
+      w_.disks.at(path).blank_start = false;  // whatever was there before
+      w_.disks.at(path).content.assign(size / 65536, 0xbad);
+      w_.lvs[path] = SimLv{order.storage_class, order};
+    }
+    SHADOW_TRY(call.after());
+    return LegOf(path);
+  }
+
+  Result<Leg> PickDevice(const std::string& storage_class, std::uint64_t size_bytes,
+                         const std::vector<std::string>& not_these) override {
+    const Call call(&w_, "", storage_class);
+    const auto it = w_.device_classes.find(storage_class);
+    if (it == w_.device_classes.end()) {
+      return MakeError(Code::kNotFound, "There is no storage class " + storage_class + ".");
+    }
+    for (const std::string& path : it->second) {
+      const bool taken = std::count(not_these.begin(), not_these.end(), path) > 0;
+      const auto disk = w_.disks.find(path);
+      if (!taken && disk != w_.disks.end() && disk->second.used_by.empty() &&
+          disk->second.size_bytes >= size_bytes) {
+        return LegOf(path);
+      }
+    }
+    return MakeError(Code::kOutOfSpace, "Class " + storage_class + " has no free device.");
+  }
+
+  Result<Leg> Describe(const std::string& device) override {
+    const Call call(&w_, "", device);
+    if (w_.disks.count(device) == 0) {
+      return MakeError(Code::kNotFound, "There is no device " + device + ".");
+    }
+    return LegOf(device);
+  }
+
+  Status Extend(const std::string& device, std::uint64_t size_bytes) override {
+    const Call call(&w_, "Extend", device);
+    SHADOW_TRY(call.before());
+    SHADOW_ASSIGN(SimLv * lv, Find(device));
+    Disk& disk = w_.disks.at(device);
+    const std::uint64_t size = RoundUp(size_bytes, kSimExtent);
+    if (size > disk.size_bytes && size - disk.size_bytes > Free(lv->storage_class)) {
+      return MakeError(Code::kOutOfSpace, "Class " + lv->storage_class + " is full.");
+    }
+    disk.size_bytes = std::max(disk.size_bytes, size);
+    return call.after();
+  }
+
+  Status Reduce(const std::string& device, std::uint64_t size_bytes) override {
+    const Call call(&w_, "Reduce", device);
+    SHADOW_TRY(call.before());
+    SHADOW_TRY(Find(device));
+    Disk& disk = w_.disks.at(device);
+    disk.size_bytes = std::min(disk.size_bytes, RoundUp(size_bytes, kSimExtent));
+    return call.after();
+  }
+
+  Status Remove(const std::string& device) override {
+    const Call call(&w_, "RemoveLv", device);
+    SHADOW_TRY(call.before());
+    for (const auto& [name, dm] : w_.devices) {
+      const ShadowTable& t = dm.target->table();
+      if (t.origin.device == device || t.metadata == device ||
+          (t.target && t.target->device == device)) {
+        return MakeError(Code::kFailedPrecondition, device + " is in use.");
+      }
+    }
+    w_.lvs.erase(device);
+    w_.disks.erase(device);
+    w_.metadata.erase(device);
+    return call.after();
+  }
+
+  Status Activate(const std::string& device) override {
+    const Call call(&w_, "", device);
+    if (w_.disks.count(device) == 0) {
+      return MakeError(Code::kNotFound, "There is no device " + device + ".");
+    }
+    return Ok();
+  }
+
+  Result<std::vector<MadeLeg>> ListMade() override {
+    const Call call(&w_, "", "");
+    std::vector<MadeLeg> made;
+    for (const auto& [path, lv] : w_.lvs) {
+      if (lv.order.role.empty()) continue;
+      MadeLeg leg{LegOf(path), lv.order.volume_uuid, lv.order.modification, lv.order.role, false};
+      for (const auto& [name, dm] : w_.devices) {
+        const ShadowTable& t = dm.target->table();
+        leg.open = leg.open || t.origin.device == path || t.metadata == path ||
+                   (t.target && t.target->device == path);
+      }
+      made.push_back(leg);
+    }
+    return made;
+  }
+
+  Result<std::string> SampleDevice(const std::string& storage_class) override {
+    return "/dev/pv_" + storage_class;
+  }
+
+  Status CheckTools() override { return Ok(); }
+
+ private:
+  Leg LegOf(const std::string& path) const {
+    const Disk& disk = w_.disks.at(path);
+    Leg leg;
+    leg.device = path;
+    leg.id = disk.id;
+    leg.size_bytes = disk.size_bytes;
+    const auto lv = w_.lvs.find(path);
+    if (lv != w_.lvs.end()) {
+      leg.storage_class = lv->second.storage_class;
+      leg.logical_volume = true;
+      leg.made_here = !lv->second.order.role.empty();
+    }
+    for (const auto& [name, paths] : w_.device_classes) {
+      if (std::count(paths.begin(), paths.end(), path) > 0) leg.storage_class = name;
+    }
+    return leg;
+  }
+
+  std::uint64_t Free(const std::string& storage_class) const {
+    std::uint64_t used = 0;
+    for (const auto& [path, lv] : w_.lvs) {
+      if (lv.storage_class == storage_class) used += w_.disks.at(path).size_bytes;
+    }
+    const std::uint64_t size = w_.groups.at(storage_class);
+    return size > used ? size - used : 0;
+  }
+
+  Result<SimLv*> Find(const std::string& device) {
+    const auto it = w_.lvs.find(device);
+    if (it == w_.lvs.end()) {
+      return MakeError(Code::kFailedPrecondition, device + " is no logical volume.");
+    }
+    return &it->second;
+  }
+
+  SimWorld& w_;
+};
+
+class SimFilesystems final : public Filesystems {
+ public:
+  explicit SimFilesystems(SimWorld* world) : w_(*world) {}
+
+  Result<FsInfo> Inspect(const std::string& device) override {
+    const Call call(&w_, "", device);
+    const auto it = w_.filesystems.find(device);
+    return it == w_.filesystems.end() ? FsInfo{} : it->second;
+  }
+  Status Trim(const std::string& mount_point, std::uint64_t /*from*/,
+              std::uint64_t /*bytes*/) override {
+    const Call call(&w_, "Trim", mount_point);
+    SHADOW_TRY(call.before());
+    return call.after();
+  }
+  Status Grow(const std::string& device, const FsInfo& /*info*/) override {
+    const Call call(&w_, "Grow", device);
+    SHADOW_TRY(call.before());
+    const auto it = w_.filesystems.find(device);
+    const std::string name = device.substr(device.rfind('/') + 1);
+    if (it != w_.filesystems.end() && w_.devices.count(name) != 0) {
+      it->second.end_bytes = w_.devices.at(name).target->table().sectors * kSectorBytes;
+    }
+    return call.after();
+  }
+
+ private:
+  SimWorld& w_;
+};
+
+}  // namespace
+
+std::unique_ptr<BlockDevices> MakeSimBlockDevices(SimWorld* world) {
+  return std::make_unique<SimBlockDevices>(world);
+}
+std::unique_ptr<LegProvider> MakeSimLegs(SimWorld* world) {
+  return std::make_unique<SimLegs>(world);
+}
+std::unique_ptr<Filesystems> MakeSimFilesystems(SimWorld* world) {
+  return std::make_unique<SimFilesystems>(world);
+}
+
+}  // namespace shadow::sim

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// A machine in memory: disks, volume groups, device mapper, file systems. It outlives the daemon
+// under test, so a test can kill the daemon at any call and start it again, with or without a
+// reboot.
+//
+// Every call of the daemon into the world passes a crash point before and after its effect.
+// CrashAt(n) makes the n-th point throw SimCrash: the only exception, and only in tests.
+// The daemon sees it through dm(), blocks(), legs() and fs(). Thread safe through one mutex, except
+// for the scene-setting methods, which are for the test's own thread while nothing else runs.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "daemon/base/clock.h"
+#include "daemon/dm/block_devices.h"
+#include "daemon/dm/device_mapper.h"
+#include "daemon/dm/latency.h"
+#include "daemon/fs/filesystems.h"
+#include "daemon/legs/legs.h"
+#include "daemon/sim/sim_target.h"
+
+namespace shadow::sim {
+
+/// "The daemon was killed here."
+struct SimCrash {
+  std::string where;
+};
+
+struct SimDevice {
+  std::string uuid;
+  std::unique_ptr<SimTarget> target;
+  std::optional<ShadowTable> inactive;
+  int open_count = 0;
+  bool suspended = false;
+  bool live = false;
+  bool stats = false;
+};
+
+struct SimLv {
+  std::string storage_class;
+  LegOrder order;
+};
+
+class SimWorld {
+ public:
+  SimWorld();
+  ~SimWorld();
+  SimWorld(const SimWorld&) = delete;
+  SimWorld& operator=(const SimWorld&) = delete;
+
+  [[nodiscard]] DeviceMapper& dm();
+  [[nodiscard]] BlockDevices& blocks();
+  [[nodiscard]] LegProvider& legs();
+  [[nodiscard]] Filesystems& fs();
+
+  void AddDisk(const std::string& path, std::uint64_t size_bytes);
+  void AddGroup(const std::string& storage_class, std::uint64_t size_bytes);
+  void AddDeviceClass(const std::string& storage_class, std::vector<std::string> paths);
+  /// A logical volume somebody else made.
+  void AddForeignLv(const std::string& path, const std::string& storage_class, std::uint64_t size);
+  /// Time goes on: movers copy.
+  void Advance(std::int64_t ms);
+  /// All device-mapper devices are gone; disks, logical volumes and metadata stay.
+  void Reboot();
+  /// Throws SimCrash at the n-th crash point from now; 0: never.
+  void CrashAt(std::uint64_t n);
+  /// A crash point. Parts outside the world (the store) may have their own.
+  void Point(const std::string& where);
+  /// The next call of this name ("Load", "Make", "Message cutover", ...) fails with `error`.
+  void FailNext(const std::string& call, Error error, int times = 1);
+  /// For the calls' own use: the error to fail with, or Ok.
+  Status Injected(const std::string& call);
+
+  [[nodiscard]] bool HasDevice(const std::string& name) const { return devices.count(name) != 0; }
+  SimTarget& target(const std::string& name) { return *devices.at(name).target; }
+
+  std::mutex mutex;
+  DiskMap disks;
+  MetadataMap metadata;
+  std::map<std::string, SimDevice> devices;
+  std::map<std::string, SimLv> lvs;             // by path; foreign ones have an empty order
+  std::map<std::string, std::uint64_t> groups;  // class -> size
+  std::map<std::string, std::vector<std::string>> device_classes;
+  std::map<std::string, FsInfo> filesystems;  // by the path of the device it is looked for on
+  std::map<std::string, std::pair<Error, int>> failures;
+  std::vector<std::string> log;  // calls with an effect, in order
+  bool module_loaded = true;
+  bool control_allowed = true;
+  std::uint64_t device_kib_per_s = 100 * 1024;
+  LatencyWindow latency;  // what the statistics say
+  std::uint64_t points = 0;
+  std::uint32_t next_minor = 1;
+
+ private:
+  std::uint64_t crash_at_ = 0;
+  std::unique_ptr<DeviceMapper> dm_;
+  std::unique_ptr<BlockDevices> blocks_;
+  std::unique_ptr<LegProvider> legs_;
+  std::unique_ptr<Filesystems> fs_;
+};
+
+inline constexpr std::uint64_t kSimExtent = std::uint64_t{4} << 20;
+
+}  // namespace shadow::sim

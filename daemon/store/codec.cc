@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/store/codec.h"
+
+#include <nlohmann/json.hpp>
+
+namespace shadow {
+namespace {
+
+using nlohmann::json;
+
+// One function per type lists its fields once, for both directions. `Io` is Writer or Reader.
+class Writer {
+ public:
+  template <typename T>
+  void Field(const char* name, const T& value) {
+    j[name] = value;
+  }
+  template <typename E>
+  void Enum(const char* name, const E& value, int /*count*/) {
+    j[name] = static_cast<int>(value);
+  }
+  template <typename T>
+  void Object(const char* name, const T& value);
+  json j = json::object();
+};
+
+class Reader {
+ public:
+  explicit Reader(const json& from) : j(from) {
+    if (!j.is_object()) ok = false;
+  }
+  template <typename T>
+  void Field(const char* name, T& value) {
+    const json* field = Find(name);
+    if (field == nullptr) return;
+    if constexpr (std::is_same_v<T, bool>) {
+      Check(field->is_boolean(), [&] { value = field->get<bool>(); });
+    } else if constexpr (std::is_unsigned_v<T>) {
+      Check(field->is_number_unsigned() &&
+                field->get<std::uint64_t>() <= std::numeric_limits<T>::max(),
+            [&] { value = static_cast<T>(field->get<std::uint64_t>()); });
+    } else if constexpr (std::is_integral_v<T>) {
+      Check(field->is_number_integer(), [&] { value = field->get<T>(); });
+    } else if constexpr (std::is_same_v<T, std::string>) {
+      Check(field->is_string(), [&] { value = field->get<std::string>(); });
+    } else {  // a list of strings
+      Check(field->is_array(), [&] {
+        value.clear();
+        for (const json& item : *field) {
+          Check(item.is_string(), [&] { value.push_back(item.get<std::string>()); });
+        }
+      });
+    }
+  }
+  template <typename E>
+  void Enum(const char* name, E& value, int count) {
+    std::uint8_t number = 0;
+    Field(name, number);
+    if (number >= count) {
+      ok = false;
+    } else {
+      value = static_cast<E>(number);
+    }
+  }
+  template <typename T>
+  void Object(const char* name, T& value);
+  bool ok = true;
+
+ private:
+  const json* Find(const char* name) const {
+    if (!j.is_object()) return nullptr;
+    const auto it = j.find(name);
+    return it == j.end() ? nullptr : &*it;
+  }
+  template <typename F>
+  void Check(bool right, F set) {
+    if (right) {
+      set();
+    } else {
+      ok = false;
+    }
+  }
+  const json& j;
+};
+
+template <typename Io, typename T>
+void LegFields(Io& io, T& v) {
+  io.Field("device", v.device);
+  io.Field("id", v.id);
+  io.Field("class", v.storage_class);
+  io.Field("size", v.size_bytes);
+  io.Field("lv", v.logical_volume);
+  io.Field("made", v.made_here);
+}
+
+template <typename Io, typename T>
+void RequestFields(Io& io, T& v) {
+  io.Field("volume", v.volume);
+  io.Field("size_bytes", v.size_bytes);
+  io.Field("size_spec", v.size_spec);
+  io.Field("to", v.to);
+  io.Enum("impact", v.impact, 3);
+  io.Field("rate", v.rate);
+  io.Enum("retire", v.retire, 3);
+  io.Field("grace_ms", v.grace_ms);
+  io.Field("grow_filesystem", v.grow_filesystem);
+  io.Field("trim_first", v.trim_first);
+  io.Field("discard_origin", v.discard_origin);
+  io.Field("force_shrink", v.force_shrink);
+  io.Field("dry_run", v.dry_run);
+}
+
+template <typename Io, typename T>
+void PlanFields(Io& io, T& v) {
+  io.Field("volume", v.volume);
+  io.Field("old_size", v.old_size);
+  io.Field("new_size", v.new_size);
+  io.Field("from", v.from);
+  io.Field("to", v.to);
+  io.Field("target_device", v.target_device);
+  io.Field("bytes_to_copy", v.bytes_to_copy);
+  io.Field("holes_bytes", v.holes_bytes);
+  io.Field("expected_ms", v.expected_ms);
+  io.Field("expected_pause_us", v.expected_pause_us);
+  io.Field("reversible", v.reversible);
+  io.Field("steps", v.steps);
+  io.Field("warnings", v.warnings);
+}
+
+template <typename Io, typename T>
+void StateFields(Io& io, T& v) {
+  io.Enum("kind", v.kind, kKinds);
+  io.Enum("step", v.step, kSteps);
+  io.Enum("ending", v.ending, kEndings);
+  io.Field("paused", v.paused);
+  io.Field("attempts", v.attempts);
+}
+
+template <typename Io, typename T>
+void VolumeFields(Io& io, T& v) {
+  io.Field("name", v.name);
+  io.Field("uuid", v.uuid);
+  io.Enum("state", v.state, 3);
+  io.Object("origin", v.origin);
+  io.Object("metadata", v.metadata);
+  io.Field("sectors", v.sectors);
+  io.Field("block_sectors", v.block_sectors);
+  io.Field("fresh", v.fresh);
+  io.Field("imported", v.imported);
+  io.Field("remove_origin", v.remove_origin);
+  io.Field("created_ms", v.created_ms);
+}
+
+template <typename Io, typename T>
+void ModificationFields(Io& io, T& v) {
+  io.Field("id", v.id);
+  io.Field("volume", v.volume);
+  io.Field("request_id", v.request.request_id);
+  io.Object("request", v.request);
+  io.Object("plan", v.plan);
+  io.Object("state", v.state);
+  io.Object("origin", v.origin);
+  io.Object("target", v.target);
+  io.Field("old_sectors", v.old_sectors);
+  io.Field("new_sectors", v.new_sectors);
+  io.Field("error", v.error);
+  io.Field("started_ms", v.started_ms);
+  io.Field("finished_ms", v.finished_ms);
+  io.Field("grace_ends_ms", v.grace_ends_ms);
+  io.Field("bytes_total", v.bytes_total);
+  io.Field("bytes_copied", v.bytes_copied);
+  io.Field("cutover_pause_us", v.cutover_pause_us);
+  io.Field("mirrored_writes", v.mirrored_writes);
+  io.Field("baseline_p50_us", v.baseline_p50_us);
+  io.Field("baseline_p99_us", v.baseline_p99_us);
+}
+
+template <typename Io, typename T>
+void AllFields(Io& io, T& v) {
+  using Type = std::remove_const_t<T>;
+  if constexpr (std::is_same_v<Type, Leg>) LegFields(io, v);
+  if constexpr (std::is_same_v<Type, ModifyRequest>) RequestFields(io, v);
+  if constexpr (std::is_same_v<Type, Plan>) PlanFields(io, v);
+  if constexpr (std::is_same_v<Type, MachineState>) StateFields(io, v);
+  if constexpr (std::is_same_v<Type, VolumeRecord>) VolumeFields(io, v);
+  if constexpr (std::is_same_v<Type, ModificationRecord>) ModificationFields(io, v);
+}
+
+template <typename T>
+void Writer::Object(const char* name, const T& value) {
+  Writer inner;
+  AllFields(inner, value);
+  j[name] = std::move(inner.j);
+}
+
+template <typename T>
+void Reader::Object(const char* name, T& value) {
+  const json* field = Find(name);
+  if (field == nullptr) return;
+  Reader inner(*field);
+  AllFields(inner, value);
+  ok = ok && inner.ok;
+}
+
+template <typename T>
+std::string EncodeAny(const T& value) {
+  Writer writer;
+  AllFields(writer, value);
+  // Names may hold bytes that are no UTF-8; a record must be written all the same.
+  return writer.j.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+template <typename T>
+Result<T> DecodeAny(const std::string& text, const char* what) {
+  const json j = json::parse(text, nullptr, false);
+  Reader reader(j);
+  T value;
+  if (!j.is_discarded()) AllFields(reader, value);
+  if (j.is_discarded() || !reader.ok) {
+    return MakeError(Code::kDataLoss, std::string("The store holds a damaged ") + what + ".",
+                     "restore the state directory from a backup");
+  }
+  return value;
+}
+
+}  // namespace
+
+std::string Encode(const VolumeRecord& record) { return EncodeAny(record); }
+std::string Encode(const ModificationRecord& record) { return EncodeAny(record); }
+std::string RequestBody(const ModifyRequest& request) { return EncodeAny(request); }
+
+std::string RequestBody(const CreateRequest& request) {
+  const json j = {{"name", request.name},
+                  {"size", request.size_bytes},
+                  {"to", request.to},
+                  {"block", request.block_bytes}};
+  return j.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string RequestBody(const ImportRequest& request) {
+  const json j = {{"name", request.name},
+                  {"device", request.device},
+                  {"metadata", request.metadata},
+                  {"block", request.block_bytes}};
+  return j.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Result<VolumeRecord> DecodeVolume(const std::string& text) {
+  SHADOW_ASSIGN(VolumeRecord record, DecodeAny<VolumeRecord>(text, "volume record"));
+  if (record.block_sectors == 0 || record.name.empty()) {
+    return MakeError(Code::kDataLoss, "The store holds a damaged volume record.",
+                     "restore the state directory from a backup");
+  }
+  return record;
+}
+
+Result<ModificationRecord> DecodeModification(const std::string& text) {
+  SHADOW_ASSIGN(ModificationRecord record,
+                DecodeAny<ModificationRecord>(text, "modification record"));
+  if (!IsValid(record.state)) {
+    return MakeError(Code::kDataLoss, "The store holds a modification in an impossible state.",
+                     "restore the state directory from a backup");
+  }
+  return record;
+}
+
+}  // namespace shadow

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// What shadowd remembers, in one SQLite file: volumes, modifications with their history, request
+// ids, events, measured speeds.
+//
+// Durable when a call returns (WAL, synchronous=FULL); each call is one transaction. One connection
+// behind one mutex: thread safe. Errors: kOutOfSpace (the disk under the state directory is full),
+// kPermissionDenied, kIoError, kDataLoss (damaged or of a later version). A failed call changed
+// nothing.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/base/result.h"
+#include "daemon/store/records.h"
+
+namespace shadow {
+
+/// What one step of a modification writes, all or nothing.
+struct ModificationUpdate {
+  const ModificationRecord* record = nullptr;
+  std::optional<HistoryEntry> history;
+  const VolumeRecord* volume = nullptr;  // when the step changes the volume as well
+  const RequestRecord* request = nullptr;
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  virtual Result<std::vector<VolumeRecord>> Volumes() = 0;
+  virtual Status PutVolume(const VolumeRecord& record, const RequestRecord* request) = 0;
+  virtual Status RemoveVolume(const std::string& name) = 0;
+
+  virtual Status PutModification(const ModificationUpdate& update) = 0;
+  /// Newest first; "" for every volume.
+  virtual Result<std::vector<ModificationRecord>> Modifications(const std::string& volume) = 0;
+  virtual Result<std::vector<HistoryEntry>> History(const std::string& modification_id) = 0;
+
+  virtual Result<std::optional<RequestRecord>> FindRequest(const std::string& id) = 0;
+
+  /// Returns the event's sequence number. The oldest events go when there are very many.
+  virtual Result<std::uint64_t> AddEvent(const Event& event) = 0;
+  virtual Result<std::vector<Event>> EventsAfter(std::uint64_t seq, std::size_t limit) = 0;
+
+  virtual Status PutSpeed(const std::string& key, const DeviceSpeed& speed) = 0;
+  virtual Result<std::optional<DeviceSpeed>> FindSpeed(const std::string& key) = 0;
+
+  /// Proves that a write becomes durable. For doctor.
+  virtual Status CheckWritable() = 0;
+};
+
+struct StoreOptions {
+  std::string path;            // ":memory:" for tests
+  std::int64_t max_pages = 0;  // a full disk, for tests; 0: no limit
+};
+
+[[nodiscard]] Result<std::unique_ptr<Store>> OpenStore(const StoreOptions& options);
+
+}  // namespace shadow

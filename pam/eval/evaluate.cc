@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+// See evaluate.h.
+#include "pam/eval/evaluate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <unordered_map>
+
+#include "pam/baseline/trees.h"
+#include "pam/features/fastmath.h"
+
+namespace shadow::pam {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double Since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+float Clip(double p) { return static_cast<float>(std::clamp(p, 1e-6, 1 - 1e-6)); }
+float FromLogit(double z) { return Clip(Sigmoid(z)); }
+
+/// When each block is accessed, for the judge only.
+class Truth {
+ public:
+  explicit Truth(const std::vector<Window>& windows) {
+    for (std::uint32_t w = 0; w < windows.size(); ++w) {
+      for (const Access& a : windows[w].accesses) times_[a.block].push_back(w);
+    }
+  }
+  [[nodiscard]] bool Accessed(std::uint32_t block, std::uint32_t from, std::uint32_t to) const {
+    const auto it = times_.find(block);
+    if (it == times_.end()) return false;
+    const auto at = std::lower_bound(it->second.begin(), it->second.end(), from);
+    return at != it->second.end() && *at < to;
+  }
+
+ private:
+  std::unordered_map<std::uint32_t, std::vector<std::uint32_t>> times_;
+};
+
+/// Columns of what every predictor said, one row per (block, window).
+struct Rows {
+  std::vector<std::vector<float>> p;  // [predictor][row]
+  std::vector<float> weight;
+  std::vector<std::uint8_t> hit, recent;
+  // Never-seen blocks: few rows with large weights, for "pam" and "constant" only.
+  std::vector<Scored> unseen_pam, unseen_constant;
+};
+
+constexpr int kFixed = 14;
+const std::array<const char*, kFixed> kNames = {
+    "constant", "last_window", "ewma_1min",  "ewma_5min", "ewma_30min", "ewma_4h", "ewma_24h",
+    "ewma",     "recency",     "regression", "network",   "mixture",    "pam",     "second"};
+
+struct Run {
+  const WindowedTrace& trace;
+  const EvalOptions& options;
+  AccessModel model;
+  std::uint32_t split, end;
+  Truth truth;
+  std::array<Rows, kEvalHorizons> rows;
+  std::array<Trees, kEvalHorizons> trees;
+  Rivals offline;  // the rivals as fitted on the training part, never updated
+  double keep = 1e9;
+  EvalResult result;
+};
+
+void FillRow(Run& run, int j, const Opinion& o, const float* x, Rows& rows) {
+  const Rivals& r = run.offline;
+  const auto jj = static_cast<std::size_t>(j);
+  const std::array<float, kFixed> p = {
+      FromLogit(r.Constant(j)),      FromLogit(r.LastWindow(j, x)), FromLogit(r.EwmaOf(0, j, x)),
+      FromLogit(r.EwmaOf(1, j, x)),  FromLogit(r.EwmaOf(2, j, x)),  FromLogit(r.EwmaOf(3, j, x)),
+      FromLogit(r.EwmaOf(4, j, x)),  FromLogit(r.Ewma(j, x)),       FromLogit(r.Recency(j, x)),
+      FromLogit(r.Regression(j, x)), FromLogit(o.logit[jj][0]),     FromLogit(o.mixed[jj]),
+      FromLogit(o.ruled[jj]),        FromLogit(o.logit[jj][3])};
+  for (std::size_t k = 0; k < kFixed; ++k) rows.p[k].push_back(p[k]);
+}
+
+void AskUnseen(Run& run, std::uint32_t at) {
+  // First accesses in window `at`, by class; the counts per class are known before.
+  const auto counts = run.model.engine().UnseenPerClass(run.trace.blocks);
+  std::array<double, FeatureEngine::kRegionClasses> hits{};
+  for (const Access& a : run.trace.windows[at].accesses) {
+    if (run.model.engine().Find(a.block) != FeatureEngine::kNone) continue;
+    hits[static_cast<std::size_t>(run.model.engine().UnseenClass(a.block))] += 1;
+  }
+  for (int c = 0; c < FeatureEngine::kRegionClasses; ++c) {
+    const auto cc = static_cast<std::size_t>(c);
+    const float p = Clip(run.model.UnseenProbability(c, 1));
+    const auto hit = static_cast<float>(hits[cc]);
+    const float miss = static_cast<float>(counts[cc]) - hit;
+    run.rows[0].unseen_pam.push_back({p, hit, true});
+    run.rows[0].unseen_pam.push_back({p, miss, false});
+    run.rows[0].unseen_constant.push_back({0, hit, true});
+    run.rows[0].unseen_constant.push_back({0, miss, false});
+  }
+}
+
+void AskAll(Run& run, std::uint32_t at) {
+  const FeatureEngine& engine = run.model.engine();
+  std::vector<std::uint32_t> some;
+  std::vector<float> weights;
+  for (std::uint32_t b = 0; b < engine.size(); ++b) {
+    const double rate = SampleRate(engine.Idle(b), run.keep);
+    if (rate < 1 && SampleDraw(engine.state(b).block, at, 99) >= rate) continue;
+    some.push_back(b);
+    weights.push_back(static_cast<float>(1 / rate));
+  }
+  std::vector<Opinion> opinions;
+  run.model.Ask(some, &opinions);
+  std::vector<float> features(some.size() * kFeatures);
+  for (std::size_t i = 0; i < some.size(); ++i)
+    engine.Query(some[i], features.data() + i * kFeatures);
+  WindowLoss wl;
+  wl.window = at;
+  wl.ruler = run.model.ruler(0);
+  double loss[3] = {0, 0, 0};
+  double total = 0;
+  const std::uint32_t hour = run.model.ends()[2];
+  for (int j = 0; j < kEvalHorizons; ++j) {
+    const std::uint32_t span = run.model.ends()[static_cast<std::size_t>(j)];
+    if (at + span > run.end) continue;
+    Rows& rows = run.rows[static_cast<std::size_t>(j)];
+    const std::vector<float> tree =
+        run.trees[static_cast<std::size_t>(j)].Predict(features.data(), some.size());
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      const float* x = features.data() + i * kFeatures;
+      FillRow(run, j, opinions[i], x, rows);
+      std::size_t column = kFixed;
+      if (!tree.empty()) rows.p[column++].push_back(Clip(tree[i]));
+      const std::uint32_t block = engine.state(some[i]).block;
+      for (const ExtraPredictor& e : run.options.extra) {
+        rows.p[column++].push_back(Clip(e.ask(block, at, span)));
+      }
+      const bool hit = run.truth.Accessed(block, at, at + span);
+      rows.hit.push_back(hit ? 1 : 0);
+      rows.recent.push_back(engine.Idle(some[i]) < hour ? 1 : 0);
+      rows.weight.push_back(weights[i]);
+      if (j == 0) {
+        const std::size_t column_of[3] = {12, 9, 7};
+        for (int k = 0; k < 3; ++k) {
+          const double p = rows.p[column_of[k]].back();
+          loss[k] -= weights[i] * std::log(hit ? p : 1 - p);
+        }
+        total += weights[i];
+      }
+    }
+  }
+  if (total > 0) {
+    wl.model = static_cast<float>(loss[0] / total);
+    wl.regression = static_cast<float>(loss[1] / total);
+    wl.ewma = static_cast<float>(loss[2] / total);
+    run.result.over_time.push_back(wl);
+    ++run.result.ruled[static_cast<std::size_t>(wl.ruler)];
+  }
+  Ranking ranking;
+  ranking.at = at;
+  for (std::size_t i = 0; i < some.size(); ++i) {
+    ranking.block.push_back(engine.state(some[i]).block);
+    ranking.future.push_back(std::exp(opinions[i].log_future));
+    ranking.heat.push_back(FromLogit(opinions[i].ruled[0]));
+    ranking.hit.push_back(run.truth.Accessed(ranking.block.back(), at, at + 1) ? 1 : 0);
+  }
+  run.result.rankings.push_back(std::move(ranking));
+  AskUnseen(run, at);
+}
+
+std::vector<Scored> Select(const Rows& rows, std::size_t predictor, bool recent_only) {
+  std::vector<Scored> out;
+  for (std::size_t i = 0; i < rows.hit.size(); ++i) {
+    if (recent_only && rows.recent[i] == 0) continue;
+    out.push_back({rows.p[predictor][i], rows.weight[i], rows.hit[i] != 0});
+  }
+  return out;
+}
+
+void Summarise(Run& run, double first_touch_rate) {
+  for (int j = 0; j < kEvalHorizons; ++j) {
+    Rows& rows = run.rows[static_cast<std::size_t>(j)];
+    HorizonResult h;
+    h.name = kHorizonNames[static_cast<std::size_t>(j)];
+    h.windows = run.model.ends()[static_cast<std::size_t>(j)];
+    h.samples = static_cast<double>(rows.hit.size());
+    std::vector<std::string> names(kNames.begin(), kNames.end());
+    if (run.trees[static_cast<std::size_t>(j)].fitted()) names.emplace_back("trees");
+    for (const auto& e : run.options.extra) names.push_back(e.name);
+    double rival = 1e300;
+    double own = 0;
+    for (std::size_t k = 0; h.samples > 0 && k < names.size(); ++k) {
+      PredictorResult p;
+      p.name = names[k];
+      p.population["seen"] = Measure(Select(rows, k, false));
+      p.population["recent"] = Measure(Select(rows, k, true));
+      if (j == 0 && (p.name == "pam" || p.name == "constant")) {
+        std::vector<Scored> unseen = p.name == "pam" ? rows.unseen_pam : rows.unseen_constant;
+        if (p.name == "constant") {
+          for (Scored& s : unseen) s.p = Clip(first_touch_rate);
+        }
+        p.population["unseen"] = Measure(unseen);
+        std::vector<Scored> all = Select(rows, k, false);
+        all.insert(all.end(), unseen.begin(), unseen.end());
+        p.population["all"] = Measure(std::move(all));
+      }
+      const double loss = p.population["seen"].log_loss;
+      if (p.name == "ewma" || p.name == "regression") rival = std::min(rival, loss);
+      if (p.name == "pam") own = loss;
+      h.predictors.push_back(std::move(p));
+    }
+    h.ratio = h.samples > 0 && rival > 0 ? own / rival : 0;
+    run.result.horizons.push_back(std::move(h));
+    rows = Rows{};
+  }
+}
+
+/// Share of the never-seen blocks that were touched for the first time, per window of the past.
+double FirstTouchRate(const WindowedTrace& trace, std::uint32_t split) {
+  std::unordered_map<std::uint32_t, bool> seen;
+  double asked = 0;
+  double hits = 0;
+  for (std::uint32_t w = 0; w < split; ++w) {
+    if (w > 0) asked += static_cast<double>(trace.blocks) - static_cast<double>(seen.size());
+    for (const Access& a : trace.windows[w].accesses) {
+      if (seen.emplace(a.block, true).second && w > 0) hits += 1;
+    }
+  }
+  return (hits + 0.5) / (asked + 1.0);
+}
+
+}  // namespace
+
+Result<EvalResult> Evaluate(const WindowedTrace& trace, const EvalOptions& options) {
+  const auto n = static_cast<std::uint32_t>(trace.windows.size());
+  const auto split = static_cast<std::uint32_t>(n * options.split);
+  const auto end = std::min(n, static_cast<std::uint32_t>(std::lround(n * options.end)));
+  if (n < 8 || split < 4 || end <= split + 1) {
+    return MakeError(Code::kInvalidArgument,
+                     "the trace has " + std::to_string(n) + " windows, too few to train and test",
+                     "at least 8 are needed; use a smaller --window");
+  }
+  ModelOptions mo;
+  mo.engine.window_us = trace.options.window_us;
+  mo.engine.start_us = trace.start_us;
+  mo.engine.wall_clock = trace.wall_clock;
+  mo.blocks = trace.blocks;
+  mo.seed = options.seed;
+  mo.threads = options.threads;
+  mo.recurrent = options.recurrent;
+  mo.epochs = options.epochs;
+  mo.max_samples = options.max_samples;
+  mo.mixer = options.mixer;
+  Run run{trace, options, AccessModel(mo), split, end, Truth(trace.windows), {}, {}, {}, 1e9, {}};
+  run.result.windows = n;
+  run.result.split = split;
+  run.result.end = end;
+  const std::size_t extra = options.extra.size();
+  std::uint32_t last_update = split;
+  std::size_t last_samples = 0;
+  const auto update_windows = static_cast<std::uint32_t>(
+      std::max<std::int64_t>(1, options.update_minutes * 60'000'000ll / trace.options.window_us));
+  for (std::uint32_t w = 0; w + 1 < end; ++w) {
+    const auto started = Clock::now();
+    SHADOW_ASSIGN(const RoundReport round, run.model.CloseWindow(trace.windows[w]));
+    (void)round;
+    run.result.round_seconds_worst = std::max(run.result.round_seconds_worst, Since(started));
+    const std::uint32_t at = w + 1;
+    if (at == split) {
+      const auto begin = Clock::now();
+      SHADOW_TRY(run.model.Train());
+      run.result.train_seconds = Since(begin);
+      const Dataset& data = run.model.recorder().Labelled();
+      run.offline = run.model.rivals();
+      last_samples = data.samples.size();
+      for (int j = 0; j < kEvalHorizons; ++j) {
+        if (options.trees) {
+          // Too little data for a horizon leaves it without this challenger.
+          (void)run.trees[static_cast<std::size_t>(j)]
+              .Fit(data, j, data.samples.front().at, split, options.seed)
+              .ok();
+        }
+        const bool fitted = run.trees[static_cast<std::size_t>(j)].fitted();
+        run.rows[static_cast<std::size_t>(j)].p.resize(kFixed + (fitted ? 1 : 0) + extra);
+      }
+      // So that not more rows are kept than asked for: idle blocks are sampled alike in all
+      // windows.
+      const double expected = static_cast<double>(run.model.known()) * (end - split) * 1.2;
+      if (expected > static_cast<double>(options.max_rows)) {
+        run.keep = static_cast<double>(options.max_rows) / expected;
+      }
+    } else if (at > split && options.online && at - last_update >= (update_windows + 2) / 3) {
+      // Every 15 minutes if a twentieth is new; after 5 already if the record has grown by a
+      // quarter.
+      const std::size_t samples = run.model.recorder().data().samples.size();
+      const bool regular = at - last_update >= update_windows;
+      const bool due = samples > last_samples + last_samples / 4 ||
+                       (regular && samples > last_samples + last_samples / 20);
+      if (due || regular) last_update = at;
+      if (due) {
+        const auto begin = Clock::now();
+        SHADOW_TRY(run.model.Update());
+        run.result.update_seconds += Since(begin);
+        ++run.result.updates;
+        last_samples = samples;
+      }
+    }
+    if (at >= split) AskAll(run, at);
+    if (options.progress) options.progress(static_cast<int>(at), static_cast<int>(end));
+  }
+  run.result.known = run.model.known();
+  run.result.state_bytes = run.model.StateBytes();
+  Summarise(run, FirstTouchRate(trace, split));
+  return std::move(run.result);
+}
+
+Status CheckBlind(
+    const std::vector<Window>& windows, std::uint32_t split,
+    const std::function<std::string(const std::vector<Window>&, std::uint32_t)>& train) {
+  const std::string honest = train(windows, split);
+  std::vector<Window> other = windows;
+  for (std::size_t w = split; w < other.size(); ++w) {
+    // Another future: every window shows what the mirrored one showed, shifted by a block.
+    const Window& source = windows[windows.size() - 1 - (w - split)];
+    other[w] = source;
+    for (Access& a : other[w].accesses) a.block ^= 1;
+    std::sort(other[w].accesses.begin(), other[w].accesses.end(),
+              [](const Access& a, const Access& b) { return a.block < b.block; });
+  }
+  if (train(other, split) != honest) {
+    return MakeError(
+        Code::kFailedPrecondition,
+        "training depends on windows after the split: the evaluation would be worthless",
+        "find what looks into the future");
+  }
+  return Ok();
+}
+
+}  // namespace shadow::pam

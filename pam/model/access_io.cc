@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// Model and snapshot files: "SHPM" (model alone) and "SHPS" (with the state of every block), a
+// version, the length, a CRC-32 of what follows, the parts. Written in host byte order, which
+// bytes.h holds to little endian. Nothing read is trusted: the object in hand changes only when all
+// fits.
+#include <zlib.h>
+
+#include <cmath>
+
+#include "pam/model/access_model.h"
+#include "pam/model/bytes.h"
+
+namespace shadow::pam {
+namespace {
+
+constexpr std::uint32_t kModelMagic = 0x4d504853;     // "SHPM"
+constexpr std::uint32_t kSnapshotMagic = 0x53504853;  // "SHPS"
+
+std::uint32_t Crc(std::string_view bytes) {
+  uLong crc = crc32_z(0, nullptr, 0);
+  crc = crc32_z(crc, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
+  return static_cast<std::uint32_t>(crc);
+}
+
+std::string Frame(std::uint32_t magic, const std::string& body) {
+  std::string out;
+  Put(&out, magic);
+  Put(&out, kFileVersion);
+  Put(&out, static_cast<std::uint64_t>(body.size()));
+  Put(&out, Crc(body));
+  // The shapes the file was made for; another build refuses it by name instead of by accident.
+  Put(&out, static_cast<std::uint32_t>(kFeatures));
+  Put(&out, static_cast<std::uint32_t>(kHidden));
+  return out + body;
+}
+
+Result<std::string_view> Unframe(std::uint32_t magic, std::string_view bytes) {
+  std::uint32_t got = 0;
+  std::uint32_t version = 0;
+  std::uint64_t size = 0;
+  std::uint32_t crc = 0;
+  std::uint32_t features = 0;
+  std::uint32_t hidden = 0;
+  if (!Get(&bytes, &got) || got != magic) {
+    return MakeError(Code::kInvalidArgument,
+                     magic == kModelMagic ? "this is no model file" : "this is no snapshot");
+  }
+  if (!Get(&bytes, &version)) return MakeError(Code::kDataLoss, "the file is cut short");
+  if (version != kFileVersion) {
+    return MakeError(Code::kInvalidArgument,
+                     "the file has version " + std::to_string(version) + ", this build reads " +
+                         std::to_string(kFileVersion),
+                     "train the model again");
+  }
+  if (!Get(&bytes, &size) || !Get(&bytes, &crc) || !Get(&bytes, &features) ||
+      !Get(&bytes, &hidden) || bytes.size() != size) {
+    return MakeError(Code::kDataLoss, "the file is cut short or has bytes too many",
+                     "copy it again or train again");
+  }
+  if (features != kFeatures || hidden != kHidden) {
+    return MakeError(Code::kInvalidArgument, "the file was made for other features or another size",
+                     "train the model again");
+  }
+  if (Crc(bytes) != crc) {
+    return MakeError(Code::kDataLoss, "the file's checksum does not match: it is damaged",
+                     "copy it again or train again");
+  }
+  return bytes;
+}
+
+}  // namespace
+
+void AccessModel::SaveParts(std::string* out) const {
+  Put(out, options_.engine.window_us);
+  Put(out, static_cast<std::uint8_t>(trained_ ? 1 : 0));
+  if (trained_) {
+    net_.Save(out);
+    second_.Save(out);
+    rivals_.Save(out);
+  }
+  for (const Mixer& m : mixers_) m.Save(out);
+  for (const Calibrator& c : calibrators_) c.Save(out);
+  for (const HitCurve& c : curves_) c.Save(out);
+  Put(out, loss_);
+  Put(out, loss_weight_);
+  Put(out, looks_);
+  for (const Ruler r : ruler_) Put(out, static_cast<std::uint8_t>(r));
+}
+
+Status AccessModel::LoadParts(std::string_view* in) {
+  std::int64_t window_us = 0;
+  std::uint8_t trained = 0;
+  if (!Get(in, &window_us) || !Get(in, &trained) || trained > 1) {
+    return MakeError(Code::kDataLoss, "the model file is cut short");
+  }
+  if (window_us != options_.engine.window_us) {
+    return MakeError(Code::kInvalidArgument, "the model was trained for another window length",
+                     "use the same --window or train again");
+  }
+  if (trained == 1) {
+    SHADOW_TRY(net_.Load(in));
+    SHADOW_TRY(second_.Load(in));
+    SHADOW_TRY(rivals_.Load(in));
+  }
+  for (Mixer& m : mixers_) SHADOW_TRY(m.Load(in));
+  for (Calibrator& c : calibrators_) SHADOW_TRY(c.Load(in));
+  for (HitCurve& c : curves_) SHADOW_TRY(c.Load(in));
+  bool good = Get(in, &loss_) && Get(in, &loss_weight_) && Get(in, &looks_);
+  for (Ruler& r : ruler_) {
+    std::uint8_t value = 0;
+    good = good && Get(in, &value) && value < kRulers;
+    r = static_cast<Ruler>(value);
+  }
+  for (std::size_t j = 0; j < kHazards; ++j) {
+    good = good && std::isfinite(loss_weight_[j]) && loss_weight_[j] >= 0;
+    good = good && std::isfinite(looks_[j]) && looks_[j] >= 0;
+    for (const double l : loss_[j]) good = good && std::isfinite(l) && l >= 0;
+  }
+  if (!good) return MakeError(Code::kDataLoss, "the gate in the model file is damaged");
+  trained_ = trained == 1;
+  return Ok();
+}
+
+std::string AccessModel::SaveModel() const {
+  std::string body;
+  SaveParts(&body);
+  return Frame(kModelMagic, body);
+}
+
+Status AccessModel::LoadModel(std::string_view bytes) {
+  SHADOW_ASSIGN(std::string_view body, Unframe(kModelMagic, bytes));
+  AccessModel fresh(options_);
+  SHADOW_TRY(fresh.LoadParts(&body));
+  if (!body.empty()) return MakeError(Code::kDataLoss, "the model file has bytes too many");
+  net_ = std::move(fresh.net_);
+  second_ = std::move(fresh.second_);
+  rivals_ = std::move(fresh.rivals_);
+  mixers_ = fresh.mixers_;
+  calibrators_ = fresh.calibrators_;
+  curves_ = std::move(fresh.curves_);
+  loss_ = fresh.loss_;
+  loss_weight_ = fresh.loss_weight_;
+  looks_ = fresh.looks_;
+  ruler_ = fresh.ruler_;
+  trained_ = fresh.trained_;
+  for (auto& queue : pending_) queue.clear();
+  for (std::size_t i = 0; i < lstm_.size(); ++i) lstm_[i] = LstmState{};
+  return Ok();
+}
+
+std::string AccessModel::Snapshot() const {
+  std::string body;
+  SaveParts(&body);
+  engine_.Save(&body);
+  for (std::size_t i = 0; i < lstm_.size(); ++i) Put(&body, lstm_[i]);
+  for (std::size_t i = 0; i < scores_.size(); ++i) Put(&body, scores_[i]);
+  PutVector(&body, wheel_);
+  Put(&body, enlisted_);
+  Put(&body, unseen_hits_);
+  Put(&body, unseen_asked_);
+  Put(&body, unseen_now_);
+  return Frame(kSnapshotMagic, body);
+}
+
+Status AccessModel::Restore(std::string_view bytes) {
+  SHADOW_ASSIGN(std::string_view body, Unframe(kSnapshotMagic, bytes));
+  AccessModel fresh(options_);
+  SHADOW_TRY(fresh.LoadParts(&body));
+  SHADOW_TRY(fresh.engine_.Load(&body));
+  const std::uint32_t known = fresh.engine_.size();
+  const auto damaged = [] {
+    return MakeError(Code::kDataLoss, "the snapshot's scores are damaged");
+  };
+  for (std::uint32_t i = 0; i < known; ++i) {
+    if (!Get(&body, &fresh.lstm_.Add())) return damaged();
+    for (const std::uint16_t c : fresh.lstm_[i].c) {
+      if ((c & 0x7fffu) > 0x7bffu) return damaged();
+    }
+  }
+  // Each block hangs in at most one list of the wheel: a list that meets a block again is a loop.
+  std::vector<bool> met(known, false);
+  for (std::uint32_t i = 0; i < known; ++i) {
+    BlockScore& s = fresh.scores_.Add();
+    if (!Get(&body, &s)) return damaged();
+    for (const std::uint16_t z : s.logit) {
+      if ((z & 0x7fffu) > 0x7bffu) return damaged();
+    }
+    if ((s.log_future & 0x7fffu) > 0x7bffu || (s.log_writes & 0x7fffu) > 0x7bffu ||
+        (s.next != FeatureEngine::kNone && s.next >= known)) {
+      return damaged();
+    }
+  }
+  if (!GetVector(&body, &fresh.wheel_, 256) || fresh.wheel_.size() != 256 ||
+      !Get(&body, &fresh.enlisted_) || fresh.enlisted_ > known ||
+      !Get(&body, &fresh.unseen_hits_) || !Get(&body, &fresh.unseen_asked_) ||
+      !Get(&body, &fresh.unseen_now_) || !body.empty()) {
+    return damaged();
+  }
+  for (const std::uint32_t head : fresh.wheel_) {
+    for (std::uint32_t i = head; i != FeatureEngine::kNone; i = fresh.scores_[i].next) {
+      if (i >= known || met[i]) return damaged();
+      met[i] = true;
+    }
+  }
+  for (std::uint32_t i = 0; i < known; ++i) {
+    if (met[i] != (i < fresh.enlisted_)) return damaged();
+  }
+  for (std::size_t c = 0; c < fresh.unseen_hits_.size(); ++c) {
+    if (!(fresh.unseen_hits_[c] >= 0 && fresh.unseen_hits_[c] < 1e300) ||
+        !(fresh.unseen_asked_[c] >= 0 && fresh.unseen_asked_[c] < 1e300)) {
+      return damaged();
+    }
+  }
+  *this = std::move(fresh);
+  return Ok();
+}
+
+}  // namespace shadow::pam

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// The predictive access model of one volume: feed it closed windows, ask it for probabilities.
+//
+// One thread owns a model and calls everything. A round is CloseWindow(): state update, one LSTM
+// step for each active block, scores for the blocks that deserve a fresh one, the outcome of older
+// predictions into calibration and gate. Training (Train, Update) is separate: call it between
+// rounds. Deterministic for a seed and a thread count.
+//
+// Champion gate: for each horizon the mixture, or the networks alone, rule only while their
+// prequential log loss is the lowest; else calibrated EWMA or the regression rules. Before any
+// training the untrained rival is a plain EWMA with fixed calibration.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/base/result.h"
+#include "pam/baseline/rivals.h"
+#include "pam/features/engine.h"
+#include "pam/model/calibrator.h"
+#include "pam/model/dataset.h"
+#include "pam/model/mixer.h"
+#include "pam/model/net.h"
+
+namespace shadow::pam {
+
+/// kModel is the calibrated mixture, kNetwork the mean of the two networks.
+enum class Ruler : std::uint8_t { kModel = 0, kRegression = 1, kEwma = 2, kNetwork = 3 };
+inline constexpr int kRulers = 4;
+const char* RulerName(Ruler ruler);
+
+struct ModelOptions {
+  EngineOptions engine;
+  std::uint64_t blocks = 0;  // of the volume; accesses beyond are ignored and counted
+  std::uint64_t seed = 1;
+  int threads = 1;
+  std::size_t max_samples = 400'000;   // kept for training
+  std::uint32_t dense_limit = 65'536;  // up to so many known blocks all are scored every round
+  std::uint32_t max_scores = 130'000;  // per round beyond that: active ones first, then due ones
+  MixerOptions mixer;
+  double gate_half_life_minutes = 120;
+  bool recurrent = true;
+  int epochs = 12;
+  bool record = true;  // keep samples for training (off: inference only)
+};
+
+struct RoundReport {
+  std::uint32_t window = 0;  // number of the window just closed
+  std::uint32_t active = 0;  // blocks accessed in it
+  std::uint32_t scored = 0;
+  std::uint64_t ignored = 0;  // accesses beyond the volume
+  std::array<Ruler, kHazards> ruler{};
+};
+
+/// What every expert says about a block, in logits of "accessed within horizon j".
+struct Opinion {
+  /// Network (raw), regression, EWMA, second network (raw, without memory).
+  std::array<std::array<float, kExperts>, kHazards> logit{};
+  std::array<float, kHazards> raw{};    // the mixture before the quick calibration
+  std::array<float, kHazards> mixed{};  // the model
+  std::array<float, kHazards> ruled{};  // by whoever rules; never falls with j
+  float log_future = 0;  // log of expected accesses, discounted with a half-life of 30 min
+  float log_writes = 0;
+};
+
+class AccessModel {
+ public:
+  explicit AccessModel(const ModelOptions& options);
+  ~AccessModel();
+  AccessModel(AccessModel&&) noexcept;
+  AccessModel& operator=(AccessModel&&) noexcept;
+
+  /// Takes the next window (accesses ascending by block, counts at least 1); bad ones are refused
+  /// with kInvalidArgument and change nothing.
+  Result<RoundReport> CloseWindow(const Window& window);
+
+  using Progress = std::function<void(int, int)>;
+  /// Trains from what was recorded so far, from scratch; choices are made on the newest 15 % of it.
+  /// Errors: kFailedPrecondition with too little data.
+  Status Train(const Progress& progress = {});
+  /// On-line update: goes on from the current network over the recorded samples. Small records are
+  /// trained again from scratch, which is as quick.
+  Status Update();
+  [[nodiscard]] bool trained() const { return trained_; }
+
+  [[nodiscard]] std::uint32_t known() const { return engine_.size(); }
+  [[nodiscard]] const FeatureEngine& engine() const { return engine_; }
+  [[nodiscard]] const Rivals& rivals() const { return rivals_; }
+  [[nodiscard]] const NetWeights& net() const { return net_; }
+  [[nodiscard]] Recorder& recorder() { return *recorder_; }
+  [[nodiscard]] const ModelOptions& options() const { return options_; }
+  [[nodiscard]] const std::array<std::uint32_t, kHazards>& ends() const { return ends_; }
+  [[nodiscard]] const Mixer& mixer(int j) const { return mixers_[static_cast<std::size_t>(j)]; }
+
+  /// Probability that a block is accessed within `windows` from now (from its last score). Between
+  /// the horizons the hazard is constant; beyond the last one its last rate goes on.
+  [[nodiscard]] double Probability(std::uint32_t block, double windows) const;
+  /// The same for a block by engine index.
+  [[nodiscard]] double ProbabilityOf(std::uint32_t index, double windows) const;
+  /// Probability of a first access of a block nobody touched yet, by its class.
+  [[nodiscard]] double UnseenProbability(int unseen_class, double windows) const;
+  /// Expected discounted (30 min) accesses and writes of a block.
+  [[nodiscard]] double ExpectedAccesses(std::uint32_t block) const;
+  [[nodiscard]] double ExpectedWrites(std::uint32_t block) const;
+
+  /// Opinions of all experts, freshly computed. [indices]
+  void Ask(std::span<const std::uint32_t> indices, std::vector<Opinion>* out) const;
+
+  [[nodiscard]] Ruler ruler(int j) const { return ruler_[static_cast<std::size_t>(j)]; }
+  /// Prequential log loss, decayed, by Ruler; 0 before there is any outcome.
+  [[nodiscard]] std::array<double, kRulers> Prequential(int j) const;
+
+  /// Bytes of per-block state, and of everything else (training record, pending outcomes).
+  [[nodiscard]] std::size_t StateBytes() const;
+  [[nodiscard]] std::size_t OtherBytes() const;
+
+  /// The model alone (network, rivals, calibration), and with the state of every block. Loading
+  /// checks magic, version, sizes, checksum and ranges: kDataLoss or kInvalidArgument, and the
+  /// model in hand stays as it was.
+  [[nodiscard]] std::string SaveModel() const;
+  Status LoadModel(std::string_view bytes);
+  [[nodiscard]] std::string Snapshot() const;
+  Status Restore(std::string_view bytes);
+
+ private:
+  struct BlockScore {
+    std::array<std::uint16_t, kHazards> logit{};
+    std::uint16_t log_future = 0, log_writes = 0;
+    std::uint32_t next = 0;  // in its wheel bucket
+  };
+  struct Pending {  // predictions of one window, waiting for their outcome
+    std::uint32_t at = 0;
+    std::vector<std::uint32_t> index;
+    std::vector<float> weight;
+    std::vector<std::array<float, kExperts + 2>> logit;  // experts, raw and calibrated mixture
+  };
+
+  Status Check(const Window& window) const;
+  void Learn(int j);
+  void LearnFrom(int j, const Pending& p, std::vector<Outcome>* resolved);
+  void Remember(int j, std::span<const std::uint32_t> scored, std::span<const Opinion> opinions);
+  void Gate(int j);
+  [[nodiscard]] std::uint32_t FirstHit(const Pending& p, std::size_t i) const;
+  void ScoreRound(RoundReport* report);
+  void Enlist(std::uint32_t index);
+  void UpdateUnseen(const Window& window);
+  void RebuildStates();
+  void SaveParts(std::string* out) const;
+  Status LoadParts(std::string_view* in);
+
+  ModelOptions options_;
+  std::array<std::uint32_t, kHazards> ends_;
+  FeatureEngine engine_;
+  Chunked<LstmState> lstm_;
+  Chunked<BlockScore> scores_;
+  NetWeights net_;
+  NetWeights second_;  // the same head without memory, of another seed: no state, other mistakes
+  Rivals rivals_;
+  std::array<Mixer, kHazards> mixers_;
+  std::array<Calibrator, kHazards> calibrators_;
+  std::array<HitCurve, kHazards> curves_;
+  bool trained_ = false;
+  std::unique_ptr<Recorder> recorder_;
+  std::array<std::deque<Pending>, kHazards> pending_;
+  std::array<std::array<double, kRulers>, kHazards> loss_{};
+  std::array<double, kHazards> loss_weight_{};
+  std::array<double, kHazards> looks_{};  // horizons' lengths that were judged, decayed
+  std::array<Ruler, kHazards> ruler_{};
+  std::array<double, FeatureEngine::kRegionClasses> unseen_hits_{}, unseen_asked_{};
+  std::array<std::uint64_t, FeatureEngine::kRegionClasses> unseen_now_{};
+  std::vector<std::uint32_t> wheel_;  // heads of 256 lists of block indices
+  std::uint32_t enlisted_ = 0;        // blocks [0, enlisted_) hang in the wheel
+  std::uint64_t ignored_ = 0;
+};
+
+}  // namespace shadow::pam

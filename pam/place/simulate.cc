@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the policies over a trace. See simulate.h; for the policy "pam" see Follow below.
+#include "pam/place/simulate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <unordered_map>
+
+#include "pam/place/cache.h"
+#include "pam/place/tier.h"
+
+namespace shadow::pam {
+namespace {
+
+using internal::kDay1;
+using internal::kHour1;
+using internal::kHours4;
+using internal::kMinutes10;
+using internal::kMinutes2;
+using internal::Stats;
+using internal::Tier;
+using internal::TierRule;
+
+constexpr double kTiers[] = {0.01, 0.05, 0.10, 0.20};
+
+/// The trace with blocks as dense numbers, so that tiers can use arrays.
+struct Dense {
+  std::vector<BlockRequest> requests;
+  std::unordered_map<std::uint32_t, std::uint32_t> index;
+  std::size_t blocks = 0;
+  double block_mib = 1;
+  double window_minutes = 1;
+};
+
+Dense MakeDense(const WindowedTrace& trace, std::uint32_t end) {
+  Dense d;
+  d.block_mib = static_cast<double>(trace.options.block_bytes) / (1 << 20);
+  d.window_minutes = static_cast<double>(trace.options.window_us) / 60e6;
+  for (const BlockRequest& r : trace.requests) {
+    if (r.time_us >= static_cast<std::int64_t>(end) * trace.options.window_us) break;
+    const auto [it, added] = d.index.emplace(r.block, static_cast<std::uint32_t>(d.index.size()));
+    d.requests.push_back({r.time_us, it->second, r.write});
+  }
+  d.blocks = d.index.size();
+  return d;
+}
+
+/// Adds up latencies and moves of the counted part.
+class Meter {
+ public:
+  void Count(double latency, double fast) {
+    sum_ += latency;
+    ++n_;
+    hits_ += latency <= fast ? 1 : 0;
+  }
+  void Fill(const SimOptions& o, std::uint64_t moves, SimResult* r) const {
+    r->accesses = n_;
+    if (n_ == 0) return;
+    const auto n = static_cast<double>(n_);
+    r->hit_ratio = static_cast<double>(hits_) / n;
+    r->moves_per_1000 = 1000 * static_cast<double>(moves) / n;
+    r->net_ms = (sum_ + static_cast<double>(moves) * o.move_ms) / n;
+    r->p99_ms = static_cast<double>(n_ - hits_) > 0.01 * n ? o.slow_ms : o.fast_ms;
+  }
+
+ private:
+  double sum_ = 0;
+  std::uint64_t n_ = 0, hits_ = 0;
+};
+
+SimResult RunCache(const Dense& d, std::int64_t split_us, const std::string& name,
+                   std::size_t capacity, const SimOptions& o) {
+  SimResult r;
+  r.policy = name;
+  r.capacity = capacity;
+  r.instant = o.instant;
+  const auto policy = MakeCachePolicy(name, capacity, d.requests);
+  if (policy == nullptr) return r;
+  internal::Link link(o);
+  std::vector<double> ready(d.blocks, 0.0);
+  Meter meter;
+  std::uint64_t moves = 0;
+  for (std::size_t i = 0; i < d.requests.size(); ++i) {
+    const BlockRequest& q = d.requests[i];
+    const double now = static_cast<double>(q.time_us) / 1000;
+    const auto outcome = policy->Access(q.block, i);
+    const bool hit = outcome.held && ready[q.block] <= now;
+    // A move that found no room on the link is tried again when the block is met again.
+    if (outcome.admitted || (outcome.held && ready[q.block] > 1e17)) {
+      const double at = link.Start(now, d.block_mib);
+      ready[q.block] = at < 0 ? 1e18 : at;
+      moves += at >= 0 && q.time_us >= split_us ? 1 : 0;
+    }
+    if (q.time_us >= split_us) meter.Count(hit ? o.fast_ms : o.slow_ms, o.fast_ms);
+  }
+  meter.Fill(o, moves, &r);
+  return r;
+}
+
+/// Discounted future of every block at the end of each window, computed backwards once.
+std::vector<std::vector<float>> Futures(const Dense& d, std::uint32_t end, double half_life_min,
+                                        double window_minutes) {
+  std::vector<std::vector<float>> out(end, std::vector<float>(d.blocks, 0));
+  std::vector<float> now(d.blocks, 0);
+  const auto decay = static_cast<float>(std::exp2(-window_minutes / half_life_min));
+  std::size_t i = d.requests.size();
+  for (std::uint32_t w = end; w-- > 0;) {
+    out[w] = now;  // as of the end of window w: windows w + 1, ...
+    for (float& x : now) x *= decay;
+    const auto start = static_cast<std::int64_t>(w * window_minutes * 60e6);
+    while (i > 0 && d.requests[i - 1].time_us >= start) now[d.requests[--i].block] += 1;
+  }
+  return out;
+}
+
+struct Scenario {
+  const WindowedTrace& trace;
+  const Dense& d;
+  std::uint32_t split, end;
+  const std::vector<Ranking>& rankings;
+  const SimOptions& o;
+};
+
+/// Steps through the trace: access(request, minute, counted) for each request, window_end(w,
+/// minute).
+template <typename OnAccess, typename OnWindow>
+void Step(const Scenario& run, Stats& stats, const OnAccess& on_access, const OnWindow& on_window) {
+  std::size_t i = 0;
+  std::size_t ranking = 0;
+  for (std::uint32_t w = 0; w < run.end; ++w) {
+    const std::int64_t stop = static_cast<std::int64_t>(w + 1) * run.trace.options.window_us;
+    for (; i < run.d.requests.size() && run.d.requests[i].time_us < stop; ++i) {
+      const BlockRequest& q = run.d.requests[i];
+      const double minute = static_cast<double>(q.time_us) / 60e6;
+      stats.Access(q.block, minute);
+      on_access(q, minute, w >= run.split);
+    }
+    while (ranking < run.rankings.size() && run.rankings[ranking].at < w + 1) ++ranking;
+    if (ranking < run.rankings.size() && run.rankings[ranking].at == w + 1) {
+      const Ranking& r = run.rankings[ranking];
+      stats.model_known = true;
+      for (std::size_t k = 0; k < r.block.size(); ++k) {
+        const auto it = run.d.index.find(r.block[k]);
+        if (it != run.d.index.end()) stats.Expect(it->second, r.future[k]);
+      }
+    }
+    on_window(w, static_cast<double>(stop) / 60e6);
+  }
+}
+
+SimResult RunTier(const Scenario& run, const TierRule& rule, std::size_t capacity,
+                  const std::vector<std::vector<float>>* futures) {
+  SimResult r;
+  r.policy = rule.name;
+  r.capacity = capacity;
+  r.instant = run.o.instant;
+  Stats stats(run.d.blocks);
+  Tier tier(rule, capacity, run.d.block_mib, stats, run.o);
+  Meter meter;
+  std::uint64_t before = 0;
+  Step(
+      run, stats,
+      [&](const BlockRequest& q, double minute, bool counted) {
+        const double latency = tier.Access(q.block, minute);
+        if (counted) meter.Count(latency, run.o.fast_ms);
+      },
+      [&](std::uint32_t w, double minute) {
+        if (w + 1 == run.split) before = tier.moves();
+        if (futures != nullptr) {
+          tier.override_value.assign((*futures)[w].begin(), (*futures)[w].end());
+        }
+        tier.Rebalance(minute);
+        if (w + 1 == run.split) before = std::max(before, tier.moves());
+      });
+  meter.Fill(run.o, tier.moves() - before, &r);
+  return r;
+}
+
+TierRule Rule(const char* name, int half_life, double horizon, bool reactive, int second = -1,
+              double model_share = 0) {
+  TierRule r;
+  r.name = name;
+  r.half_life = half_life;
+  r.second = second;
+  r.horizon = horizon;
+  r.reactive = reactive;
+  r.model_share = model_share;
+  return r;
+}
+
+/// The rules "pam" chooses from. The first two are its rivals. The others decide at each access
+/// (most accesses may be first touches, which no ranking per window can serve), patient or eager,
+/// on a short memory (bursts), a long one, both together, or with the model's expectation.
+std::vector<TierRule> Candidates() {
+  std::vector<TierRule> out = {Rule("ewma-window", kHours4, 1, false)};
+  out.push_back(Rule("lru", kHours4, 1, true));
+  out.back().lru = true;
+  for (const int h : {kMinutes2, kMinutes10}) {
+    for (const double horizon : {0.25, 0.5, 1.0, 3.0}) {
+      out.push_back(Rule("short", h, horizon, true));
+    }
+    for (const int second : {kHours4, kDay1}) {
+      for (const double horizon : {0.25, 1.0, 3.0}) {
+        out.push_back(Rule("both", h, horizon, true, second));
+      }
+    }
+  }
+  for (const double horizon : {0.25, 1.0}) {
+    for (const int h : {kHour1, kHours4, kDay1}) out.push_back(Rule("long", h, horizon, true));
+    for (const int h : {kMinutes10, kHours4}) {
+      for (const double share : {0.3, 0.6}) {
+        out.push_back(Rule("model", h, horizon, true, -1, share));
+      }
+    }
+  }
+  return out;
+}
+
+// Costs are forgotten by accesses, not by time: a burst of a thousand accesses says as much as an
+// idle day with a thousand. Chosen on the training parts, see docs/pam.md.
+constexpr double kCostMemory = 4000;  // accesses until a cost counts half
+constexpr int kLookEvery = 250;       // accesses between two looks at who leads
+constexpr double kClearly = 0.98;     // a new leader must have cost so much less
+
+/// What the daemon should do: every rule is simulated beside the real tier (a ghost without data
+/// costs nothing but bookkeeping); the real tier follows the rule whose ghost was cheapest of late
+/// and changes its mind only for a clear advantage. It starts as its rival, EWMA 4 h.
+SimResult Follow(const Scenario& run, std::size_t capacity) {
+  SimResult r;
+  r.policy = "pam";
+  r.capacity = capacity;
+  r.instant = run.o.instant;
+  Stats stats(run.d.blocks);
+  std::vector<Tier> ghosts;
+  for (const TierRule& rule : Candidates()) {
+    ghosts.emplace_back(rule, capacity, run.d.block_mib, stats, run.o);
+  }
+  std::vector<double> cost(ghosts.size(), 0);
+  std::vector<std::uint64_t> moved(ghosts.size(), 0);
+  std::size_t leader = 0;
+  int since = 0;
+  Tier real(ghosts[leader].rule(), capacity, run.d.block_mib, stats, run.o);
+  Meter meter;
+  std::uint64_t before = 0;
+  const double keep = std::exp2(-1 / kCostMemory);
+  const auto look = [&] {
+    for (std::size_t g = 0; g < ghosts.size(); ++g) {
+      cost[g] += run.o.move_ms * static_cast<double>(ghosts[g].moves() - moved[g]);
+      moved[g] = ghosts[g].moves();
+    }
+    const auto best =
+        static_cast<std::size_t>(std::min_element(cost.begin(), cost.end()) - cost.begin());
+    if (cost[best] < kClearly * cost[leader]) {
+      leader = best;
+      real.SetRule(ghosts[leader].rule());
+    }
+    since = 0;
+  };
+  Step(
+      run, stats,
+      [&](const BlockRequest& q, double minute, bool counted) {
+        for (std::size_t g = 0; g < ghosts.size(); ++g) {
+          cost[g] = cost[g] * keep + ghosts[g].Access(q.block, minute);
+        }
+        const double latency = real.Access(q.block, minute);
+        if (counted) meter.Count(latency, run.o.fast_ms);
+        if (++since >= kLookEvery) look();
+      },
+      [&](std::uint32_t w, double minute) {
+        for (Tier& ghost : ghosts) ghost.Rebalance(minute);
+        look();
+        real.Rebalance(minute);
+        if (w + 1 == run.split) before = real.moves();
+      });
+  meter.Fill(run.o, real.moves() - before, &r);
+  return r;
+}
+
+}  // namespace
+
+SimResult SimulateCache(const WindowedTrace& trace, std::uint32_t split, std::uint32_t end,
+                        const std::string& policy, std::size_t capacity,
+                        const SimOptions& options) {
+  const Dense d = MakeDense(trace, end);
+  return RunCache(d, static_cast<std::int64_t>(split) * trace.options.window_us, policy, capacity,
+                  options);
+}
+
+std::vector<SimResult> SimulateAll(const WindowedTrace& trace, std::uint32_t split,
+                                   std::uint32_t end, const std::vector<Ranking>& rankings,
+                                   const SimOptions& options) {
+  std::vector<SimResult> out;
+  const Dense d = MakeDense(trace, end);
+  if (d.requests.empty()) return out;
+  const Scenario run{trace, d, split, end, rankings, options};
+  // The bound is the best of several discounts; short traces bear them all, long ones need memory.
+  std::vector<std::vector<std::vector<float>>> futures;
+  if (static_cast<double>(d.blocks) * end < 5e7) {
+    for (const double h : {5.0, 30.0, 240.0})
+      futures.push_back(Futures(d, end, h, d.window_minutes));
+  }
+  for (const double tier : kTiers) {
+    const auto capacity = std::max<std::size_t>(
+        1, static_cast<std::size_t>(std::lround(tier * static_cast<double>(d.blocks))));
+    const auto add = [&](SimResult r) {
+      r.tier = tier;
+      out.push_back(std::move(r));
+    };
+    for (const char* name : kCachePolicies) {
+      add(RunCache(d, static_cast<std::int64_t>(split) * trace.options.window_us, name, capacity,
+                   options));
+    }
+    add(RunTier(run, Rule("ewma_4h", kHours4, 1, false), capacity, nullptr));
+    TierRule naive = Rule("ewma_4h_naive", kHours4, 1, false);
+    naive.by_rank = true;
+    add(RunTier(run, naive, capacity, nullptr));
+    add(RunTier(run, Rule("model", kHours4, 1, false, -1, 1), capacity, nullptr));
+    add(Follow(run, capacity));
+    SimResult bound;
+    for (const auto& f : futures) {
+      SimResult one = RunTier(run, Rule("clairvoyant", kHours4, 1, false), capacity, &f);
+      if (bound.accesses == 0 || one.net_ms < bound.net_ms) bound = one;
+    }
+    if (bound.accesses > 0) add(bound);
+  }
+  return out;
+}
+
+}  // namespace shadow::pam

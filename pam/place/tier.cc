@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// See tier.h.
+#include "pam/place/tier.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace shadow::pam::internal {
+
+void Stats::Access(std::uint32_t block, double minute) {
+  Block& b = blocks_[block];
+  for (int i = 0; i < kStatHalfLives; ++i) {
+    const auto ii = static_cast<std::size_t>(i);
+    const double keep = b.minute < 0 ? 0 : std::exp2((b.minute - minute) / kStatMinutes[ii]);
+    b.ewma[ii] = static_cast<float>(b.ewma[ii] * keep + 1.0);
+  }
+  b.minute = minute;
+}
+
+double Stats::Ewma(std::uint32_t block, int half_life, double minute) const {
+  const Block& b = blocks_[block];
+  if (b.minute < 0) return 0;
+  const auto h = static_cast<std::size_t>(half_life);
+  return b.ewma[h] * std::exp2((b.minute - minute) / kStatMinutes[h]);
+}
+
+double Link::Start(double now_ms, double block_mib) {
+  if (options_.instant) return now_ms;
+  const double each = block_mib / options_.bandwidth_mib * 1000;
+  if (free_ms_ - now_ms > each * static_cast<double>(options_.backlog)) return -1;
+  free_ms_ = std::max(free_ms_, now_ms) + each;
+  return free_ms_ + options_.delay_ms;
+}
+
+Tier::Tier(TierRule rule, std::size_t capacity, double block_mib, const Stats& stats,
+           const SimOptions& options)
+    : rule_(std::move(rule)),
+      capacity_(std::max<std::size_t>(1, capacity)),
+      block_mib_(block_mib),
+      stats_(stats),
+      options_(options),
+      link_(options),
+      ready_ms_(stats.size(), -1.0),
+      where_(stats.size(), 0) {}
+
+double Tier::Value(std::uint32_t block, double minute) const {
+  if (!override_value.empty()) return override_value[block];
+  if (rule_.lru) return stats_.Last(block);
+  double past = stats_.Ewma(block, rule_.half_life, minute);
+  if (rule_.second >= 0) past = (past + stats_.Ewma(block, rule_.second, minute)) / 2;
+  if (rule_.model_share <= 0 || !stats_.model_known) return past;
+  return (1 - rule_.model_share) * past + rule_.model_share * stats_.Future(block);
+}
+
+void Tier::Drop(std::uint32_t block) {
+  const std::uint32_t place = where_[block];
+  content_[place] = content_.back();
+  where_[content_[place]] = place;
+  content_.pop_back();
+  ready_ms_[block] = -1;
+}
+
+bool Tier::Promote(std::uint32_t block, double minute) {
+  const double ready = link_.Start(minute * 60'000, block_mib_);
+  if (ready < 0) return false;
+  ready_ms_[block] = ready;
+  where_[block] = static_cast<std::uint32_t>(content_.size());
+  content_.push_back(block);
+  ++moves_;
+  return true;
+}
+
+double Tier::Access(std::uint32_t block, double minute) {
+  const bool held = ready_ms_[block] >= 0;
+  const double latency =
+      held && ready_ms_[block] <= minute * 60'000 ? options_.fast_ms : options_.slow_ms;
+  if (held || (!rule_.reactive && !rule_.lru)) return latency;
+  const double gain = options_.slow_ms - options_.fast_ms;
+  const double value = Value(block, minute);
+  if (content_.size() < capacity_) {
+    if (rule_.lru || value * rule_.horizon * gain > options_.move_ms) Promote(block, minute);
+    return latency;
+  }
+  // The least valued block: the list is as of the last look, so each is asked again.
+  for (int tries = 0; tries < 4; ++tries) {
+    if (next_victim_ >= victims_.size()) {
+      victims_.assign(content_.begin(), content_.end());
+      std::vector<double> v(ready_ms_.size(), 0.0);
+      for (const std::uint32_t b : content_) v[b] = Value(b, minute);
+      const std::size_t some = std::min<std::size_t>(victims_.size(), 1 + victims_.size() / 8);
+      std::partial_sort(victims_.begin(), victims_.begin() + static_cast<std::ptrdiff_t>(some),
+                        victims_.end(),
+                        [&](std::uint32_t a, std::uint32_t b) { return v[a] < v[b]; });
+      victims_.resize(some);
+      next_victim_ = 0;
+    }
+    const std::uint32_t victim = victims_[next_victim_];
+    if (ready_ms_[victim] < 0) {
+      ++next_victim_;
+      continue;
+    }
+    const double lost = Value(victim, minute);
+    if (rule_.lru || (value - lost) * rule_.horizon * gain > options_.move_ms) {
+      Drop(victim);
+      ++next_victim_;
+      if (!Promote(block, minute)) return latency;
+    } else if (lost > value) {
+      ++next_victim_;  // it has become warm since: perhaps the next one has not
+      continue;
+    }
+    break;
+  }
+  return latency;
+}
+
+void Tier::Rebalance(double minute) {
+  if (rule_.lru) return;
+  const double gain = options_.slow_ms - options_.fast_ms;
+  const double threshold = rule_.by_rank ? 0 : options_.move_ms / (gain * rule_.horizon);
+  std::vector<std::pair<double, std::uint32_t>> out, in;
+  for (const std::uint32_t b : content_) in.emplace_back(Value(b, minute), b);
+  std::sort(in.begin(), in.end());
+  const bool full = content_.size() >= capacity_;
+  const double floor = threshold + (full ? in.front().first : 0.0);
+  for (std::uint32_t b = 0; b < ready_ms_.size(); ++b) {
+    if (ready_ms_[b] >= 0) continue;
+    if (override_value.empty() && !stats_.Known(b)) continue;
+    const double v = Value(b, minute);
+    if (v > floor) out.emplace_back(v, b);
+  }
+  std::sort(out.rbegin(), out.rend());
+  std::size_t victim = 0;
+  for (const auto& [value, block] : out) {
+    if (content_.size() < capacity_) {
+      if (value <= threshold || !Promote(block, minute)) break;
+      continue;
+    }
+    if (victim >= in.size() || value - in[victim].first <= threshold) break;
+    Drop(in[victim++].second);
+    if (!Promote(block, minute)) break;
+  }
+  victims_.clear();
+  for (std::size_t i = victim; i < in.size(); ++i) victims_.push_back(in[i].second);
+  next_victim_ = 0;
+}
+
+}  // namespace shadow::pam::internal

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// A fast tier that is filled by value: a block is moved in when what it will save, less what the
+// block it pushes out would have saved, is more than the move costs.
+//
+// One thread, for the simulators. `Stats` (accesses of every block, decayed at several half-lives,
+// and what the model said) is shared by all tiers of a simulation; a tier only holds its content.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "pam/place/simulate.h"
+
+namespace shadow::pam::internal {
+
+inline constexpr int kStatHalfLives = 5;
+inline constexpr std::array<double, kStatHalfLives> kStatMinutes = {2, 10, 60, 240, 1440};
+enum StatHalfLife : int { kMinutes2, kMinutes10, kHour1, kHours4, kDay1 };
+
+/// Decayed counts per block and the model's expectations; blocks are dense indices here.
+class Stats {
+ public:
+  explicit Stats(std::size_t blocks) : blocks_(blocks) {}
+  void Access(std::uint32_t block, double minute);
+  void Expect(std::uint32_t block, double future) {
+    blocks_[block].future = static_cast<float>(future);
+  }
+  /// EWMA of accesses as of `minute`.
+  [[nodiscard]] double Ewma(std::uint32_t block, int half_life, double minute) const;
+  [[nodiscard]] double Future(std::uint32_t block) const { return blocks_[block].future; }
+  /// Minute of the last access.
+  [[nodiscard]] double Last(std::uint32_t block) const { return blocks_[block].minute; }
+  [[nodiscard]] bool Known(std::uint32_t block) const { return blocks_[block].minute >= 0; }
+  [[nodiscard]] std::size_t size() const { return blocks_.size(); }
+  bool model_known = false;  // Expect() was called: `Future` means something
+
+ private:
+  struct Block {
+    double minute = -1;
+    std::array<float, kStatHalfLives> ewma{};
+    float future = 0;
+  };
+  std::vector<Block> blocks_;
+};
+
+/// How a tier values blocks and when it moves them.
+struct TierRule {
+  std::string name;
+  int half_life = kHours4;  // of the EWMA, index into kStatMinutes
+  int second = -1;          // another half-life, mixed in half and half; -1: none
+  double model_share = 0;   // weight of the model's expectation in the value, the rest is EWMA
+  double horizon = 1;       // how many times the value a block is believed to be worth, once in
+  bool reactive = false;    // also decides at each access, not only at the end of a window
+  bool lru = false;      // promotes every block it misses, pushing out the one unused the longest
+  bool by_rank = false;  // ignores the move cost (naive)
+};
+
+class Link {
+ public:
+  explicit Link(const SimOptions& o) : options_(o) {}
+  /// When a block moved now serves hits, in ms; negative if the backlog is full.
+  double Start(double now_ms, double block_mib);
+
+ private:
+  SimOptions options_;
+  double free_ms_ = 0;
+};
+
+class Tier {
+ public:
+  Tier(TierRule rule, std::size_t capacity, double block_mib, const Stats& stats,
+       const SimOptions& options);
+  /// Latency of an access, ms. stats must have taken it in already.
+  double Access(std::uint32_t block, double minute);
+  /// End of a window: places by value.
+  void Rebalance(double minute);
+  /// Another rule from here on; the content stays.
+  void SetRule(const TierRule& rule) { rule_ = rule; }
+  [[nodiscard]] const TierRule& rule() const { return rule_; }
+  [[nodiscard]] std::uint64_t moves() const { return moves_; }
+  /// Values from outside instead of the rule's (the clairvoyant); [blocks] or empty.
+  std::vector<double> override_value;
+
+ private:
+  [[nodiscard]] double Value(std::uint32_t block, double minute) const;
+  bool Promote(std::uint32_t block, double minute);
+  void Drop(std::uint32_t block);
+
+  TierRule rule_;
+  std::size_t capacity_;
+  double block_mib_;
+  const Stats& stats_;
+  SimOptions options_;
+  Link link_;
+  std::vector<double> ready_ms_;  // [blocks]; < 0: not in the tier
+  std::vector<std::uint32_t> content_;
+  std::vector<std::uint32_t> where_;    // [blocks]: place in content_
+  std::vector<std::uint32_t> victims_;  // least valued first, as of the last look
+  std::size_t next_victim_ = 0;
+  std::uint64_t moves_ = 0;
+};
+
+}  // namespace shadow::pam::internal

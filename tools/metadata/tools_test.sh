@@ -1,0 +1,75 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The three programs on files: exit codes, output, refusals. Usage: tools_test.sh BIN GOLDEN
+set -u
+bin=$1 golden=$2
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+failed=0
+
+expect() { # status command...
+  local want=$1 got
+  shift
+  "$@" >"$dir/out" 2>"$dir/err"
+  got=$?
+  if ((got != want)); then
+    echo "FAILED: $* gave $got instead of $want"
+    cat "$dir/out" "$dir/err"
+    failed=1
+  fi
+}
+says() { grep -qF -- "$1" "$dir/out" "$dir/err" || { echo "FAILED: no \"$1\" in:"; cat "$dir/out" "$dir/err"; failed=1; }; }
+
+python3 - "$golden/v1-migrating.hex" "$dir/m" <<'PY'
+import sys
+image = bytearray()
+for line in open(sys.argv[1]):
+    if line.startswith('#') or ':' not in line:
+        continue
+    at, rest = line.split(':')
+    data, _, times = rest.partition('*')
+    row = bytes.fromhex(data) * int(times or 1)
+    at = int(at, 16)
+    image.extend(bytes(max(0, at + len(row) - len(image))))
+    image[at:at + len(row)] = row
+open(sys.argv[2], 'wb').write(image)
+PY
+cp "$dir/m" "$dir/good"
+
+expect 0 "$bin/shadow_check" "$dir/m"; says "The metadata is fine."
+expect 0 "$bin/shadow_dump" "$dir/m"; says "volume golden-migrating"; says "1+1:mirrored"
+expect 0 "$bin/shadow_dump" -o json "$dir/m"; cp "$dir/out" "$dir/dump"
+expect 0 "$bin/shadow_restore" "$dir/dump" "$dir/new"; says "48 blocks"
+expect 0 cmp "$dir/new" "$dir/good"
+
+printf 'damage' | dd of="$dir/m" bs=1 seek=66000 conv=notrunc status=none
+expect 4 "$bin/shadow_check" "$dir/m"; says "--repair puts this right"
+expect 4 "$bin/shadow_dump" "$dir/m"
+expect 4 "$bin/shadow_check" -o json "$dir/m"; says '"exit_code": 4'
+expect 1 "$bin/shadow_check" --repair "$dir/m"; says "has been repaired"
+expect 0 "$bin/shadow_check" "$dir/m"
+printf 'damage' | dd of="$dir/m" bs=1 seek=66000 conv=notrunc status=none
+printf 'damage' | dd of="$dir/m" bs=1 seek=70000 conv=notrunc status=none
+cp "$dir/m" "$dir/both"
+expect 4 "$bin/shadow_check" --repair "$dir/m"; says "Uncertain: blocks 0 to 47"
+expect 0 cmp "$dir/m" "$dir/both"
+expect 1 "$bin/shadow_check" --repair --assume target "$dir/m"
+expect 0 "$bin/shadow_check" "$dir/m"
+
+expect 16 "$bin/shadow_check"
+expect 16 "$bin/shadow_check" --assume target "$dir/m"
+expect 16 "$bin/shadow_check" --repair --assume luck "$dir/m"
+expect 16 "$bin/shadow_dump" -o yaml "$dir/m"
+expect 8 "$bin/shadow_check" "$dir/nothing"; says "No such file"
+expect 8 "$bin/shadow_check" "$dir"
+expect 8 "$bin/shadow_restore" "$dir/good" "$dir/x"; says "not a usable dump"
+[[ ! -e $dir/x ]] || { echo "FAILED: a refused dump made a file"; failed=1; }
+sed 's/golden-migrating/other/' "$dir/dump" >"$dir/dump2"
+expect 8 "$bin/shadow_restore" "$dir/dump2" "$dir/new"; says "holds the metadata of volume"
+expect 0 cmp "$dir/new" "$dir/good"
+expect 0 "$bin/shadow_restore" --force "$dir/dump2" "$dir/new"
+exec 9<"$dir/m"
+flock -x 9
+expect 8 "$bin/shadow_check" "$dir/m"; says "is in use"
+((failed)) || echo "all as expected"
+exit $failed

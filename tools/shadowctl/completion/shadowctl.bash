@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+# Bash completion for shadowctl. Load it with: source <(shadowctl completion bash)
+# Names of volumes, modifications and classes are asked of the daemon; without one there are none.
+
+_shadowctl_names() {
+  shadowctl __names "$1" 2>/dev/null
+}
+
+# The flags of a command. tools/shadowctl/docs_test.cc compares this with the program.
+_shadowctl_flags() {
+  case "$1" in
+    "volume create") echo "--size --to --block-size --request-id" ;;
+    "volume import") echo "--metadata --block-size --request-id" ;;
+    "volume export") echo "--request-id" ;;
+    "volume list") ;;
+    "volume show") ;;
+    "volume modify")
+      echo "--size --to --impact --rate --retire --grace --grow-fs --skip-trim --discard-origin" \
+        "--force-shrink --request-id --dry-run --wait --until"
+      ;;
+    "volume delete") echo "--destroy-data --yes --request-id" ;;
+    "class list") ;;
+    "op list") ;;
+    "op show") ;;
+    "op watch") echo "--until" ;;
+    "op pause") ;;
+    "op resume") ;;
+    "op abort") echo "--wait" ;;
+    "op rollback") echo "--wait" ;;
+    "op commit") echo "--wait" ;;
+    "op rate") echo "--impact" ;;
+    "events") echo "--follow --volume --after" ;;
+    "doctor") ;;
+    "completion bash") ;;
+  esac
+}
+
+_shadowctl_commands() {
+  case "$1" in
+    "") echo "volume class op events doctor completion" ;;
+    volume) echo "create import export list show modify delete" ;;
+    class) echo "list" ;;
+    op) echo "list show watch pause resume abort rollback commit rate" ;;
+    completion) echo "bash" ;;
+  esac
+}
+
+_shadowctl() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+  local global="--help --socket --server --cert --key --ca --output --version"
+  local words=() word i skip=0
+  COMPREPLY=()
+  # The command so far: words that are no flags and no values of flags.
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word=${COMP_WORDS[i]}
+    if ((skip)); then
+      skip=0
+      continue
+    fi
+    case $word in
+      --wait | --grow-fs | --skip-trim | --discard-origin | --force-shrink | --dry-run | --yes | \
+        --destroy-data | --follow | --help | -h | --version) ;;
+      -*) skip=1 ;;
+      *) words+=("$word") ;;
+    esac
+  done
+  local command=${words[0]-}
+  if [[ $command == volume || $command == class || $command == op || $command == completion ]]; then
+    command="$command ${words[1]-}"
+  fi
+  command=${command% }
+
+  case $previous in
+    --output | -o) COMPREPLY=($(compgen -W "table json" -- "$current")) && return ;;
+    --socket | --metadata | --cert | --key | --ca) COMPREPLY=($(compgen -f -- "$current")) && return ;;
+    --impact) COMPREPLY=($(compgen -W "low balanced full" -- "$current")) && return ;;
+    --retire) COMPREPLY=($(compgen -W "never cold eager" -- "$current")) && return ;;
+    --until) COMPREPLY=($(compgen -W "cutover grace done" -- "$current")) && return ;;
+    --volume) COMPREPLY=($(compgen -W "$(_shadowctl_names volumes)" -- "$current")) && return ;;
+    --to)
+      if [[ $current == /* ]]; then
+        COMPREPLY=($(compgen -f -- "$current"))
+      else
+        COMPREPLY=($(compgen -W "$(_shadowctl_names classes)" -- "$current"))
+      fi
+      return
+      ;;
+    --server | --size | --rate | --grace | --request-id | --block-size | --after) return ;;
+  esac
+
+  if [[ $current == -* ]]; then
+    COMPREPLY=($(compgen -W "$(_shadowctl_flags "$command") $global" -- "$current"))
+    return
+  fi
+  case $command in
+    "" | volume | class | op | completion)
+      COMPREPLY=($(compgen -W "$(_shadowctl_commands "$command")" -- "$current"))
+      ;;
+    "volume import")
+      ((${#words[@]} == 3)) && COMPREPLY=($(compgen -f -- "${current:-/dev/}"))
+      ;;
+    "volume export" | "volume show" | "volume modify" | "volume delete" | "op list")
+      ((${#words[@]} == 2)) &&
+        COMPREPLY=($(compgen -W "$(_shadowctl_names volumes)" -- "$current"))
+      ;;
+    "op "*)
+      ((${#words[@]} == 2)) && COMPREPLY=($(compgen -W "$(_shadowctl_names ops)" -- "$current"))
+      ;;
+  esac
+}
+
+complete -F _shadowctl shadowctl

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Short names of the enums of shadow.v1, as the tables and the JSON show them. Values of a newer
+// daemon that this shadowctl does not know give "unknown".
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "proto/shadow/v1/event.pb.h"
+#include "proto/shadow/v1/modification.pb.h"
+#include "proto/shadow/v1/system.pb.h"
+#include "proto/shadow/v1/volume.pb.h"
+
+namespace shadow::ctl {
+
+/// `name` without `prefix`: "PHASE_COPYING" -> "COPYING". "UNKNOWN" if it has another prefix.
+[[nodiscard]] std::string EnumTail(std::string_view name, std::string_view prefix);
+/// The first eight characters of an id that is a UUID, which every command takes for the whole;
+/// other ids as they are.
+[[nodiscard]] std::string ShortId(const std::string& id);
+[[nodiscard]] std::string Lower(std::string text);
+/// "rw", "ro", "fail", "inactive".
+[[nodiscard]] std::string ModeName(v1::VolumeMode mode);
+/// "steady", "migrating", "grace", "unknown".
+[[nodiscard]] std::string KernelPhaseName(v1::KernelPhase phase);
+/// "info", "warning", "error", "unknown".
+[[nodiscard]] std::string SeverityName(v1::EventSeverity severity);
+/// "ok", "warning", "error", "unknown".
+[[nodiscard]] std::string ResultName(v1::CheckResult result);
+
+}  // namespace shadow::ctl

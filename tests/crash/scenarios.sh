@@ -1,0 +1,225 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Inside the guest: scenarios.sh POINTS SEED. One log for each scenario, replayed by crash_replay.
+#
+#   org, tgt, meta, order   slices of one device (dm-delay without a delay: dm-linear of 6.12 does
+#     |                     not map flushes, and the log has to tell which slice one was for)
+#   gate                    dm-delay for flushes only: one thread sends them one after the other.
+#     |                     Else a write could be listed behind the flush that made it durable
+#   lw                      dm-log-writes over disk, into log
+#
+# A loop flushes the slice order, which makes nothing durable but lets the log list writes soon after
+# they were done: what was written before a FUA write of the metadata then stands before it.
+# shellcheck source=tests/lab/guest-lib.sh
+. "$(dirname "$0")/../lab/guest-lib.sh"
+
+POINTS=$1 SEED=$2
+ORG_LEN=4096 TGT_LEN=6144 META_LEN=256      # sectors of the slices
+LEN=4072 GROWN=6072                         # of the volume; the last block is a short one
+DISK_LEN=$((ORG_LEN + TGT_LEN + META_LEN + 8))
+ORIGIN=/dev/mapper/org TARGET=/dev/mapper/tgt META=/dev/mapper/meta
+SCENARIOS=(move abort rollback fresh grow remirror)
+
+slice() { dm_create "$1" "0 $3 delay /dev/mapper/gate $2 0"; }
+mark() { dm message lw 0 mark "$1"; }
+
+# record import|fresh: the devices of a log; what the target held before is junk, and of a fresh volume the origin too.
+record() {
+  null_device disk 6 fast
+  null_device log 768 fast
+  crash_replay --write-junk /dev/disk
+  # The metadata has to be blank, the order slice does not matter; an import begins with zeroes.
+  blkdiscard -z -o $(((ORG_LEN + TGT_LEN) * 512)) -l $((META_LEN * 512)) /dev/disk
+  [[ $1 == fresh ]] || blkdiscard -z -o 0 -l $((ORG_LEN * 512)) /dev/disk
+  dm_create lw "0 $DISK_LEN log-writes /dev/disk /dev/log"
+  dm_create gate "0 $DISK_LEN delay /dev/mapper/lw 0 0 /dev/mapper/lw 0 0 /dev/mapper/lw 0 1"
+  slice org 0 "$ORG_LEN"
+  slice tgt "$ORG_LEN" "$TGT_LEN"
+  slice meta $((ORG_LEN + TGT_LEN)) "$META_LEN"
+  slice order $((ORG_LEN + TGT_LEN + META_LEN)) 8
+  rm -f "$SCRATCH/quiet"
+  while [[ ! -e $SCRATCH/quiet ]]; do blockdev --flushbufs /dev/mapper/order && sync -d /dev/mapper/order; done &
+  ORDER=$!
+}
+end_record() {
+  dm remove v
+  touch "$SCRATCH/quiet"
+  wait "$ORDER"
+  local device
+  for device in org tgt meta order gate; do dm remove $device; done
+  [[ $(dm status lw) != *logging_disabled* ]] || fail "the log of this scenario is not whole: $(dm status lw)"
+  dm remove lw
+}
+load() {
+  start_stress /dev/mapper/v --mark=lw --block="$BLOCK" --seed="$SEED" --threads=4 \
+    --writes=60 --discards=4 --zeroes=4 --flushes=6
+}
+# Under load for a moment, so that the phase has crash points of its own.
+phase() {
+  mark "$1"
+  sleep "${2:-0.3}"
+}
+imported() {
+  record import
+  import_volume "$LEN"
+  mark live
+  shadow_io fill /dev/mapper/v --journal="$SCRATCH/journal" --mark=lw
+}
+half() { echo "0+$(($(field v blocks) / 2))"; }
+# Blocks that are written all the time stay where they are: asked for until none is left.
+until_none() { # FIELD MESSAGE
+  local round
+  for round in {1..40}; do
+    message v "$2" "0+$(field v blocks)"
+    wait_idle v
+    field_is v "$1" 0 && return
+  done
+  fail "$2 leaves blocks: $(dm status v)"
+}
+
+scenario_move() {
+  imported
+  load
+  phase steady
+  attach_target "$LEN"
+  phase attached
+  until_none origin copy
+  phase mirrored
+  message v retire "$(half)"
+  phase retired
+  until_none origin copy
+  message v cutover
+  phase grace
+  message v commit
+  phase committed 0
+  swap_table v "$(one_leg "$LEN" "$TARGET" T)"
+  phase finished
+  stop_stress
+}
+scenario_abort() {
+  imported
+  load
+  attach_target "$LEN"
+  until_none origin copy
+  message v retire "$(half)"
+  phase retired
+  until_none target remirror
+  message v abort
+  swap_table v "$(one_leg "$LEN" "$ORIGIN" O)"
+  phase aborted
+  stop_stress
+}
+scenario_rollback() {
+  imported
+  load
+  attach_target "$LEN"
+  until_none origin copy
+  message v cutover
+  phase grace
+  message v rollback
+  phase rolled-back
+  until_none origin copy
+  message v cutover
+  phase grace
+  until_none target remirror
+  message v rollback
+  message v abort
+  swap_table v "$(one_leg "$LEN" "$ORIGIN" O)"
+  phase aborted
+  stop_stress
+}
+scenario_fresh() {
+  record fresh
+  dm_create v "$(one_leg "$LEN" "$ORIGIN" O fresh)"
+  mark live
+  start_stress /dev/mapper/v --mark=lw --block="$BLOCK" --seed="$SEED" --writes=40 --discards=15 --flushes=8
+  phase fresh 4
+  stop_stress
+}
+scenario_grow() {
+  LEN=4096
+  imported
+  swap_table v "$(two_legs "$GROWN")"
+  mark grown
+  load
+  message v copy "$(half)"
+  phase growing 1
+  until_none origin copy
+  message v cutover
+  phase grace
+  message v commit
+  swap_table v "$(one_leg "$GROWN" "$TARGET" T)"
+  phase finished
+  stop_stress
+}
+scenario_remirror() {
+  imported
+  load
+  attach_target "$LEN"
+  local round
+  for round in 1 2 3; do
+    until_none origin copy
+    message v retire "$(half)"
+    phase "retired-$round"
+    until_none target remirror
+    phase "remirrored-$round"
+  done
+  stop_stress
+}
+
+# replay NAME POINTS [OPTION...]
+replay() {
+  local name=$1 points=$2 longest=$LEN junk=(--junk tgt)
+  shift 2
+  [[ $name != grow ]] || longest=$GROWN
+  [[ $name != fresh ]] || junk+=(--junk org)
+  crash_replay --log /dev/log --name "$name" --points "$points" --seed "$SEED" --sectors "$longest" \
+    --slice org:0:$ORG_LEN --slice tgt:$ORG_LEN:$TGT_LEN --slice meta:$((ORG_LEN + TGT_LEN)):$META_LEN \
+    "${junk[@]}" "$@"
+}
+scratch_devices() {
+  null_device xorg 2 fast
+  null_device xtgt 3 fast
+  null_device xmeta 1 fast
+}
+# The replay has to find what is planted, or its silence means nothing.
+planted() {
+  local fault status
+  for fault in drop-flushed stale-metadata; do
+    status=0
+    replay move 40 --plant $fault >"$SCRATCH/planted" 2>&1 || status=$?
+    ((status == 1)) || fail "a planted fault, $fault, was not found (status $status): $(tail -n 3 "$SCRATCH/planted")"
+    note "planted $(tail -n 1 "$SCRATCH/planted")"
+    ((++FOUND))
+  done
+}
+
+load_module
+modprobe dm-log-writes
+modprobe dm-delay
+echo 1 >/sys/kernel/rcu_expedited
+FOUND=0 total=0 positions=0 wrong=0 status=0
+for index in "${!SCENARIOS[@]}"; do
+  name=${SCENARIOS[index]}
+  share=$(((POINTS * (index + 1)) / ${#SCENARIOS[@]} - (POINTS * index) / ${#SCENARIOS[@]}))
+  LEN=4072 started=$SECONDS
+  LOG_START=$(($(dmesg | wc -l) + 1))
+  rm -f "$SCRATCH/journal"
+  "scenario_$name"
+  end_record
+  recorded=$((SECONDS - started))
+  scratch_devices
+  [[ $name != move ]] || planted
+  replay "$name" "$share" >"$SCRATCH/figures" || status=1
+  line=$(tail -n 1 "$SCRATCH/figures")
+  note "$line; recorded in $recorded s, replayed in $((SECONDS - started - recorded)) s"
+  [[ $line =~ \ ([0-9]+)\ points\ at\ ([0-9]+)\ positions.*\ ([0-9]+)\ wrong$ ]] ||
+    fail "crash_replay gave no figures for $name"
+  total=$((total + BASH_REMATCH[1])) positions=$((positions + BASH_REMATCH[2]))
+  wrong=$((wrong + BASH_REMATCH[3]))
+  clean_machine
+done
+((total >= POINTS)) || status=1
+echo "crash: $total of $POINTS distinct points at $positions positions in ${#SCENARIOS[@]} logs," \
+  "$wrong wrong, $FOUND of 2 planted faults found, kernel $(uname -r), seed $SEED, $SECONDS s"
+exit $status

@@ -1,0 +1,98 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Others' judges: fio's verifying jobs and stress-ng's file system stressors on ext4 and xfs over a
+# volume that moves; and after every power cut e2fsck and xfs_repair have nothing to complain about.
+# shellcheck source=tests/lab/guest-lib.sh
+. "$(dirname "$0")/../lab/guest-lib.sh"
+
+MIB=96
+LEN=$((MIB * 2048))
+MNT=$SCRATCH/mnt
+
+# A file system of this KIND on v, over devices with volatile caches; two legs.
+volume() {
+  modprobe -a ext4 xfs
+  load_module
+  null_device org $MIB fast cache_size=128
+  null_device tgt $MIB fast cache_size=128
+  null_device meta 8 fast cache_size=8
+  import_volume $LEN
+  small_file_system "$1" /dev/mapper/v
+  mkdir -p "$MNT"
+  mount -t "$1" /dev/mapper/v "$MNT"
+}
+# The judge that comes with the file system; the journal was replayed by a mount before.
+clean() {
+  case $1 in
+    ext4) e2fsck -fn /dev/mapper/v ;;
+    xfs) xfs_repair -n /dev/mapper/v ;;
+  esac >"$RESULT/fsck.log" 2>&1 || fail "$1 is damaged: $(tail -n 4 "$RESULT/fsck.log")"
+}
+verify_job() {
+  fio --name=verify --directory="$MNT" --size=6m --numjobs=2 --rw=randrw --bsrange=4k-64k \
+    --ioengine=libaio --iodepth=8 --direct="$1" --verify=crc32c --verify_fatal=1 --do_verify=1 \
+    --fsync=32 --output="$RESULT/fio.log" || fail "fio found: $(grep -m 3 -i verify "$RESULT/fio.log")"
+}
+stressors() {
+  mkdir -p "$MNT/stress"
+  stress-ng --temp-path "$MNT/stress" --timeout "$1" --metrics-brief --hdd 1 --hdd-bytes 4m \
+    --iomix 1 --iomix-bytes 4m --fallocate 1 --fallocate-bytes 4m --dir 1 --rename 1 --link 1 \
+    &>"$RESULT/stress-ng.log"
+}
+
+moves() {
+  volume "$1"
+  attach_target $LEN
+  message v limit rate 8192
+  message v copy "0+$(field v blocks)"
+  verify_job 1
+  stressors 6 || fail "stress-ng: $(tail -n 3 "$RESULT/stress-ng.log")"
+  message v limit rate 0
+  fstrim "$MNT" 2>/dev/null || true
+  verify_job 0
+  wait_idle v
+  copy_all
+  commit_to_target $LEN
+  verify_job 1
+  umount "$MNT"
+  clean "$1"
+}
+test_ext4_is_used_while_it_moves() { moves ext4; }
+test_xfs_is_used_while_it_moves() { moves xfs; }
+
+# What is cut in which phase: one cut while copying, one while blocks are retired, one in grace.
+cuts() {
+  local during
+  volume "$1"
+  attach_target $LEN
+  message v limit rate 16384
+  for during in copy retire cutover; do
+    case $during in
+      copy) message v copy "0+$(field v blocks)" ;;
+      retire) copy_all && message v retire 0+200 ;;
+      cutover) message v copy "0+$(field v blocks)" && message v limit rate 0 && wait_idle v && copy_all && message v cutover ;;
+    esac
+    # They die with the file system, as everything does in a power cut.
+    (trap - ERR && stressors 30) &>/dev/null &
+    sleep 4
+    power_cut meta org tgt
+    pkill -KILL stress-ng || true
+    wait $! || true
+    umount -l "$MNT"
+    wait_until 60 "the volume to go" gone v
+    power_up org tgt meta
+    dm_create v "$(two_legs $LEN)" SHADOW-test
+    mount -t "$1" /dev/mapper/v "$MNT"
+    umount "$MNT"
+    clean "$1"
+    note "cut while $during: clean"
+    mount -t "$1" /dev/mapper/v "$MNT"
+  done
+  verify_job 1
+  umount "$MNT"
+  clean "$1"
+}
+test_ext4_after_power_cuts() { cuts ext4; }
+test_xfs_after_power_cuts() { cuts xfs; }
+
+run_tests "$@"

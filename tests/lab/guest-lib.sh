@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2034  # OUTPUT, LOG_START: for the scripts
+# Helpers for scripts that run inside the guest; source it first. A script defines functions named
+# test_* and ends with run_tests; each starts on a clean machine and fails at its first failed command.
+# There is no udev: device nodes are made by dmsetup mknodes, names are null_blk's and dm's own.
+
+set -euo pipefail
+: "${SHADOW_REPO:?this runs inside tests/lab/guest}"
+BLOCK=128                       # sectors, the smallest block: most blocks per MiB
+SCRATCH=$(mktemp -d)
+NULLB=/sys/kernel/config/nullb
+export DM_DISABLE_UDEV=1
+
+fail() {
+  printf '    FAILED: %s\n' "$*" >&2
+  printf '      at %s line %s\n' "${BASH_SOURCE[1]##*/}" "${BASH_LINENO[0]}" >&2
+  exit 1
+}
+note() { printf '    %s\n' "$*"; }
+
+# expect_eq WHAT GOT WANT
+expect_eq() { [[ $2 == "$3" ]] || fail "$1 is '$2', expected '$3'"; }
+# expect_match WHAT GOT REGEX
+expect_match() { [[ $2 =~ $3 ]] || fail "$1 is '$2', expected something like '$3'"; }
+# expect_failure COMMAND...: it must fail; its words are left in $OUTPUT.
+expect_failure() {
+  if OUTPUT=$("$@" 2>&1); then fail "'$*' succeeded and should have been refused"; fi
+}
+# wait_until SECONDS WHAT COMMAND...: polls a condition that the kernel reaches by itself.
+wait_until() {
+  local deadline=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@"; do
+    ((SECONDS < deadline)) || fail "still waiting for $what"
+    sleep 0.05
+  done
+}
+
+# --- devices -----------------------------------------------------------------------------------
+
+# null_device NAME MIB [hdd|nvme|fast] [KEY=VALUE...]: /dev/NAME, memory-backed.
+# hdd and nvme have a speed (2 ms and 150 MB/s; 20 us and 2 GB/s); fast answers at once.
+# cache_size=MIB gives it a volatile write cache, which power_cut loses.
+null_device() {
+  local dir=$NULLB/$1 mib=$2 kind=${3:-fast} pair
+  local settings=(size="$mib" memory_backed=1 discard=1)
+  modprobe null_blk nr_devices=0
+  mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
+  case $kind in
+    # No discard: a hard disk has none.
+    hdd) settings+=(discard=0 irqmode=2 queue_mode=2 completion_nsec=2000000 hw_queue_depth=4 mbps=150) ;;
+    nvme) settings+=(irqmode=2 queue_mode=2 completion_nsec=20000 hw_queue_depth=128 mbps=2000) ;;
+    fast) settings+=(irqmode=0 queue_mode=2) ;;
+    *) fail "null_device knows no kind '$kind'" ;;
+  esac
+  mkdir "$dir"
+  for pair in "${settings[@]}" "${@:4}"; do echo "${pair#*=}" >"$dir/${pair%%=*}"; done
+  echo 1 >"$dir/power"
+  # null_blk with a bandwidth never finishes a discard that is longer than 20 ms worth of it.
+  [[ $kind != nvme ]] || echo $((16 << 20)) >"/sys/block/$1/queue/discard_max_bytes"
+}
+# power_cut NAME...: the volatile caches of all of them are lost; power_up brings them back.
+power_cut() { for n in "$@"; do echo 0 >"$NULLB/$n/power"; done; }
+power_up() { for n in "$@"; do echo 1 >"$NULLB/$n/power"; done; }
+null_remove() {
+  echo 0 >"$NULLB/$1/power"
+  rmdir "$NULLB/$1"
+}
+
+# breakable_legs MIB: org, tgt and meta behind dm devices fo, ft, fm, which are what volumes use then;
+# fault DEVICE all|writes|none: it fails wholly, for writes and flushes, or no longer.
+breakable_legs() {
+  local pair
+  load_module
+  modprobe dm_flakey
+  null_device org "$1"
+  null_device tgt "$1"
+  null_device meta 8
+  for pair in fo:org ft:tgt fm:meta; do
+    dm_create "${pair%:*}" "0 $(sectors "/dev/${pair#*:}") linear /dev/${pair#*:} 0"
+  done
+  ORIGIN=/dev/mapper/fo TARGET=/dev/mapper/ft META=/dev/mapper/fm
+}
+fault() {
+  local -A below=([fo]=org [ft]=tgt [fm]=meta)
+  local device=/dev/${below[$1]} size
+  size=$(sectors "$device")
+  case $2 in
+    all) dm_load "$1" "0 $size error" ;;
+    writes) dm_load "$1" "0 $size flakey $device 0 0 3600 1 error_writes" ;;
+    none) dm_load "$1" "0 $size linear $device 0" ;;
+    *) fail "there is no fault '$2'" ;;
+  esac
+  dm suspend --noflush --nolockfs "$1"
+  dm_resume "$1"
+}
+
+# disk_path NAME: the virtio disk that was given as --disk NAME=FILE.
+disk_path() {
+  local serial
+  for serial in /sys/block/vd*/serial; do
+    [[ $(cat "$serial") == "$1" ]] && echo "/dev/$(basename "$(dirname "$serial")")" && return
+  done
+  fail "the guest has no disk $1"
+}
+sectors() { blockdev --getsz "$1"; }
+# junk DEVICE: old data that must never be seen.
+junk() {
+  { yes 'old data that must never be seen' || true; } |
+    head -c $(($(sectors "$1") * 512)) | dd of="$1" bs=1M iflag=fullblock oflag=direct status=none
+}
+is_zero() { cmp -s -n $(($3 * 512)) -i $(($2 * 512)):0 "$1" /dev/zero; }
+
+# --- device mapper -----------------------------------------------------------------------------
+
+dm() { dmsetup --noudevsync --noudevrules "$@"; }
+# dm_create NAME TABLE [UUID]
+dm_create() {
+  local uuid=${3:-}
+  [[ $2 != *" shadow "* ]] || uuid=${uuid:-SHADOW-test}
+  dm create "$1" ${uuid:+-u "$uuid"} --table "$2"
+  dm mknodes "$1"
+}
+dm_suspend() { dm suspend "$@"; }
+dm_resume() { dm resume "$1"; }
+dm_load() { dm load "$1" --table "$2"; }
+# gone NAME: it is removed, by force; false as long as something keeps it.
+gone() {
+  dm remove --force "$1" &>/dev/null || true
+  ! dmsetup info "$1" &>/dev/null
+}
+# swap_table NAME TABLE: suspend, load, resume.
+swap_table() {
+  dm_load "$1" "$2"
+  dm_suspend "$1"
+  dm_resume "$1"
+}
+message() { dm message -- "$1" 0 "${@:2}"; }
+# field NAME KEY: one key=value of the status line; mode and phase too.
+field() {
+  local words
+  read -r -a words < <(dm status "$1")
+  case $2 in
+    mode) echo "${words[3]}" ;;
+    phase) echo "${words[4]}" ;;
+    blocks) echo "${words[5]}" ;;
+    *)
+      local word
+      for word in "${words[@]:7}"; do [[ $word == "$2="* ]] && echo "${word#*=}" && return; done
+      fail "the status has no '$2': ${words[*]}"
+      ;;
+  esac
+}
+field_is() { [[ $(field "$1" "$2") == "$3" ]]; }
+expect_field() { expect_eq "$2 of $1" "$(field "$1" "$2")" "$3"; }
+# kernel_says REGEX: in the log since the test began.
+kernel_says() { dmesg | sed -n "$LOG_START,\$p" | grep -E -- "$1" >/dev/null; }
+expect_log() { kernel_says "$1" || fail "the kernel log does not say '$1'; it says: $(dmesg | tail -n 3)"; }
+
+# --- dm-shadow ---------------------------------------------------------------------------------
+
+load_module() {
+  local ko
+  ko=$SHADOW_BUILD/kernel/$(uname -r)/dm-shadow.ko
+  [[ -e $ko ]] || fail "there is no $ko; build it first"
+  [[ -d /sys/module/dm_shadow ]] && return
+  local need
+  for need in dm_mod $(modinfo -F depends "$ko" | tr , ' '); do modprobe "$need"; done
+  insmod "$ko"
+}
+# shadow_legs MIB [KIND-OPTIONS...]: /dev/org, /dev/tgt (old data on it), /dev/meta.
+shadow_legs() {
+  local mib=$1
+  shift
+  load_module
+  null_device org "$mib" fast "$@"
+  null_device tgt "$mib" fast "$@"
+  null_device meta 8 fast "$@"
+  [[ " $* " == *" cache_size="* ]] || junk /dev/tgt
+}
+# one_leg SECTORS DEVICE ID [FEATURE...], two_legs SECTORS [FEATURE...]: tables over /dev/meta.
+one_leg() {
+  local len=$1 dev=$2 id=$3
+  shift 3
+  echo "0 $len shadow ${META:-/dev/meta} $BLOCK 1 origin $dev $((3 + $#)) leg_id origin $id $*"
+}
+two_legs() {
+  local len=$1
+  shift
+  echo "0 $len shadow ${META:-/dev/meta} $BLOCK 2 origin ${ORIGIN:-/dev/org} target ${TARGET:-/dev/tgt}" \
+    "$((6 + $#)) leg_id origin O leg_id target T $*"
+}
+# import_volume SECTORS: v over /dev/org; attach_target SECTORS: a modification to /dev/tgt begins.
+import_volume() { dm_create v "$(one_leg "$1" "${ORIGIN:-/dev/org}" O)"; }
+attach_target() { swap_table v "$(two_legs "$@")"; }
+idle() { field_is "$1" queue 0 && field_is "$1" inflight 0 && field_is "$1" copying 0 && field_is "$1" remirroring 0 && field_is "$1" filling 0; }
+wait_idle() { wait_until "${2:-120}" "the mover of $1: $(dm status "$1")" idle "$1"; }
+copy_all() {
+  message v copy "0+$(field v blocks)"
+  wait_idle v
+}
+# commit_to_target SECTORS: cut-over, commit, the one-leg table.
+commit_to_target() {
+  message v cutover
+  message v commit
+  swap_table v "$(one_leg "$1" "${TARGET:-/dev/tgt}" T)"
+}
+
+# --- LVM and shadowd ---------------------------------------------------------------------------
+
+# A guest without udev; null_blk is not among the kinds of device that LVM knows.
+lvm_configuration() {
+  export LVM_SYSTEM_DIR=$SCRATCH/lvm
+  mkdir -p "$LVM_SYSTEM_DIR"
+  cat >"$LVM_SYSTEM_DIR/lvm.conf" <<EOF
+devices { use_devicesfile = 0 obtain_device_list_from_udev = 0 md_component_detection = 0 types = [ "nullb", 16 ] }
+activation { udev_sync = 0 udev_rules = 0 monitoring = 0 }
+global { use_lvmpolld = 0 event_activation = 0 }
+backup { backup_dir = "$LVM_SYSTEM_DIR/backup" archive = 0 }
+EOF
+}
+# start_shadowd [CLASS=VG...]: default classes slow and fast over the groups of these names.
+start_shadowd() {
+  (($#)) || set -- slow=slow fast=fast
+  local class
+  export SHADOW_SOCKET=$SCRATCH/shadowd.sock
+  {
+    printf '[daemon]\nstate_dir = "%s"\nsocket = "%s"\nreadonly_socket = "%s"\n' \
+      "$SCRATCH/state" "$SHADOW_SOCKET" "$SCRATCH/shadowd-ro.sock"
+    for class in "$@"; do printf '[class.%s]\nvg = "%s"\n' "${class%=*}" "${class#*=}"; done
+  } >"$SCRATCH/shadowd.toml"
+  rm -f "$SHADOW_SOCKET"
+  shadowd --config "$SCRATCH/shadowd.toml" >>"$RESULT/shadowd.log" 2>&1 &
+  DAEMON=$!
+  wait_until 60 "shadowd" test -S "$SHADOW_SOCKET"
+}
+
+# op_phase VOLUME: of its last modification.
+op_phase() { shadowctl -o json op show "$1" | jq -r .phase; }
+op_phase_is() { [[ $(op_phase "$1") == "$2" ]]; }
+# small_file_system KIND DEVICE: mkfs.xfs makes one this small only for the tests of xfs.
+small_file_system() { TEST_DIR=1 TEST_DEV=1 QA_CHECK_FS=1 "mkfs.$1" -q "$2"; }
+
+# --- load --------------------------------------------------------------------------------------
+
+# start_stress DEVICE [SHADOW_IO OPTION...]: in the background until stop_stress, which judges it.
+start_stress() {
+  rm -f "$SCRATCH/stop"
+  shadow_io stress "$1" --stop-file="$SCRATCH/stop" --journal="$SCRATCH/journal" "${@:2}" &
+  STRESS=$!
+}
+stop_stress() {
+  touch "$SCRATCH/stop"
+  wait "$STRESS" || fail "the data was wrong under load"
+  STRESS=
+}
+check_data() { shadow_io check "$1" --journal="$SCRATCH/journal" "${@:2}" || fail "the data is wrong"; }
+
+# --- running -----------------------------------------------------------------------------------
+
+STRESS=
+clean_machine() {
+  local name try
+  wait
+  while read -r _ name _; do
+    [[ $name != "$SCRATCH"/* ]] || umount "$name"
+  done < <(tac /proc/mounts)
+  for try in 1 2 3; do
+    while read -r name _; do
+      [[ $name == No ]] && continue
+      dm remove --force "$name" &>/dev/null || ((try < 3)) || fail "the device $name cannot be removed"
+    done < <(dmsetup ls 2>/dev/null || true)
+  done
+  if [[ -d $NULLB ]]; then
+    for name in "$NULLB"/*/; do [[ -d $name ]] && null_remove "$(basename "$name")"; done
+  fi
+  rm -rf "${SCRATCH:?}"/*
+}
+
+# Whatever a test left running in the background must not outlive it.
+end_of_test() {
+  local jobs
+  mapfile -t jobs < <(jobs -p)
+  ((${#jobs[@]} == 0)) || kill -9 "${jobs[@]}" 2>/dev/null || true
+}
+
+# A test that hangs says where, and ends the whole script: its devices may be stuck for good.
+watch_test() {
+  local left=${TEST_TIMEOUT:-300}
+  while ((left-- > 0)); do
+    sleep 1
+    kill -0 "$1" 2>/dev/null || return 0
+  done
+  echo "    FAILED: no end after ${TEST_TIMEOUT:-300} s; what is blocked:" >&2
+  ps -eo pid,stat,wchan:24,args | awk '$2 ~ /D/' >&2
+  echo w >/proc/sysrq-trigger
+  dmesg | tail -n 60 >&2
+  dmsetup status >&2
+  kill -9 "$1" $$
+}
+
+# run_tests [NAME...]: all test_* functions, or those named; a line each.
+run_tests() {
+  local tests failed=0 name started
+  if (($#)); then tests=("$@"); else mapfile -t tests < <(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p'); fi
+  for name in "${tests[@]}"; do
+    started=$SECONDS
+    LOG_START=$(($(dmesg | wc -l) + 1))
+    # In a subshell of its own, where set -e works: not as part of a condition.
+    set +e
+    (
+      set -eE
+      trap 'printf "    FAILED: %s\n      at %s line %s\n" "$BASH_COMMAND" "${BASH_SOURCE[0]##*/}" "$LINENO" >&2' ERR
+      trap end_of_test EXIT
+      "$name"
+    ) &
+    local test=$! status
+    watch_test "$test" &
+    local watcher=$!
+    wait "$test"
+    status=$?
+    kill "$watcher" 2>/dev/null
+    wait "$watcher" 2>/dev/null
+    set -e
+    if ((status == 0)); then
+      printf 'ok    %s (%d s)\n' "${name#test_}" $((SECONDS - started))
+    else
+      printf 'FAIL  %s (%d s)\n' "${name#test_}" $((SECONDS - started))
+      dmesg | sed -n "$LOG_START,\$p" | tail -n 25 | sed 's/^/    | /'
+      dmsetup status 2>/dev/null | sed 's/^/    dm: /' || true
+      failed=1
+    fi
+    clean_machine
+  done
+  return $failed
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// kernel/dm-shadow-slow.c: what a bio cannot do at once.
+#include "tests/sim/volume.h"
+
+namespace sim {
+
+// shadow_defer
+void Volume::Defer(IoList& list, Io* io) {
+  list.Add(io);
+  if (&list == &intents_)
+    intent_queued_ = true;
+  else
+    slow_queued_ = true;
+}
+
+// shadow_release_parked
+void Volume::ReleaseParked() {
+  reroute_.Take(parked_);
+  slow_queued_ = true;
+}
+
+// shadow_gate_close
+Task<> Volume::GateClose() {
+  gate_++;
+  co_await Drain();
+}
+
+// shadow_gate_open
+void Volume::GateOpen(u32 times) {
+  gate_ -= times;
+  ReleaseParked();
+}
+
+// ------------------------------------------------------------------- discards
+
+// discard_run
+Task<> Volume::DiscardRun(u32 first, u32 count) {
+  for (u8 leg = 0; leg < kHomeLegs; leg++) {
+    if (legs_[leg] < 0 || (leg == SHADOW_LEG_ORIGIN && first + count > tail_)) continue;
+    DeviceOp& op = m_.NewOp(OpKind::kDiscard, static_cast<u8>(legs_[leg]));
+    op.cells = RunCells(first, count) & static_cast<CellMask>(m_.random.Next());
+    const bool zero = m_.random.OneIn(2);  // devices differ in what they show afterwards
+    for (u32 c = 0; c < kCells; c++) op.value[c] = zero ? kZero : ValueOf(kGarbageId, c);
+    m_.Begin(op);
+    co_await m_.Finish(op);
+  }
+}
+
+// discard_release: ours are the blocks that are busy holes
+Task<> Volume::DiscardRelease(Io* io, bool durable) {
+  const u32 end = io->block + io->count;
+  const auto punched = [this](u32 b) {
+    return (map[b] & SHADOW_BUSY) && shadow_home(map[b]) == SHADOW_HOLE;
+  };
+  for (u32 b = io->block; b < end;) {
+    u32 first = b;
+    while (b < end && punched(b)) b++;
+    if (durable && b > first) co_await DiscardRun(first, b - first);
+    for (; first < b; first++) co_await ApplyOwn(first, SHADOW_EV_RELEASE);
+    if (b < end) b++;
+  }
+}
+
+// do_discards
+Task<> Volume::DoDiscards(IoList& ios) {
+  bool drain = false, copying = false, any = false, ok = true;
+  if (mode_ != Mode::kRw) {
+    for (u32 i = 0; i < ios.n; i++) FinishIo(ios.io[i], Status::kError);
+    co_return;
+  }
+  for (u32 i = 0; i < ios.n; i++) {
+    Io* const io = ios.io[i];
+    for (u32 b = io->block; b < io->block + io->count; b++) {
+      shadow_step step;
+      const bool legal = co_await Apply(b, SHADOW_EV_DISCARD, &step);
+      if (!legal) continue;
+      io->punched |= BlockCells(b) & io->cells;
+      drain |= step.actions & SHADOW_ACT_DRAIN;
+      copying |= step.actions & SHADOW_ACT_WAIT_COPY;
+      any = true;
+    }
+  }
+  if (copying) co_await WaitRunning();
+  if (drain) co_await Drain();
+  if (any) ok = co_await Commit();
+  for (u32 i = 0; i < ios.n; i++) {
+    co_await DiscardRelease(ios.io[i], ok);
+    FinishIo(ios.io[i], ok ? Status::kOk : Status::kError);
+  }
+  ReleaseParked();
+}
+
+// ------------------------------------------------------------------- failures
+
+// read_elsewhere
+void Volume::ReadElsewhere(Io* io) {
+  const shadow_ctx ctx = Ctx(io->block);
+  u8 copies = shadow_copies(map[io->block], &ctx);
+  copies &= static_cast<u8>(~(io->tried | ctx.missing));
+  if (!copies) return FinishIo(io, Status::kError);
+  io->watch = Watch::kRead;
+  Send(io, static_cast<u8>(__builtin_ctz(copies)));
+}
+
+// write_survives
+Task<bool> Volume::WriteSurvives(Io* io) {
+  const bool origin = io->bad[SHADOW_LEG_ORIGIN];
+  co_await m_.Until(phase_writer_, [](const bool& w) { return !w; });
+  phase_readers_++;
+  sole_ |= origin ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN;
+  const bool legal =
+      co_await Apply(io->block, origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST);
+  phase_readers_--;
+  co_return legal;
+}
+
+// flush_survives
+Task<bool> Volume::FlushSurvives(Io* io) {
+  const u8 leg = io->leg;
+  co_await DropLeg(leg);
+  co_return !OnlyOn(leg);
+}
+
+// do_failed_writes
+Task<> Volume::DoFailedWrites(IoList& ios) {
+  IoList saved;
+  co_await GateClose();
+  ios.Take(failed_);
+  for (u32 i = 0; i < ios.n; i++) {
+    Io* const io = ios.io[i];
+    if (io->watch == Watch::kRead) {
+      ReadElsewhere(io);
+      continue;
+    }
+    bool ok;
+    if (io->watch == Watch::kFlush)
+      ok = co_await FlushSurvives(io);
+    else
+      ok = co_await WriteSurvives(io);
+    if (ok)
+      saved.Add(io);
+    else
+      FinishIo(io, Status::kError);
+  }
+  const bool durable = co_await Commit();
+  for (u32 i = 0; i < saved.n; i++) FinishIo(saved.io[i], durable ? Status::kOk : Status::kError);
+  if (durable)
+    GateOpen(1);
+  else
+    ReleaseParked();
+}
+
+// do_failed
+Task<> Volume::DoFailed(IoList& ios) {
+  IoList writes;
+  for (u32 i = 0; i < ios.n; i++) {
+    if (ios.io[i]->watch == Watch::kRead)
+      ReadElsewhere(ios.io[i]);
+    else
+      writes.Add(ios.io[i]);
+  }
+  if (!writes.empty()) co_await DoFailedWrites(writes);
+}
+
+// slow_work
+Task<> Volume::SlowWork() {
+  for (;;) {
+    co_await m_.UntilSet(slow_queued_);
+    slow_queued_ = false;
+    slow_running_ = true;
+    IoList ios;
+    ios.Take(failed_);
+    if (!ios.empty()) co_await DoFailed(ios);
+    ios.n = 0;
+    ios.Take(reroute_);
+    for (u32 i = 0; i < ios.n; i++) co_await RouteAgain(ios.io[i]);  // do_reroute
+    ios.n = 0;
+    ios.Take(fills_);
+    if (!ios.empty()) co_await DoFills(ios);
+    ios.n = 0;
+    ios.Take(discards_);
+    if (!ios.empty()) co_await DoDiscards(ios);
+    slow_running_ = false;
+  }
+}
+
+// --------------------------------------------------------------- write intent
+
+// intent_work, intent_set
+Task<> Volume::IntentWork() {
+  for (;;) {
+    co_await m_.UntilSet(intent_queued_);
+    intent_queued_ = false;
+    intent_running_ = true;
+    co_await m_.Lock(lock_intent_);
+    IoList ios;
+    ios.Take(intents_);
+    for (u32 i = 0; i < ios.n; i++) {
+      const u32 region = kRegionOf[ios.io[i]->block];
+      if (intent_ >> region & 1) continue;
+      intent_disk_ |= 1u << region;
+      co_await m_.Maybe();
+      MarkPageDirty(ios.io[i]->block);
+    }
+    bool ok = true;
+    if (!ios.empty()) ok = co_await Commit();
+    for (u32 i = 0; i < ios.n; i++) {
+      const u32 region = kRegionOf[ios.io[i]->block];
+      if (!ok) {
+        FinishIo(ios.io[i], Status::kError);
+        continue;
+      }
+      intent_recent_ |= 1u << region;
+      intent_ |= 1u << region;
+      co_await RouteAgain(ios.io[i]);
+    }
+    lock_intent_ = false;
+    intent_running_ = false;
+  }
+}
+
+// intent_sweep
+Task<> Volume::IntentSweep(bool all) {
+  co_await m_.Lock(lock_intent_);
+  u32 cleared = 0;
+  for (u32 region = 0; region < kRegions; region++) {
+    const u32 bit = 1u << region;
+    if (!(intent_ & bit)) continue;
+    if (!all && (intent_recent_ & bit)) {
+      intent_recent_ &= ~bit;
+      continue;
+    }
+    intent_ &= ~bit;
+    cleared++;
+  }
+  if (cleared) {
+    bool ok = true;
+    co_await Drain();
+    // those that failed are on the list since before they left: their losses must be durable, too
+    co_await m_.Until(*this, [](const Volume& v) { return !v.slow_queued_ && !v.slow_running_; });
+    for (u8 leg = 0; leg < kHomeLegs && ok; leg++)
+      if (legs_[leg] >= 0) ok = co_await FlushLeg(leg);
+    if (ok)
+      for (u32 b = 0; b < nr_tracked_; b++) {
+        const u32 bit = 1u << kRegionOf[b];
+        if (!(intent_disk_ & bit) || (intent_ & bit)) continue;
+        intent_disk_ &= ~bit;
+        MarkPageDirty(b);
+      }
+    CommitSoon();
+  }
+  lock_intent_ = false;
+}
+
+void Volume::TimerCommit() {
+  if (!commit_armed_) return;
+  commit_armed_ = false;
+  commit_due_ = true;
+}
+
+void Volume::TimerSweep() {
+  if (live_ && phase() != SHADOW_STEADY) sweep_due_ = true;
+}
+
+}  // namespace sim

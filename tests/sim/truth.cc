@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "tests/sim/truth.h"
+
+namespace sim {
+
+namespace {
+template <class F>
+void ForCells(CellMask cells, F f) {
+  for (CellMask m = cells; m; m &= m - 1) f(static_cast<u32>(__builtin_ctz(m)));
+}
+}  // namespace
+
+void Truth::Reset(Value (*content)(u32 cell)) {
+  next_id_ = 2;
+  busy_ = crowded_ = 0;
+  for (u32 c = 0; c < kCells; c++) {
+    cells_[c] = {};
+    cells_[c].now = cells_[c].crash = ValueSet(content(c));
+    cells_[c].crash_from = next_id_;
+  }
+}
+
+void Truth::Born(CellMask cells) {
+  const u32 id = NextId();
+  ForCells(cells, [&](u32 c) {
+    cells_[c] = {};
+    cells_[c].now = cells_[c].crash = ValueSet(kZero);
+    cells_[c].crash_from = id;
+  });
+  busy_ &= ~cells;
+  crowded_ &= ~cells;
+}
+
+void Truth::Crowd(u32 cell) {
+  if (cells_[cell].now.size() + 3 > ValueSet::kMax)
+    crowded_ |= 1u << cell;
+  else
+    crowded_ &= ~(1u << cell);
+}
+
+void Truth::Issue(CellMask cells, u32 id, bool zero, bool discard) {
+  ForCells(cells, [&](u32 i) {
+    Cell& c = cells_[i];
+    if (c.out++) c.overlap = true;
+    c.discards_out += discard;
+    if (zero) c.last_zero = id;
+    if (discard) c.last_discard = id;
+    c.last_issue = id;
+    c.now.Add(zero ? kZero : ValueOf(id, i));
+    busy_ |= 1u << i;
+    Crowd(i);
+  });
+}
+
+void Truth::Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, bool sure, bool fua) {
+  const u32 now = NextId();
+  ForCells(cells, [&](u32 i) {
+    Cell& c = cells_[i];
+    const Value v = zero ? kZero : ValueOf(id, i);
+    c.discards_out -= discard;
+    if (discard) c.last_discard = now;
+    if (!ok) c.failed = true;
+    if (ok && sure && !c.overlap) {
+      c.now = ValueSet(v);
+      c.failed = c.differ = c.vague = false;
+      if (fua && c.crash_from < id) {
+        c.crash = ValueSet(v);
+        c.crash_from = id;
+      }
+    }
+    if (!--c.out) {
+      c.overlap = false;
+      busy_ &= ~(1u << i);
+    }
+    Crowd(i);
+  });
+}
+
+void Truth::StartFlush(FlushStart& f) {
+  f.id = NextId();
+  f.vague = 0;
+  for (u32 i = 0; i < kCells; i++) {
+    f.allowed[i] = cells_[i].now;
+    if (cells_[i].vague) f.vague |= 1u << i;
+  }
+}
+
+void Truth::EndFlush(const FlushStart& f) {
+  for (u32 i = 0; i < kCells; i++) {
+    Cell& c = cells_[i];
+    if (c.crash_from >= f.id || (f.vague >> i & 1)) continue;
+    c.crash = f.allowed[i];
+    c.crash_from = f.id;
+  }
+}
+
+bool Truth::AllowsAfterCrash(u32 cell, Value v) const {
+  const Cell& c = cells_[cell];
+  if (c.crash.Has(v)) return true;
+  if (v == kZero) return c.last_zero >= c.crash_from;
+  return CellOf(v) == cell && IdOf(v) >= c.crash_from && IdOf(v) < next_id_;
+}
+
+void Truth::StartRead(u32 block, ReadStart& r) const {
+  r.id = next_id_;
+  for (u32 i = 0; i < kCellsPerBlock; i++) {
+    r.allowed[i] = cells_[block * kCellsPerBlock + i].now;
+    r.vague[i] = cells_[block * kCellsPerBlock + i].vague;
+    r.busy[i] = cells_[block * kCellsPerBlock + i].out;
+  }
+}
+
+bool Truth::EndRead(const ReadStart& r, u32 cell, Value v) {
+  Cell& c = cells_[cell];
+  const u32 i = cell % kCellsPerBlock;
+  const bool disturbed = r.busy[i] || c.out || c.last_issue >= r.id;
+  // Nobody can say what a device returns where it is being trimmed.
+  if (c.discards_out || c.last_discard >= r.id) return true;
+  const bool before = r.vague[i] ? disturbed || AllowsAfterCrash(cell, v) : r.allowed[i].Has(v);
+  const bool since =
+      v == kZero ? c.last_zero >= r.id : CellOf(v) == cell && IdOf(v) >= r.id && IdOf(v) < next_id_;
+  if (!before && !since) return false;
+  if (!disturbed && !c.failed && !c.differ) {
+    c.now = ValueSet(v);
+    c.vague = false;
+    Crowd(cell);
+  }
+  return true;
+}
+
+void Truth::PowerCut(bool caches_kept) {
+  caches_kept_ = caches_kept;
+  for (auto& c : cells_) {
+    c.out = c.discards_out = 0;
+    c.overlap = false;
+    c.differ |= c.failed;
+    c.failed = false;
+    c.vague = true;
+  }
+  busy_ = crowded_ = 0;
+}
+
+void Truth::Found(u32 cell, Value v, Value other) {
+  Cell& c = cells_[cell];
+  c.now = ValueSet(v);
+  c.now.Add(other);
+  if (!caches_kept_) {
+    c.crash = c.now;
+    c.crash_from = next_id_;
+  }
+  c.vague = false;
+  c.differ = v != other;
+  Crowd(cell);
+}
+
+}  // namespace sim

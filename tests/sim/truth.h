@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// What a user may see: the model every read, every leg and every restart is held against.
+//
+// Per cell: the contents it may have now, and those it may have after a power cut. A write that is
+// under way, or that failed, may be seen or not; an acknowledged one is seen; an acknowledged
+// flush, or FUA, forbids what was there before. Ids of operations grow, so "written since the
+// flush" is a comparison.
+#ifndef TESTS_SIM_TRUTH_H
+#define TESTS_SIM_TRUTH_H
+
+#include "tests/sim/base.h"
+
+namespace sim {
+
+class ValueSet {
+ public:
+  static constexpr u32 kMax = 8;
+  ValueSet() = default;
+  explicit ValueSet(Value v) : n_(1), v_{v} {}
+  bool Has(Value v) const {
+    for (u32 i = 0; i < n_; i++)
+      if (v_[i] == v) return true;
+    return false;
+  }
+  void Add(Value v) {
+    if (!Has(v) && n_ < kMax) v_[n_++] = v;
+  }
+  u32 size() const { return n_; }
+  Value operator[](u32 i) const { return v_[i]; }
+
+ private:
+  u32 n_ = 0;
+  std::array<Value, kMax> v_{};
+};
+
+/// What a read has to remember from its start.
+struct ReadStart {
+  u32 id = 0;
+  std::array<ValueSet, kCellsPerBlock> allowed;
+  bool vague[kCellsPerBlock] = {};  // nothing is known of the cell since a restart
+  bool busy[kCellsPerBlock] = {};   // something was under way there
+};
+
+/// What a flush promises when it is acknowledged.
+struct FlushStart {
+  u32 id = 0;
+  std::array<ValueSet, kCells> allowed;
+  CellMask vague = 0;
+};
+
+class Truth {
+ public:
+  void Reset(Value (*content)(u32 cell));
+  /// New capacity: reads as zeroes, and nothing else, from now on and after any crash.
+  void Born(CellMask cells);
+
+  u32 NextId() { return next_id_++; }
+  /// Cells a user may write: nothing under way there, and not too much uncertain.
+  CellMask Writable() const { return ~busy_ & ~crowded_; }
+  /// A write, or a discard (@id 0 stands for zeroes), is under way.
+  void Issue(CellMask cells, u32 id, bool zero, bool discard);
+  /// @sure: its content is what is there now, unless something else was under way there.
+  void Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, bool sure, bool fua);
+
+  void StartFlush(FlushStart& f);
+  void EndFlush(const FlushStart& f);
+  void StartRead(u32 block, ReadStart& r) const;
+  /// True: @v may be what a read that began at @r finds. Then it is what later reads find.
+  bool EndRead(const ReadStart& r, u32 cell, Value v);
+
+  /// May a read that happens now find @v?
+  bool Allows(u32 cell, Value v) const {
+    const Cell& c = cells_[cell];
+    return c.vague ? AllowsAfterCrash(cell, v) : c.now.Has(v);
+  }
+  bool AllowsAfterCrash(u32 cell, Value v) const;
+  /// All current copies must agree here.
+  bool Settled(u32 cell) const {
+    return !cells_[cell].out && !cells_[cell].failed && !cells_[cell].differ;
+  }
+  bool DiscardOut(u32 cell) const { return cells_[cell].discards_out; }
+  u32 last_discard(u32 cell) const { return cells_[cell].last_discard; }
+
+  /// @caches_kept: what is found next may still be lost by the next one.
+  void PowerCut(bool caches_kept);
+  /// The restart found it there, on one leg or (@other) two: nothing older can come back.
+  void Found(u32 cell, Value v, Value other);
+  /// Nobody has looked since a power cut, and nothing has happened that makes it uncertain again.
+  bool ToBeFound(u32 cell) const {
+    return cells_[cell].vague && !cells_[cell].out && !cells_[cell].failed;
+  }
+
+ private:
+  struct Cell {
+    ValueSet now;    // unless vague
+    ValueSet crash;  // after a power cut, with all written since @crash_from
+    u32 crash_from;
+    u32 last_zero;     // id of the last operation that writes zeroes
+    u32 last_issue;    // of the last one that writes anything
+    u32 last_discard;  // id at the begin or end of the last discard
+    u8 out, discards_out;
+    bool overlap;  // two operations at once: the outcome is either
+    bool failed;   // an answered request failed: it may be seen or not, and copies may differ
+    bool differ;   // the same, from before a power cut
+    bool vague;    // since a power cut nobody has looked
+  };
+  void Crowd(u32 cell);
+  std::array<Cell, kCells> cells_;
+  CellMask busy_ = 0, crowded_ = 0;
+  u32 next_id_ = 1;
+  bool caches_kept_ = false;
+};
+
+}  // namespace sim
+
+#endif  // TESTS_SIM_TRUTH_H

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// The module's glue, told in coroutines: the same calls of the same core in the same order as
+// kernel/dm-shadow-*.c, with a place for other CPUs (Maybe) wherever the kernel has one. Each
+// member says which function it stands for; who changes one there changes the other here.
+//
+// What the module does not decide by itself is left out: rate limits, events, counters of the
+// status line, memory. Legs are indexed by enum shadow_leg, so tiers have their places.
+#ifndef TESTS_SIM_VOLUME_H
+#define TESTS_SIM_VOLUME_H
+
+#include "tests/sim/machine.h"
+#include "tests/sim/truth.h"
+
+namespace sim {
+
+enum class Mode : u8 { kRw, kRo, kFail };
+enum class Status : u8 { kOk, kError, kNoSpace };
+enum class IoKind : u8 { kRead, kWrite, kZeroes, kFlush, kDiscard };
+enum class Watch : u8 { kNone, kCounted, kRead, kMirrored, kFlush };  // enum shadow_io_kind
+
+/// A bio with its struct shadow_io, and what the model needs to judge its answer.
+struct Io {
+  IoKind kind;
+  bool used;
+  u32 block;
+  u32 count;       // discard: blocks
+  CellMask cells;  // of the user's request
+  u32 id;          // what it writes: ValueOf(id, cell)
+  bool fua;
+  // struct shadow_io
+  Watch watch;
+  u8 epoch, leg, tried, filling;
+  u8 pending;  // parts of a mirrored write, legs of a race, legs of a flush
+  bool bad[kHomeLegs];
+  bool won;          // race: somebody has answered
+  Io* parent;        // flush: one bio per leg belongs to one request
+  u32 batch;         // zero-fills of it that are out
+  bool part_failed;  // flush: of the request
+  CellMask punched;  // discard: became holes
+  std::array<Value, kCellsPerBlock> got;
+  ReadStart read;
+  FlushStart flush;
+};
+
+struct IoList {
+  static constexpr u32 kMax = 48;
+  u32 n = 0;
+  std::array<Io*, kMax> io{};
+  bool empty() const { return !n; }
+  void Add(Io* i) {
+    if (n == kMax) std::abort();
+    io[n++] = i;
+  }
+  void Take(IoList& from) {
+    for (u32 i = 0; i < from.n; i++) Add(from.io[i]);
+    from.n = 0;
+  }
+};
+
+/// struct shadow_target: a loaded table.
+struct Table {
+  bool given[kHomeLegs] = {};
+  int dev[kHomeLegs] = {-1, -1};  // index in Machine::data; -1: missing
+  char id[kHomeLegs][SHADOW_ID_MAX + 1] = {};
+  u8 policy = 0;
+  bool fresh = false, shrink = false;
+  u32 len = 0;  // cells
+  bool attached = false;
+};
+
+enum class Decision : u8 { kRun, kFormat, kGrow, kShrink, kAttach, kRefuse };
+
+/// shadow_decide(), shadow_check_sizes(). @sb null: blank.
+Decision Decide(const shadow_superblock* sb, const Table& t, shadow_superblock* next,
+                const char** error);
+
+class Volume {
+ public:
+  struct Owner {  // hears how requests end
+    void (*answer)(void* owner, Io* io, Status status);
+    void* self;
+    Io* (*clone)(void* owner);  // for the second bio of a flush
+    void (*free)(void* owner, Io* io);
+  };
+  Volume(Machine& m, const Owner& owner);
+
+  // --- dm-shadow-io.c
+  Task<> Map(Io* io);       // shadow_map, map_slow
+  Task<> MapFlush(Io* io);  // map_flush, for every leg of the table
+
+  // --- dm-shadow-target.c, dm-shadow-phase.c: messages; the caller holds admin
+  Task<const char*> Retire(u32 first, u32 end);    // shadow_retire; null: done
+  Task<const char*> Cutover();                     // shadow_cutover
+  Task<const char*> Rollback();                    // shadow_rollback
+  Task<const char*> FinishOn(u8 keep);             // shadow_finish
+  Task<> SetPolicy(u8 policy);                     // shadow_set_policy
+  const char* Queue(u8 type, u32 first, u32 end);  // shadow_mover_queue
+  Task<> StopCopies();                             // shadow_mover_stop_copies
+  Task<bool> Commit();                             // shadow_commit
+  void SetPaused(bool paused) { paused_ = paused; }
+  void LimitInflight(u32 blocks) { inflight_limit_ = blocks; }
+  void HarvestAccess(u32 block) { map[block] &= static_cast<u8>(~(SHADOW_READ | SHADOW_WROTE)); }
+
+  // --- suspend and resume
+  Task<> MoverSuspend();  // presuspend: shadow_mover_suspend
+  void MoverResume() {    // resume: shadow_mover_resume
+    suspended_ = false;
+    live_ = true;
+  }
+  Task<> Quiesce();                               // postsuspend: shadow_volume_quiesce
+  Task<const char*> Configure(const Table& t);    // preresume: configure; null: done
+  Task<> StopInOrder();                           // the last table goes: stop_in_order
+  bool Peek(shadow_superblock* sb, bool* blank);  // shadow_metadata_peek; false: none is valid
+  void TimerCommit();                             // delayed works fire
+  void TimerSweep();
+
+  // --- what the model looks at
+  shadow_ctx Ctx(u32 block) const;
+  u8 phase() const { return ctx_.phase; }
+  int dev(u8 leg) const { return legs_[leg]; }
+  u32 len() const { return len_; }
+  u32 nr_blocks() const { return nr_blocks_; }
+  Mode mode() const { return mode_; }
+  const shadow_superblock& sb() const { return sb_; }
+  bool loaded() const { return loaded_; }
+  bool IntentsLeft() const { return intent_disk_; }
+  u64 copied = 0, commits = 0, fills = 0;
+  std::array<u8, kBlocks> map{};
+  u32 touched = 0;  // blocks whose state changed since it was last cleared
+  bool lock_admin = false;
+
+ private:
+  struct Request {
+    u8 type;
+    u32 next, end;
+  };
+  struct Job {
+    bool used, listed_again, single, failed, read_failed, done, waited_for, running;
+    u64 seq;
+    u32 first, count;
+    u8 from, tries;
+  };
+  struct Epoch {
+    u32 entered[2], left[2];
+    u8 index;
+    bool lock;
+  };
+  static constexpr u32 kJobs = 24, kRequests = 32;
+  static constexpr u8 kSlow = 0xff;  // SHADOW_LUT_SLOW
+  static constexpr u32 kMaxTries = 3;
+
+  // dm-shadow-volume.c
+  /// shadow_apply; @lost: legs that count as missing
+  Task<bool> Apply(u32 block, shadow_event event, shadow_step* step = nullptr, u8 lost = 0);
+  Task<> ApplyOwn(u32 block, shadow_event event);  // shadow_apply_own
+  Task<> SetMode(Mode mode);                       // shadow_set_mode
+  Task<> DropLeg(u8 leg);                          // shadow_drop_leg
+  bool OnlyOn(u8 leg) const;
+  u32 TailData() const;  // shadow_tail_data
+  void CountHomes();
+  void SetCtx(const shadow_ctx& ctx);                           // set_ctx
+  void TakePhase(const shadow_superblock& sb, const Table& t);  // take_phase
+  void TidyStates();
+  Task<bool> ZeroShortEnd(u32 old_len, u32 len);
+  bool Resize(u32 cells);
+  Task<bool> Extend(u32 cells);
+  Task<bool> CarryOut(const Table& t, Decision d, const shadow_superblock& next);
+
+  // dm-shadow-io.c
+  void BuildLut();
+  Task<> MapRead(Io* io);
+  Task<> MapWrite(Io* io);
+  Task<> MapOne(Io* io);
+  void MapBoth(Io* io);
+  void MapRace(Io* io);
+  Task<> MapDiscard(Io* io);
+  void Send(Io* io, u8 leg);
+  using EndFn = void (*)(void* who, DeviceOp& op);
+  void SendPart(Io* io, u8 leg, EndFn end = EndIo);
+  static void EndIo(void* who, DeviceOp& op);  // shadow_end_io, mirrored_clone_end
+  static void RaceEnd(void* who, DeviceOp& op);
+  void MirroredWriteOver(Io* io);
+  void FinishIo(Io* io, Status status);  // shadow_finish_bio
+  bool Park(Io* io, u32 block);
+
+  // dm-shadow-epoch.h
+  Task<u8> Enter();
+  void Leave(u8 index) { epoch_.left[index]++; }
+  Task<> Drain();
+
+  // dm-shadow-slow.c
+  void Defer(IoList& list, Io* io);
+  void ReleaseParked();
+  Task<> GateClose();
+  void GateOpen(u32 times);
+  Task<> SlowWork();
+  Task<> DoDiscards(IoList& ios);
+  Task<> DiscardRelease(Io* io, bool durable);
+  Task<> DiscardRun(u32 first, u32 count);
+  Task<> DoFailed(IoList& ios);
+  Task<> DoFailedWrites(IoList& ios);
+  void ReadElsewhere(Io* io);
+  Task<bool> WriteSurvives(Io* io);
+  Task<bool> FlushSurvives(Io* io);
+  Task<> IntentWork();
+  Task<> IntentSweep(bool all);
+  Task<> RouteAgain(Io* io);  // shadow_route_again
+
+  // dm-shadow-fill.c
+  Task<> DoFills(IoList& ios);
+  void FillStart(Io* io, u32* out);
+  Task<bool> FillToHome(Io* io);
+  Task<bool> FillRun(u32 first, u32 count);
+  DeviceOp& ZeroRun(u8 leg, u32 first, u32 count);
+
+  // dm-shadow-mover.c
+  Task<> MoverThread();
+  Task<> StartSome();
+  Task<Job*> Claim(bool* more);
+  Task<bool> DoFillRequest();
+  Task<> CopyAgain(Job* old);
+  Task<> CopyHeld(u32 block, u8 from, u8 tries);
+  Task<> CopyDone(Job* job);
+  Task<bool> Settle(Job* job);
+  Job* NewJob(u8 from, u32 first);
+  void StartJob(Job* job);
+  static void CopyRead(void* who, DeviceOp& op);
+  static void CopyWritten(void* who, DeviceOp& op);
+  Task<> WaitRunning();
+  bool MayClaim() const { return !paused_ && !suspended_ && !stopping_ && nr_requests_; }
+  bool HasRoom() const { return !inflight_ || inflight_ + 1 <= inflight_limit_; }
+  Job* NextAgain() const;
+  bool Idle() const;
+  CellMask RunCells(u32 first, u32 count) const;
+
+  // dm-shadow-metadata.c
+  void MarkPageDirty(u32 block) { dirty_ |= 1u << kPageOf[block]; }
+  void CommitSoon() { commit_armed_ = true; }
+  void PagePicture(u32 page, void* buf);
+  Task<bool> FlushLeg(u8 leg);
+  /// kDropped: a leg could not and lost its copies, take a new picture; kFailed: some were the only
+  enum class Flushed : u8 { kAll, kDropped, kFailed };
+  Task<Flushed> FlushLegs();
+  Task<int> CommitBatch(u32* from);
+  Task<bool> MarkUnclean();
+  Task<bool> CommitLocked();  // __shadow_commit
+  Task<bool> WriteSb(const shadow_superblock& sb);
+  Task<bool> FlushMeta();
+  DeviceOp& WritePage(u32 slot, const void* buf, bool fua, bool preflush);
+  const char* Load();
+  const char* PageLoad(u32 page);
+  void PageApply(u32 page, const void* buf, const shadow_page_header& header);
+  Task<bool> FormatPages(u32 first, u32 end);
+
+  // dm-shadow-phase.c
+  Task<const char*> PhaseBegin(const char* (Volume::*may)() const);
+  void PhaseEnd();
+  Task<const char*> SetPhase(const shadow_superblock& sb, u8 steady_leg);
+  const char* MayDropOrigin() const;
+  const char* MayDropTarget() const;
+
+  Machine& m_;
+  Owner owner_;
+
+  // struct shadow_volume
+  u8 lut_[2][256];
+  std::array<int, SHADOW_NR_LEGS> legs_;
+  shadow_ctx ctx_{};
+  Mode mode_ = Mode::kRw;
+  u32 tail_ = kBlocks;  // first block without a place on the origin
+  u32 intent_ = 0, intent_disk_ = 0, intent_recent_ = 0;  // bit per region
+  u32 len_ = 0, nr_blocks_ = 0, nr_tracked_ = 0, nr_pages_ = 0;
+  bool loaded_ = false, live_ = false;
+  shadow_superblock sb_{};
+  IoList parked_, reroute_, fills_, discards_, failed_, intents_;
+  bool slow_queued_ = false, intent_queued_ = false, slow_running_ = false, intent_running_ = false;
+  bool commit_armed_ = false, commit_due_ = false, commit_running_ = false;
+  bool sweep_due_ = false, sweep_running_ = false;
+  Epoch epoch_{};
+  u32 gate_ = 0;
+  u32 strays_ = 0;
+  bool lock_intent_ = false, lock_commit_ = false;
+  u32 phase_readers_ = 0;
+  bool phase_writer_ = false;
+  u32 unflushed_ = 0;  // legs that a commit has to flush first
+  u32 sole_ = 0;       // legs on which a copy became the only one since they were flushed
+  std::array<int, SHADOW_NR_HOMES> homes_{};
+  u32 toggle_ = 0;
+  u32 num_flush_ = 1;
+  // struct shadow_metadata
+  u64 page_generation_ = 0;
+  u32 dirty_ = 0, newest_ = 0, dropped_ = 0;
+  std::array<MetaDevice::Page, kPages> pages_;  // buffers
+  // struct shadow_mover
+  std::array<Job, kJobs> jobs_{};
+  std::array<Request, kRequests> requests_{};
+  u32 nr_requests_ = 0, inflight_ = 0, inflight_limit_ = 4;
+  u64 next_seq_ = 0;
+  bool paused_ = false, suspended_ = true, stopping_ = false, parked_thread_ = false;
+};
+
+}  // namespace sim
+
+#endif  // TESTS_SIM_VOLUME_H

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// A run: its beginning, its steps, its checks, its end. Users and accidents.
+#include "tests/sim/world.h"
+
+#include <algorithm>
+
+namespace sim {
+
+namespace {
+Value Imported(u32 cell) { return ValueOf(1, cell); }
+Value Garbage(u32 cell) { return ValueOf(kGarbageId, cell); }
+}  // namespace
+
+World::World() = default;
+
+// ------------------------------------------------------------------------ runs
+
+/// Whatever a seed decides about a run as a whole: what happens in it, how often, how fast.
+void World::Begin(u64 seed) {
+  static constexpr u8 kUsual[kActions] = {
+      12, 24, 8, 3, 4, 5, 4, 2,     // users
+      14, 6,  4, 6, 1, 1, 3, 1, 1,  // the mover's messages
+      4,  3,  4, 3, 1, 1, 1,        // phases
+      4,  4,  2, 4, 1,              // time and tables
+      1,  1,  1,                    // accidents
+  };
+  Random r(seed);
+  v_.reset();
+  m_.Reset();
+  m_.BeginStep({~0u >> 7, 0, seed, false});
+  for (auto& io : ios_) io.used = false;
+  in_flight_ = flushes_ = messages_ = 0;
+  accept_ = up_ = suspended_ = admin_busy_ = trouble_ = false;
+
+  total_weight_ = 0;
+  const bool narrow = r.OneIn(3);  // few kinds of events on few blocks, but those often
+  for (u32 i = 0; i < kActions; i++) {
+    static constexpr u8 kFactor[] = {0, 1, 1, 2, 6};
+    weight_[i] = static_cast<u8>(kUsual[i] * kFactor[i < kFlush ? 1 + r.Below(3) : r.Below(5)]);
+    if (i == kResume && !weight_[i]) weight_[i] = 1;
+    // faults are for half of the runs: the others must do without a single error
+    if (i >= kLegDies && r.OneIn(2)) weight_[i] = 0;
+    if (narrow && i != kWrite && i != kCopy && i != kReload && r.OneIn(2)) weight_[i] = 0;
+    total_weight_ += weight_[i];
+  }
+  m_.preempt = 1 + r.Below(6);
+  m_.fault = r.OneIn(2) ? 20 + r.Below(300) : 0;
+  m_.fault_kinds = 0xff;
+  if (r.OneIn(2)) {  // one kind only, but often
+    m_.fault_kinds = static_cast<u8>(1u << r.Below(5));
+    if (m_.fault) m_.fault = 3 + r.Below(40);
+    // two in a row are a case of its own
+    if (m_.fault_kinds == 1u << static_cast<int>(OpKind::kFlush))
+      m_.fault = m_.fault / 8 + 2 * !!m_.fault;
+  }
+  m_.lazy = r.OneIn(2) ? 2 + r.Below(10) : 0;
+  m_.patience = 4u << (2 * r.Below(4));
+  max_in_flight_ = 1 + r.Below(8);
+  hot_ = 1 + r.Below(3);
+  action_odds_ = 2 + r.Below(8);
+  next_identity_ = 2;
+  import_ = !r.OneIn(3);
+  first_len_ = r.OneIn(2) ? (2 + r.Below(kBlocks - 1)) * kCellsPerBlock : 1 + r.Below(kCells);
+  if (narrow) first_len_ = std::min(first_len_, 1 + r.Below(3 * kCellsPerBlock));
+
+  for (u32 d = 0; d < kHomeLegs; d++) {
+    m_.data[d].Fill(d || !import_ ? Garbage : Imported);
+    m_.data[d].dead = false;
+    m_.data[d].identity = d + 1;
+  }
+  m_.meta.Clear();
+  m_.meta.dead = false;
+  truth_.Reset(import_ ? Imported : [](u32) { return kZero; });
+  table_ = {};
+  admin_busy_ = true;
+  m_.Spawn("administrator", [this] { return Boot(); });
+  figures_.runs++;
+}
+
+void World::Execute(const Step& step) {
+  m_.BeginStep(step);
+  figures_.steps++;
+  if (step.id == kNewAction)
+    Act();
+  else
+    m_.Go(step.id);
+  Check();
+}
+
+bool World::Run(u64 seed, u32 steps, std::vector<Step>* record) {
+  Begin(seed);
+  Random choice(~seed);
+  for (u32 i = 0; i < steps && !m_.failed; i++) {
+    Step step{i, kNewAction, 0, false};
+    if (!choice.OneIn(action_odds_)) step.id = m_.PickReady(choice);
+    if (step.id == kNoStep) step.id = kNewAction;
+    step.seed = choice.Next();
+    if (record) record->push_back(step);
+    Execute(step);
+  }
+  Settle(seed);
+  return !m_.failed;
+}
+
+bool World::Replay(u64 seed, const std::vector<Step>& steps, std::vector<std::string>* told) {
+  m_.told = told;
+  Begin(seed);
+  for (const Step& s : steps) {
+    if (m_.failed) break;
+    Execute(s);
+  }
+  Settle(seed);
+  m_.told = nullptr;
+  return !m_.failed;
+}
+
+/// Nothing new, no faults: everything under way ends. Then a last power cut.
+void World::Settle(u64 seed) {
+  Random choice(seed ^ 0x5e771e);
+  u32 index = 1u << 24;
+  for (int round = 0; round < 2 && !m_.failed; round++) {
+    m_.calm = true;
+    for (u32 n = 0; !m_.failed; n++) {
+      const u32 id = m_.PickReady(choice);
+      if (id == kNoStep) break;
+      Execute({index++, id, choice.Next(), false});
+      if (n > 100000) m_.Fail("does not come to rest: %s", m_.Waiting().c_str());
+    }
+    if (!m_.failed && !Quiet())
+      m_.Fail("stuck: %u requests, %u messages%s; %s", in_flight_, messages_,
+              admin_busy_ ? ", the administrator" : "", m_.Waiting().c_str());
+    if (m_.failed || round) break;
+    m_.BeginStep({index++, kNewAction, choice.Next(), false});
+    Crash();
+  }
+  DropVolume();
+}
+
+// ---------------------------------------------------------------------- checks
+
+/// What a read of the block would find now, by every route it may take.
+void World::CheckBlock(u32 block) {
+  const shadow_ctx ctx = v_->Ctx(block);
+  const struct shadow_route r = shadow_route(v_->map[block], SHADOW_OP_READ, &ctx);
+  const u8 legs = r.legs | r.fallback;
+  const u32 end = std::min((block + 1) * kCellsPerBlock, v_->len());
+  for (u32 c = block * kCellsPerBlock; c < end; c++) {
+    Value seen[kHomeLegs];
+    u32 n = 0;
+    if (r.kind == SHADOW_ROUTE_ZERO) seen[n++] = kZero;
+    for (u8 leg = 0; leg < kHomeLegs; leg++)
+      if ((legs >> leg & 1) && v_->dev(leg) >= 0 && !m_.data[static_cast<u32>(v_->dev(leg))].dead)
+        seen[n++] = m_.data[static_cast<u32>(v_->dev(leg))].Read(c);
+    if (truth_.DiscardOut(c)) continue;
+    for (u32 i = 0; i < n; i++)
+      if (!truth_.Allows(c, seen[i]))
+        return m_.Fail("block %u (%s), cell %u: a read would find %s", kNumber[block],
+                       shadow_home_name(shadow_home(v_->map[block])), c % kCellsPerBlock,
+                       Words(seen[i]).c_str());
+    if (n == 2 && seen[0] != seen[1] && truth_.Settled(c))
+      return m_.Fail("block %u (%s), cell %u: the copies differ: origin %s, target %s",
+                     kNumber[block], shadow_home_name(shadow_home(v_->map[block])),
+                     c % kCellsPerBlock, Words(seen[0]).c_str(), Words(seen[1]).c_str());
+    if (n && truth_.ToBeFound(c)) truth_.Found(c, seen[0], seen[n - 1]);
+  }
+}
+
+void World::Check() {
+  if (m_.failed || !v_ || !accept_) return;
+  u32 blocks = v_->touched;
+  for (CellMask m = m_.stored; m; m &= m - 1)
+    blocks |= 1u << BlockOfCell(static_cast<u32>(__builtin_ctz(m)));
+  v_->touched = 0;
+  m_.stored = 0;
+  for (u32 b = 0; b < v_->nr_blocks() && !m_.failed; b++)
+    if (blocks >> b & 1) CheckBlock(b);
+}
+
+std::string World::Words(Value v) {
+  if (v == kZero) return "zeroes";
+  if (IdOf(v) == kGarbageId) return "what the device held before";
+  if (IdOf(v) == 1) return "the imported data";
+  return "write #" + std::to_string(IdOf(v)) +
+         (CellOf(v) < kCells ? " of cell " + std::to_string(CellOf(v) % kCellsPerBlock) : "");
+}
+
+// ----------------------------------------------------------------------- users
+
+Io* World::NewIo(IoKind kind) {
+  for (auto& io : ios_) {
+    if (io.used) continue;
+    io.used = true;
+    io.kind = kind;
+    io.count = 0;
+    io.cells = io.punched = 0;
+    io.id = 0;
+    io.fua = io.part_failed = false;
+    io.parent = nullptr;
+    return &io;
+  }
+  std::abort();
+}
+
+Io* World::CloneIo(void* self) { return static_cast<World*>(self)->NewIo(IoKind::kFlush); }
+void World::FreeIo(void*, Io* io) { io->used = false; }
+
+u32 World::PickBlock() {
+  const u32 n = v_->nr_blocks();
+  const u32 hot = std::min(hot_, n);
+  // the hot ones lie at the end as often as at the beginning
+  if (m_.random.OneIn(2)) return m_.random.Below(n);
+  const u32 i = m_.random.Below(hot);
+  return m_.random.OneIn(3) ? n - 1 - i : i;
+}
+
+bool World::UserIo(Action what) {
+  if (!accept_ || !v_ || in_flight_ >= max_in_flight_) return false;
+  const u32 b = PickBlock();
+  const CellMask block = BlockCells(b) & CellsBelow(v_->len());
+  Io* io;
+  switch (what) {
+    case kRead:
+      io = NewIo(IoKind::kRead);
+      io->block = b;
+      io->cells = block;
+      truth_.StartRead(b, io->read);
+      m_.Note("user reads block %u", kNumber[b]);
+      break;
+    case kFlush:
+      if (flushes_ >= 2) return false;
+      flushes_++;
+      io = NewIo(IoKind::kFlush);
+      truth_.StartFlush(io->flush);
+      m_.Note("user flushes");
+      break;
+    case kDiscard: {
+      u32 n = 1;
+      while (b + n < v_->nr_blocks() && Adjoins(b + n - 1) && m_.random.OneIn(3)) n++;
+      io = NewIo(IoKind::kDiscard);
+      io->block = b;
+      io->count = n;
+      for (u32 i = 0; i < n; i++) io->cells |= BlockCells(b + i) & CellsBelow(v_->len());
+      io->id = truth_.NextId();
+      truth_.Issue(io->cells, io->id, true, true);
+      m_.Note("user discards %u block%s from block %u", n, n > 1 ? "s" : "", kNumber[b]);
+      break;
+    }
+    default: {
+      CellMask cells = block & truth_.Writable();
+      if (what == kWriteBlock && cells != block) return false;
+      if (what != kWriteBlock)
+        cells &= m_.random.OneIn(2)
+                     ? BlockCells(0) << (b * kCellsPerBlock + m_.random.Below(kCellsPerBlock))
+                     : static_cast<CellMask>(m_.random.Next());
+      if (!cells) return false;
+      const bool discard = what == kDiscardPart, zero = discard || what == kZeroes;
+      io = NewIo(discard ? IoKind::kDiscard : zero ? IoKind::kZeroes : IoKind::kWrite);
+      io->block = b;
+      io->cells = cells;
+      io->fua = what == kFua;
+      io->id = truth_.NextId();
+      truth_.Issue(cells, io->id, zero, discard);
+      m_.Note("user %s %s of block %u (cells %x) as #%u%s",
+              discard ? "discards"
+              : zero  ? "zeroes"
+                      : "writes",
+              cells == block ? "all" : "a part", kNumber[b], cells >> (b * kCellsPerBlock) & 0xf,
+              io->id, io->fua ? ", FUA" : "");
+      break;
+    }
+  }
+  in_flight_++;
+  m_.Spawn("a request", [this, io] { return v_->Map(io); });
+  return true;
+}
+
+void World::Answer(void* self, Io* io, Status status) {
+  World& w = *static_cast<World*>(self);
+  const bool ok = status == Status::kOk;
+  w.in_flight_--;
+  w.figures_.operations++;
+  if (!ok && !w.trouble_ && !w.m_.faults) {
+    // beyond the old end there is no place any longer once the target is given up
+    const bool no_place = w.v_->Ctx(io->block).tail && w.v_->phase() == SHADOW_STEADY;
+    if (!no_place) w.m_.Fail("a request failed although nothing was wrong");
+  }
+  switch (io->kind) {
+    case IoKind::kRead:
+      w.m_.Note("  the read of block %u %s", kNumber[io->block], ok ? "is answered" : "fails");
+      for (u32 i = 0; ok && i < kCellsPerBlock; i++) {
+        const u32 c = io->block * kCellsPerBlock + i;
+        if (!(io->cells >> c & 1) || w.truth_.EndRead(io->read, c, io->got[i])) continue;
+        return w.m_.Fail("a read of block %u, cell %u found %s", kNumber[io->block], i,
+                         Words(io->got[i]).c_str());
+      }
+      return;
+    case IoKind::kFlush:
+      w.flushes_--;
+      w.m_.Note("  the flush %s", ok ? "is acknowledged" : "fails");
+      if (ok) w.truth_.EndFlush(io->flush);
+      return;
+    case IoKind::kDiscard:
+      w.m_.Note("  the discard of block %u %s", kNumber[io->block],
+                ok ? "is acknowledged" : "fails");
+      if (w.v_)
+        for (u32 i = 0; i < io->count; i++) w.v_->touched |= 1u << (io->block + i);
+      w.truth_.Answer(io->punched, io->id, true, true, ok, true, false);
+      w.truth_.Answer(io->cells & ~io->punched, io->id, true, true, ok, false, false);
+      return;
+    default:
+      w.m_.Note("  #%u %s", io->id, ok ? "is acknowledged" : "fails");
+      w.truth_.Answer(io->cells, io->id, io->kind == IoKind::kZeroes, false, ok, true, io->fua);
+      return;
+  }
+}
+
+// --------------------------------------------------------------------- actions
+
+void World::Act() {
+  u32 n = m_.random.Below(total_weight_), what = 0;
+  while (n >= weight_[what]) n -= weight_[what++];
+  const auto action = static_cast<Action>(what);
+  bool done;
+  if (action <= kDiscardPart)
+    done = UserIo(action);
+  else if (action <= kDaemonRestart)
+    done = Message(action);
+  else if (action <= kRestart)
+    done = Administer(action);
+  else
+    done = Accident(action);
+  if (done && action > kDiscardPart) figures_.operations++;
+}
+
+bool World::Accident(Action what) {
+  switch (what) {
+    case kCrash:
+      Crash();
+      return true;
+    case kLegDies: {
+      const u32 d = m_.random.Below(kHomeLegs);
+      if (m_.data[d].dead || m_.data[!d].dead || !m_.random.OneIn(4)) return false;
+      if (!v_ || v_->phase() == SHADOW_STEADY) return false;
+      m_.data[d].dead = trouble_ = true;
+      m_.Note("device %s disappears", d ? "B" : "A");
+      return true;
+    }
+    case kMetadataDies:
+      if (m_.meta.dead || !m_.random.OneIn(8)) return false;
+      m_.meta.dead = trouble_ = true;
+      m_.Note("the metadata device disappears");
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace sim

@@ -76,7 +76,8 @@ static bool mirrored_write_over(struct bio *bio, blk_status_t *status)
 	u8 epoch = io->epoch;
 
 	if (unlikely(!o != !t)) {
-		/* On the list before it leaves: who drained sees every failure until then. */
+		/* Listed and counted before it leaves: who drained sees every failure until then. */
+		atomic_inc(&v->failing);
 		shadow_defer(v, &v->failed, bio);
 		shadow_epoch_leave(&v->epoch, epoch);
 		return false;
@@ -384,7 +385,8 @@ void shadow_route_again(struct shadow_volume *v, struct bio *bio)
 
 /*
  * One empty flush comes per leg: a leg that holds nothing needs none. A missing leg cannot say that
- * what only it holds is durable, and what its cache held may be gone.
+ * what only it holds is durable, and what its cache held may be gone. A discard of such a block
+ * counts once it is durable.
  */
 static int map_flush(struct shadow_volume *v, struct bio *bio)
 {
@@ -394,8 +396,13 @@ static int map_flush(struct shadow_volume *v, struct bio *bio)
 
 	if (leg >= SHADOW_NR_HOME_LEGS)
 		return fail_bio(bio, BLK_STS_OK);
-	if (w.phase != SHADOW_STEADY && ((w.missing >> leg) & 1) && shadow_only_on(v, leg))
-		return fail_bio(bio, BLK_STS_IOERR);
+	if (w.phase != SHADOW_STEADY && ((w.missing >> leg) & 1)) {
+		bool only = shadow_only_on(v, leg);
+
+		smp_rmb(); /* pairs with do_discards(): given up before the counters change */
+		if (only || atomic_read(&v->given_up))
+			return fail_bio(bio, BLK_STS_IOERR);
+	}
 	if (idle || !leg_bdev(v, leg))
 		return fail_bio(bio, BLK_STS_OK);
 	if (w.phase != SHADOW_STEADY)

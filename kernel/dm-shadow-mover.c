@@ -169,6 +169,28 @@ static void start_job(struct shadow_volume *v, struct shadow_job *job)
 	dm_kcopyd_copy(v->kc, &from, 1, &to, 0, copy_done, job);
 }
 
+/*
+ * After the drain: starts the jobs, unless a write of before their claim has failed and it is not
+ * decided yet which copy it gives up. Then they come back when it is, and no discard waits for
+ * them meanwhile, because the worker that decides may be the one that waits.
+ */
+static void start_jobs(struct shadow_volume *v, struct shadow_job **jobs, unsigned int n)
+{
+	unsigned long flags;
+	unsigned int i;
+
+	if (likely(!atomic_read(&v->failing))) {
+		for (i = 0; i < n; i++)
+			start_job(v, jobs[i]);
+		return;
+	}
+	spin_lock_irqsave(&v->lock, flags);
+	for (i = 0; i < n; i++)
+		list_move_tail(&jobs[i]->list, &v->mover.again);
+	spin_unlock_irqrestore(&v->lock, flags);
+	wake_up(&v->mover.idle);
+}
+
 /* The claimed block may be copied at a moment when no write is under way or comes in. */
 static void copy_held(struct shadow_volume *v, u32 block, u8 from, u8 tries)
 {
@@ -179,6 +201,8 @@ static void copy_held(struct shadow_volume *v, u32 block, u8 from, u8 tries)
 		return;
 	shadow_apply(v, block, SHADOW_EV_COPY_RETRY, NULL);
 	shadow_drain(&v->epoch);
+	/* no job of this thread is listed and not started: the worker waits for none of them */
+	wait_event(v->mover.wake, !atomic_read(&v->failing));
 	job = new_job(v, from, block);
 	job->count = 1;
 	job->tries = tries;
@@ -205,7 +229,7 @@ static void copy_again(struct shadow_volume *v, struct shadow_job *old)
 	bool held = old->tries + 1 >= MAX_TRIES;
 
 	while (b < end) {
-		unsigned int n = 0, i;
+		unsigned int n = 0;
 
 		for (; b < end && n < MAX_BATCH; b++) {
 			struct shadow_job *job = n ? runs[n - 1] : NULL;
@@ -228,10 +252,10 @@ static void copy_again(struct shadow_volume *v, struct shadow_job *old)
 			else if (!job->count)
 				drop_job(v, runs[--n]);
 		}
-		if (n)
+		if (n) {
 			shadow_drain(&v->epoch);
-		for (i = 0; i < n; i++)
-			start_job(v, runs[i]);
+			start_jobs(v, runs, n);
+		}
 	}
 	mempool_free(old, &v->mover.jobs);
 }
@@ -327,6 +351,8 @@ static bool do_fill_request(struct shadow_volume *v)
 	while (b < end && shadow_home(READ_ONCE(v->map[b])) != SHADOW_HOLE)
 		b++;
 	first = b;
+	if (first < v->tail)	/* a run lives on the same legs from end to end */
+		end = min(end, v->tail);
 	while (b < end && (b == first || shadow_run_sectors(v, first, b + 1 - first) <=
 			   MAX_RUN_SECTORS) &&
 	       shadow_apply(v, b, SHADOW_EV_FILL_START, NULL))
@@ -335,7 +361,7 @@ static bool do_fill_request(struct shadow_volume *v)
 		failed = !shadow_fill_run(v, first, b - first);
 	else if (b < end)
 		b++;	/* busy: somebody else is at it */
-	advance_request(v, q, b, b >= end || failed);
+	advance_request(v, q, b, b >= min(q->end, v->nr_blocks) || failed);
 	if (failed)
 		shadow_raise_event(v);
 	return true;
@@ -420,7 +446,7 @@ static void start_some(struct shadow_volume *v)
 	struct shadow_mover *m = &v->mover;
 	sector_t max = run_limit(v), room, taken = 0;
 	struct shadow_job *runs[MAX_BATCH];
-	unsigned int n = 0, i;
+	unsigned int n = 0;
 	bool more = true;
 
 	room = READ_ONCE(m->inflight_limit);
@@ -439,8 +465,7 @@ static void start_some(struct shadow_volume *v)
 		return;
 	charge_rate(v, taken);
 	shadow_drain(&v->epoch);
-	for (i = 0; i < n; i++)
-		start_job(v, runs[i]);
+	start_jobs(v, runs, n);
 }
 
 static struct shadow_job *next_again(struct shadow_volume *v)
@@ -460,8 +485,9 @@ static bool has_work(struct shadow_volume *v)
 {
 	struct shadow_mover *m = &v->mover;
 
-	return has_again(m) || (may_claim(m) && has_room(v)) ||
-	       (m->was_busy && idle(v) && list_empty(&m->queue)) || kthread_should_stop();
+	if (!atomic_read(&v->failing) && (has_again(m) || (may_claim(m) && has_room(v))))
+		return true;
+	return (m->was_busy && idle(v) && list_empty(&m->queue)) || kthread_should_stop();
 }
 
 static void set_parked(struct shadow_mover *m, bool parked)
@@ -484,7 +510,7 @@ static int mover_thread(void *data)
 		set_parked(m, false);
 		smp_mb(); /* parked, then look at the flags: pairs with wait_parked() */
 
-		job = next_again(v);
+		job = atomic_read(&v->failing) ? NULL : next_again(v);
 		if (job) {
 			copy_again(v, job);
 			continue;
@@ -494,7 +520,7 @@ static int mover_thread(void *data)
 			shadow_raise_event(v);
 			continue;
 		}
-		if (!may_claim(m) || !has_room(v))
+		if (atomic_read(&v->failing) || !may_claim(m) || !has_room(v))
 			continue;
 		m->was_busy = true;
 		if (!rate_allows(v))

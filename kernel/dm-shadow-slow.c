@@ -136,6 +136,15 @@ static void discard_release(struct shadow_volume *v, u32 block, u32 end, bool du
 	}
 }
 
+/* The block's only copy is on a missing leg. */
+static bool out_of_reach(struct shadow_volume *v, u32 block)
+{
+	struct shadow_ctx ctx = shadow_get_ctx(v, block);
+	u8 copies = shadow_copies(READ_ONCE(v->map[block]), &ctx);
+
+	return copies && !(copies & ~ctx.missing);
+}
+
 /*
  * 1. make the blocks busy holes, 2. wait for writes and copies that were under way, 3. make the
  * holes durable, 4. discard on the legs, 5. release. Blocks that somebody else keeps busy (a
@@ -147,8 +156,8 @@ static void do_discards(struct shadow_volume *v, struct bio_list *bios)
 	bool drain = false, copying = false;
 	struct shadow_step step;
 	struct bio *bio;
+	int given_up = 0, r = 0;
 	u32 b, end;
-	int r = 0;
 
 	if (READ_ONCE(v->mode) != SHADOW_MODE_RW) {
 		while ((bio = bio_list_pop(bios)))
@@ -158,6 +167,11 @@ static void do_discards(struct shadow_volume *v, struct bio_list *bios)
 	bio_list_for_each(bio, &mine) {
 		end = discard_end(v, bio);
 		for (b = discard_first(v, bio); b < end; b++) {
+			if (out_of_reach(v, b)) {
+				given_up++;
+				atomic_inc(&v->given_up);
+				smp_mb__after_atomic(); /* pairs with map_flush() */
+			}
 			if (!shadow_apply(v, b, SHADOW_EV_DISCARD, &step))
 				continue;
 			drain |= step.actions & SHADOW_ACT_DRAIN;
@@ -172,6 +186,8 @@ static void do_discards(struct shadow_volume *v, struct bio_list *bios)
 		shadow_drain(&v->epoch);
 	if (r)
 		r = shadow_commit(v);
+	if (!r)
+		atomic_sub(given_up, &v->given_up);
 	while ((bio = bio_list_pop(bios))) {
 		discard_release(v, discard_first(v, bio), discard_end(v, bio), !r);
 		shadow_finish_bio(bio, r ? BLK_STS_IOERR : BLK_STS_OK);
@@ -258,8 +274,13 @@ static void do_failed_writes(struct shadow_volume *v, struct bio_list *bios)
 			read_elsewhere(v, bio);
 			continue;
 		}
-		ok = shadow_io(bio)->kind == SHADOW_IO_FLUSH ? flush_survives(v, bio) :
-							       write_survives(v, bio);
+		if (shadow_io(bio)->kind == SHADOW_IO_FLUSH) {
+			ok = flush_survives(v, bio);
+		} else {
+			ok = write_survives(v, bio);
+			if (atomic_dec_and_test(&v->failing))
+				wake_up(&v->mover.wake);
+		}
 		if (ok)
 			bio_list_add(&saved, bio);
 		else

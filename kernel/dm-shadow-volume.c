@@ -399,7 +399,13 @@ static int carry_out(struct shadow_volume *v, struct shadow_target *s, int decis
 		r = zero_short_end(v, old, next->nr_sectors) ?: extend(v, next->nr_sectors);
 		break;
 	case SHADOW_ATTACH:
-		r = extend(v, next->tracked_sectors);
+		/*
+		 * What a shrink hides comes back with "abort". No flush from now on asks for it, and
+		 * one that is acknowledged without the origin promises it all the same.
+		 */
+		if (next->nr_sectors < old)
+			r = blkdev_issue_flush(v->legs[SHADOW_LEG_ORIGIN]);
+		r = r ?: extend(v, next->tracked_sectors);
 		break;
 	default:
 		r = resize(v, next->tracked_sectors);	/* forgets what is beyond the end */
@@ -462,7 +468,7 @@ static int configure(struct shadow_volume *v, struct shadow_target *s, struct dm
 			next.flags &= ~SHADOW_SB_NEEDS_CHECK;
 		}
 	}
-	*error = "the metadata could not be read or written";
+	*error = "the metadata, or the end of the origin, could not be read or written";
 	r = r ?: carry_out(v, s, decision, &next);
 	if (r)
 		return r;

@@ -171,7 +171,8 @@ void Volume::MirroredWriteOver(Io* io) {
   if (origin != target) {
     m_.Spawn("end of a failed write", [this, io, epoch] {
       return [](Volume& v, Io* failed, u8 index) -> Task<> {
-        // on the list before it leaves: who drained sees every failure until then
+        // listed and counted before it leaves: who drained sees every failure until then
+        v.failing_++;
         v.Defer(v.failed_, failed);
         co_await v.m_.Maybe();
         v.Leave(index);
@@ -357,7 +358,7 @@ Task<> Volume::MapFlush(Io* io) {
     const shadow_ctx ctx = ctx_;
     const bool idle = ctx.phase == SHADOW_STEADY ? leg != ctx.steady_leg : (ctx.missing >> leg & 1);
     const bool missing = ctx.phase != SHADOW_STEADY && (ctx.missing >> leg & 1);
-    if (mode_ == Mode::kFail || (missing && OnlyOn(leg))) {
+    if (mode_ == Mode::kFail || (missing && (OnlyOn(leg) || given_up_))) {
       FinishIo(part, Status::kError);
     } else if (idle || legs_[leg] < 0) {
       FinishIo(part, Status::kOk);

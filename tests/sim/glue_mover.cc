@@ -100,12 +100,25 @@ void Volume::StartJob(Job* job) {
   m_.Begin(op);
 }
 
+// start_jobs
+void Volume::StartJobs(const std::array<Job*, kBlocks>& jobs, u32 n) {
+  for (u32 i = 0; i < n; i++) {
+    if (!failing_) {
+      StartJob(jobs[i]);
+      continue;
+    }
+    jobs[i]->running = false;
+    jobs[i]->listed_again = true;
+  }
+}
+
 // copy_held
 Task<> Volume::CopyHeld(u32 block, u8 from, u8 tries) {
   const bool held = co_await Apply(block, SHADOW_EV_HOLD);
   if (!held) co_return;
   co_await Apply(block, SHADOW_EV_COPY_RETRY);
   co_await Drain();
+  co_await m_.Until(failing_, [](const u32& n) { return !n; });
   Job* const job = NewJob(from, block);
   job->count = 1;
   job->tries = tries;
@@ -145,7 +158,8 @@ Task<> Volume::CopyAgain(Job* old) {
     }
   }
   if (n) co_await Drain();
-  for (u32 i = 0; i < n; i++) StartJob(runs[i]);
+  co_await m_.Maybe();
+  StartJobs(runs, n);
   old->used = false;
 }
 
@@ -196,7 +210,8 @@ Task<> Volume::StartSome() {
   }
   if (!n) co_return;
   co_await Drain();
-  for (u32 i = 0; i < n; i++) StartJob(runs[i]);
+  co_await m_.Maybe();
+  StartJobs(runs, n);
 }
 
 // do_fill_request
@@ -208,7 +223,8 @@ Task<bool> Volume::DoFillRequest() {
   u32 b = q.next;
   while (b < end && shadow_home(map[b]) != SHADOW_HOLE) b++;
   const u32 first = b;
-  while (b < end && (b == first || Adjoins(b - 1))) {
+  const u32 run_end = first < tail_ && tail_ < end ? tail_ : end;
+  while (b < run_end && (b == first || Adjoins(b - 1))) {
     const bool mine = co_await Apply(b, SHADOW_EV_FILL_START);
     if (!mine) break;
     b++;
@@ -216,7 +232,7 @@ Task<bool> Volume::DoFillRequest() {
   if (b > first) {
     const bool ok = co_await FillRun(first, b - first);
     failed = !ok;
-  } else if (b < end) {
+  } else if (b < run_end) {
     b++;  // busy: somebody else is at it
   }
   const bool over = b >= end || failed;
@@ -249,18 +265,18 @@ Task<> Volume::MoverThread() {
   for (;;) {
     parked_thread_ = true;
     co_await m_.Until(*this, [](const Volume& v) {
-      return v.NextAgain() || (v.MayClaim() && v.HasRoom());  // has_work
+      return !v.failing_ && (v.NextAgain() || (v.MayClaim() && v.HasRoom()));  // has_work
     });
     co_await m_.Maybe();
     parked_thread_ = false;
     co_await m_.Maybe();
-    Job* const again = NextAgain();
+    Job* const again = failing_ ? nullptr : NextAgain();
     if (again) {
       again->listed_again = false;
       co_await CopyAgain(again);
       continue;
     }
-    if (!MayClaim() || !HasRoom()) continue;
+    if (failing_ || !MayClaim() || !HasRoom()) continue;
     const bool filled = co_await DoFillRequest();
     if (!filled) co_await StartSome();
   }

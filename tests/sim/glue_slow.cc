@@ -61,9 +61,17 @@ Task<> Volume::DiscardRelease(Io* io, bool durable) {
   }
 }
 
+// out_of_reach: the only copy is on a missing leg
+bool Volume::OutOfReach(u32 block) const {
+  const shadow_ctx ctx = Ctx(block);
+  const u8 copies = shadow_copies(map[block], &ctx);
+  return copies && !(copies & ~ctx.missing);
+}
+
 // do_discards
 Task<> Volume::DoDiscards(IoList& ios) {
   bool drain = false, copying = false, any = false, ok = true;
+  u32 given_up = 0;
   if (mode_ != Mode::kRw) {
     for (u32 i = 0; i < ios.n; i++) FinishIo(ios.io[i], Status::kError);
     co_return;
@@ -72,6 +80,9 @@ Task<> Volume::DoDiscards(IoList& ios) {
     Io* const io = ios.io[i];
     for (u32 b = io->block; b < io->block + io->count; b++) {
       shadow_step step;
+      const u32 gone = OutOfReach(b);
+      given_up += gone;
+      given_up_ += gone;
       const bool legal = co_await Apply(b, SHADOW_EV_DISCARD, &step);
       if (!legal) continue;
       io->punched |= BlockCells(b) & io->cells;
@@ -83,6 +94,7 @@ Task<> Volume::DoDiscards(IoList& ios) {
   if (copying) co_await WaitRunning();
   if (drain) co_await Drain();
   if (any) ok = co_await Commit();
+  if (ok) given_up_ -= given_up;
   for (u32 i = 0; i < ios.n; i++) {
     co_await DiscardRelease(ios.io[i], ok);
     FinishIo(ios.io[i], ok ? Status::kOk : Status::kError);
@@ -133,10 +145,12 @@ Task<> Volume::DoFailedWrites(IoList& ios) {
       continue;
     }
     bool ok;
-    if (io->watch == Watch::kFlush)
+    if (io->watch == Watch::kFlush) {
       ok = co_await FlushSurvives(io);
-    else
+    } else {
       ok = co_await WriteSurvives(io);
+      failing_--;
+    }
     if (ok)
       saved.Add(io);
     else

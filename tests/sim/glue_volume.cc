@@ -248,7 +248,8 @@ Task<bool> Volume::CarryOut(const Table& t, Decision d, const shadow_superblock&
       if (ok) ok = co_await Extend(tracked);
       break;
     case Decision::kAttach:
-      ok = co_await Extend(tracked);
+      if (t.len < CellsFor(sb_.nr_sectors)) ok = co_await FlushLeg(SHADOW_LEG_ORIGIN);
+      if (ok) ok = co_await Extend(tracked);
       break;
     default:
       Resize(tracked);

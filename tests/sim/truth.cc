@@ -38,9 +38,11 @@ void Truth::Crowd(u32 cell) {
     crowded_ &= ~(1u << cell);
 }
 
-void Truth::Issue(CellMask cells, u32 id, bool zero, bool discard) {
+void Truth::Issue(CellMask cells, u32 id, bool zero, bool discard, bool steady) {
   ForCells(cells, [&](u32 i) {
     Cell& c = cells_[i];
+    if (discard ? c.discards_out < c.out : c.discards_out > 0) c.raced = true;
+    if (c.raced && steady) c.differ = true;
     if (c.out++) c.overlap = true;
     c.discards_out += discard;
     if (zero) c.last_zero = id;
@@ -52,7 +54,8 @@ void Truth::Issue(CellMask cells, u32 id, bool zero, bool discard) {
   });
 }
 
-void Truth::Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, bool sure, bool fua) {
+void Truth::Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, bool sure, bool fua,
+                   bool steady) {
   const u32 now = NextId();
   ForCells(cells, [&](u32 i) {
     Cell& c = cells_[i];
@@ -60,6 +63,7 @@ void Truth::Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, boo
     c.discards_out -= discard;
     if (discard) c.last_discard = now;
     if (!ok) c.failed = true;
+    if (c.raced && steady) c.differ = true;
     if (ok && sure && !c.overlap) {
       c.now = ValueSet(v);
       c.failed = c.differ = c.vague = false;
@@ -69,7 +73,7 @@ void Truth::Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, boo
       }
     }
     if (!--c.out) {
-      c.overlap = false;
+      c.overlap = c.raced = false;
       busy_ &= ~(1u << i);
     }
     Crowd(i);
@@ -132,7 +136,7 @@ void Truth::PowerCut(bool caches_kept) {
   caches_kept_ = caches_kept;
   for (auto& c : cells_) {
     c.out = c.discards_out = 0;
-    c.overlap = false;
+    c.overlap = c.raced = false;
     c.differ |= c.failed;
     c.failed = false;
     c.vague = true;

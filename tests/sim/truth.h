@@ -57,10 +57,13 @@ class Truth {
   u32 NextId() { return next_id_++; }
   /// Cells a user may write: nothing under way there, and not too much uncertain.
   CellMask Writable() const { return ~busy_ & ~crowded_; }
-  /// A write, or a discard (@id 0 stands for zeroes), is under way.
-  void Issue(CellMask cells, u32 id, bool zero, bool discard);
+  /// A write, or a discard (@id 0 stands for zeroes), is under way. @steady: the phase is. A write
+  /// and a discard of its block at the same time may come in either order, as on any device; in the
+  /// steady phase nobody counts writes, so one may even land after a read has found the discard.
+  void Issue(CellMask cells, u32 id, bool zero, bool discard, bool steady);
   /// @sure: its content is what is there now, unless something else was under way there.
-  void Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, bool sure, bool fua);
+  void Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, bool sure, bool fua,
+              bool steady);
 
   void StartFlush(FlushStart& f);
   void EndFlush(const FlushStart& f);
@@ -101,7 +104,8 @@ class Truth {
     u8 out, discards_out;
     bool overlap;  // two operations at once: the outcome is either
     bool failed;   // an answered request failed: it may be seen or not, and copies may differ
-    bool differ;   // the same, from before a power cut
+    bool differ;   // the same, from before a power cut, or a write raced a discard
+    bool raced;    // the operations under way are a write and a discard
     bool vague;    // since a power cut nobody has looked
   };
   void Crowd(u32 cell);

@@ -194,6 +194,7 @@ class Volume {
   Task<> GateClose();
   void GateOpen(u32 times);
   Task<> SlowWork();
+  bool OutOfReach(u32 block) const;
   Task<> DoDiscards(IoList& ios);
   Task<> DiscardRelease(Io* io, bool durable);
   Task<> DiscardRun(u32 first, u32 count);
@@ -224,6 +225,7 @@ class Volume {
   Task<bool> Settle(Job* job);
   Job* NewJob(u8 from, u32 first);
   void StartJob(Job* job);
+  void StartJobs(const std::array<Job*, kBlocks>& jobs, u32 n);
   static void CopyRead(void* who, DeviceOp& op);
   static void CopyWritten(void* who, DeviceOp& op);
   Task<> WaitRunning();
@@ -277,7 +279,7 @@ class Volume {
   bool commit_armed_ = false, commit_due_ = false, commit_running_ = false;
   bool sweep_due_ = false, sweep_running_ = false;
   Epoch epoch_{};
-  u32 gate_ = 0;
+  u32 gate_ = 0, failing_ = 0, given_up_ = 0;
   u32 strays_ = 0;
   bool lock_intent_ = false, lock_commit_ = false;
   u32 phase_readers_ = 0;

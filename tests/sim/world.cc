@@ -241,7 +241,7 @@ bool World::UserIo(Action what) {
       io->count = n;
       for (u32 i = 0; i < n; i++) io->cells |= BlockCells(b + i) & CellsBelow(v_->len());
       io->id = truth_.NextId();
-      truth_.Issue(io->cells, io->id, true, true);
+      truth_.Issue(io->cells, io->id, true, true, Steady());
       m_.Note("user discards %u block%s from block %u", n, n > 1 ? "s" : "", kNumber[b]);
       break;
     }
@@ -259,7 +259,7 @@ bool World::UserIo(Action what) {
       io->cells = cells;
       io->fua = what == kFua;
       io->id = truth_.NextId();
-      truth_.Issue(cells, io->id, zero, discard);
+      truth_.Issue(cells, io->id, zero, discard, Steady());
       m_.Note("user %s %s of block %u (cells %x) as #%u%s",
               discard ? "discards"
               : zero  ? "zeroes"
@@ -304,12 +304,13 @@ void World::Answer(void* self, Io* io, Status status) {
                 ok ? "is acknowledged" : "fails");
       if (w.v_)
         for (u32 i = 0; i < io->count; i++) w.v_->touched |= 1u << (io->block + i);
-      w.truth_.Answer(io->punched, io->id, true, true, ok, true, false);
-      w.truth_.Answer(io->cells & ~io->punched, io->id, true, true, ok, false, false);
+      w.truth_.Answer(io->punched, io->id, true, true, ok, true, false, w.Steady());
+      w.truth_.Answer(io->cells & ~io->punched, io->id, true, true, ok, false, false, w.Steady());
       return;
     default:
       w.m_.Note("  #%u %s", io->id, ok ? "is acknowledged" : "fails");
-      w.truth_.Answer(io->cells, io->id, io->kind == IoKind::kZeroes, false, ok, true, io->fua);
+      w.truth_.Answer(io->cells, io->id, io->kind == IoKind::kZeroes, false, ok, true, io->fua,
+                      w.Steady());
       return;
   }
 }

@@ -84,6 +84,7 @@ class World {
   Io* NewIo(IoKind kind);
   u32 PickBlock();
   bool UserIo(Action what);
+  bool Steady() const { return !v_ || v_->phase() == SHADOW_STEADY; }
   static void Answer(void* self, Io* io, Status status);
   static Io* CloneIo(void* self);
   static void FreeIo(void* self, Io* io);

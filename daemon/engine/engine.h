@@ -2,12 +2,13 @@
 // The engine: everything shadowd can do, as one interface in domain types.
 //
 // The RPC layer (daemon/rpc) translates protobuf to and from these types and nothing more; the real
-// engine (daemon/engine/engine_impl.h) drives device mapper, LVM and the store. Tests of the RPC layer
-// use a scripted engine; tests of the engine use a simulated device mapper.
+// engine (daemon/engine/engine_impl.h) drives device mapper, LVM and the store. Tests of the RPC
+// layer use a scripted engine; tests of the engine use a simulated device mapper.
 //
 // Threading: every method may be called from any thread at once; calls may block on ioctls and LVM
 // commands (seconds), never on a copy. Methods fail with an Error whose hint says what to do, and
-// then have changed nothing. Sizes are bytes, times are milliseconds since the epoch, rates bytes/s.
+// then have changed nothing. Sizes are bytes, times are milliseconds since the epoch, rates
+// bytes/s.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +25,8 @@ namespace shadow {
 /// A place where legs can be made: an LVM volume group, or a list of plain devices.
 struct ClassInfo {
   std::string name;
-  std::string volume_group;           // "" for a list of plain devices
-  std::vector<std::string> devices;   // plain devices of the class
+  std::string volume_group;          // "" for a list of plain devices
+  std::vector<std::string> devices;  // plain devices of the class
   std::uint64_t size_bytes = 0;
   std::uint64_t free_bytes = 0;
   std::uint64_t read_bandwidth = 0;   // bytes/s, measured by a probe; 0: not measured yet
@@ -48,32 +49,32 @@ struct KernelStatus {
 };
 
 struct VolumeInfo {
-  std::string name;       // device is /dev/mapper/<name>
+  std::string name;  // device is /dev/mapper/<name>
   std::string uuid;
-  std::string device;     // /dev/mapper/<name>
+  std::string device;  // /dev/mapper/<name>
   std::uint64_t size_bytes = 0;
   std::uint64_t block_bytes = 0;
-  std::string origin;     // device path of the leg that is the volume's home
-  std::string storage_class;  // "" when the leg is a plain device outside every class
-  std::string target;     // device path of the target leg, "" outside modifications
-  std::string metadata;   // device path
+  std::string origin;           // device path of the leg that is the volume's home
+  std::string storage_class;    // "" when the leg is a plain device outside every class
+  std::string target;           // device path of the target leg, "" outside modifications
+  std::string metadata;         // device path
   std::string modification_id;  // running modification, "" when none
   std::int64_t created_ms = 0;
   KernelStatus kernel;
 };
 
 struct CreateRequest {
-  std::string name;           // 1..64 of A-Za-z0-9_.-, not starting with . or -
+  std::string name;               // 1..64 of A-Za-z0-9_.-, not starting with . or -
   std::uint64_t size_bytes = 0;   // rounded up to whole blocks
-  std::string to;             // storage class or device path
+  std::string to;                 // storage class or device path
   std::uint64_t block_bytes = 0;  // 0: default 256 KiB
-  std::string request_id;     // "" or an idempotency key
+  std::string request_id;         // "" or an idempotency key
 };
 
 struct ImportRequest {
   std::string name;
-  std::string device;         // existing block device with data, not in use
-  std::string metadata;       // class or device for the metadata; "": the class of the device
+  std::string device;    // existing block device with data, not in use
+  std::string metadata;  // class or device for the metadata; "": the class of the device
   std::uint64_t block_bytes = 0;
   std::string request_id;
 };
@@ -83,19 +84,19 @@ enum class Retire : std::uint8_t { kNever, kCold, kEager };
 
 struct ModifyRequest {
   std::string volume;
-  std::string request_id;                 // same id + same request: same modification
-  std::uint64_t size_bytes = 0;           // absolute new size; 0: unchanged (see size_spec)
-  std::string size_spec;                  // as the user wrote it: "+50%", "+10G", "20G", "-5G"; "" unchanged
-  std::string to;                         // class or device path; "": stays where it is
+  std::string request_id;        // same id + same request: same modification
+  std::uint64_t size_bytes = 0;  // absolute new size; 0: unchanged (see size_spec)
+  std::string size_spec;         // as the user wrote it: "+50%", "+10G", "20G", "-5G"; "" unchanged
+  std::string to;                // class or device path; "": stays where it is
   Impact impact = Impact::kBalanced;
-  std::uint64_t rate = 0;                 // fixed bytes/s instead of impact; 0: by impact
+  std::uint64_t rate = 0;  // fixed bytes/s instead of impact; 0: by impact
   Retire retire = Retire::kNever;
-  std::int64_t grace_ms = -1;             // -1: default (10 min); 0: commit at once
-  bool grow_filesystem = false;           // ext4 and xfs, after the new capacity is there
-  bool trim_first = true;                 // fstrim a mounted file system before copying
-  bool discard_origin = false;            // discard the origin when it is decommissioned
-  bool force_shrink = false;              // shrink although the file system says no or is unknown
-  bool dry_run = false;                   // plan only
+  std::int64_t grace_ms = -1;    // -1: default (10 min); 0: commit at once
+  bool grow_filesystem = false;  // ext4 and xfs, after the new capacity is there
+  bool trim_first = true;        // fstrim a mounted file system before copying
+  bool discard_origin = false;   // discard the origin when it is decommissioned
+  bool force_shrink = false;     // shrink although the file system says no or is unknown
+  bool dry_run = false;          // plan only
 };
 
 /// What a modification will do. Times are estimates from the measured bandwidths.
@@ -105,17 +106,28 @@ struct Plan {
   std::string from, to;                      // class or device; equal when it does not move
   std::string target_device;                 // existing device, or the LV that will be made
   std::uint64_t bytes_to_copy = 0;
-  std::uint64_t holes_bytes = 0;             // not copied
-  std::uint64_t expected_ms = 0;             // 0: unknown
+  std::uint64_t holes_bytes = 0;  // not copied
+  std::uint64_t expected_ms = 0;  // 0: unknown
   std::uint64_t expected_pause_us = 0;
-  bool reversible = true;                    // false once committed; a grow in place is not reversible
-  std::vector<std::string> steps;            // sentences, in order
+  bool reversible = true;          // false once committed; a grow in place is not reversible
+  std::vector<std::string> steps;  // sentences, in order
   std::vector<std::string> warnings;
 };
 
 enum class Phase : std::uint8_t {
-  kPlanned, kPreparing, kCopying, kPaused, kCatchingUp, kCuttingOver, kGrace, kDecommissioning,
-  kCompleted, kAborting, kRollingBack, kAborted, kFailed,
+  kPlanned,
+  kPreparing,
+  kCopying,
+  kPaused,
+  kCatchingUp,
+  kCuttingOver,
+  kGrace,
+  kDecommissioning,
+  kCompleted,
+  kAborting,
+  kRollingBack,
+  kAborted,
+  kFailed,
 };
 /// "PLANNED", "PREPARING", ... as in the design.
 [[nodiscard]] const char* PhaseName(Phase phase);
@@ -135,29 +147,30 @@ struct ModificationInfo {
   ModifyRequest request;
   Plan plan;
   Phase phase = Phase::kPlanned;
-  std::string error;                  // "" unless something went wrong; a sentence
-  std::uint64_t bytes_total = 0;      // to be copied (holes left out)
-  std::uint64_t bytes_done = 0;       // current on the destination side
-  std::uint64_t bytes_copied = 0;     // copied in all, repeats included
-  std::uint64_t rate = 0;             // bytes/s now
-  std::int64_t eta_ms = -1;           // -1: unknown
-  std::uint64_t app_p50_us = 0, app_p99_us = 0;            // application latency, last window; 0: no I/O seen
+  std::string error;                             // "" unless something went wrong; a sentence
+  std::uint64_t bytes_total = 0;                 // to be copied (holes left out)
+  std::uint64_t bytes_done = 0;                  // current on the destination side
+  std::uint64_t bytes_copied = 0;                // copied in all, repeats included
+  std::uint64_t rate = 0;                        // bytes/s now
+  std::int64_t eta_ms = -1;                      // -1: unknown
+  std::uint64_t app_p50_us = 0, app_p99_us = 0;  // application latency, last window; 0: no I/O seen
   std::uint64_t app_baseline_p50_us = 0, app_baseline_p99_us = 0;  // before the copy began
   std::uint64_t mirrored_writes = 0;
-  std::uint64_t cutover_pause_us = 0;  // measured: longest suspend..resume of this modification; 0: none yet
+  std::uint64_t cutover_pause_us =
+      0;  // measured: longest suspend..resume of this modification; 0: none yet
   std::int64_t started_ms = 0, updated_ms = 0, finished_ms = 0;  // 0: not yet
-  std::int64_t grace_ends_ms = 0;      // 0: not in grace
+  std::int64_t grace_ends_ms = 0;                                // 0: not in grace
   std::vector<HistoryEntry> history;
 };
 
 struct Event {
-  std::uint64_t seq = 0;   // grows by one; a client resumes after the last one it saw
+  std::uint64_t seq = 0;  // grows by one; a client resumes after the last one it saw
   std::int64_t at_ms = 0;
-  std::string volume;          // "" for the daemon itself
-  std::string modification_id; // "" when none
-  std::string severity;        // "info", "warning", "error"
-  std::string what;            // short machine-readable name, e.g. "phase", "copy_error", "mode"
-  std::string message;         // a sentence
+  std::string volume;           // "" for the daemon itself
+  std::string modification_id;  // "" when none
+  std::string severity;         // "info", "warning", "error"
+  std::string what;             // short machine-readable name, e.g. "phase", "copy_error", "mode"
+  std::string message;          // a sentence
 };
 
 /// One finding of `doctor`: what was looked at, whether it is well, what to do if not.
@@ -174,8 +187,8 @@ class Engine {
 
   virtual Result<VolumeInfo> CreateVolume(const CreateRequest& request) = 0;
   virtual Result<VolumeInfo> ImportVolume(const ImportRequest& request) = 0;
-  /// Gives the plain device back: fills holes, removes the shadow device. Returns the device's path.
-  /// Refused while the volume is open or being modified.
+  /// Gives the plain device back: fills holes, removes the shadow device. Returns the device's
+  /// path. Refused while the volume is open or being modified.
   virtual Result<std::string> ExportVolume(const std::string& name) = 0;
   /// Removes the volume and the logical volumes shadowd made for it. Refused while it is open;
   /// data that was imported is left on its device unless `destroy_data`.
@@ -198,11 +211,13 @@ class Engine {
   /// During GRACE: decommission now instead of at the end of the grace period.
   virtual Result<ModificationInfo> Commit(const std::string& id) = 0;
   /// A fixed rate in bytes/s, or (rate == 0) adaptation by `impact` again.
-  virtual Result<ModificationInfo> SetRate(const std::string& id, std::uint64_t rate, Impact impact) = 0;
+  virtual Result<ModificationInfo> SetRate(const std::string& id, std::uint64_t rate,
+                                           Impact impact) = 0;
 
   /// Blocks until the modification differs from `seen_updated_ms`, or `timeout_ms` has passed;
   /// returns its state then. The RPC layer's watch streams are loops over this.
-  virtual Result<ModificationInfo> WaitModification(const std::string& id, std::int64_t seen_updated_ms,
+  virtual Result<ModificationInfo> WaitModification(const std::string& id,
+                                                    std::int64_t seen_updated_ms,
                                                     std::int64_t timeout_ms) = 0;
   /// Events after `after_seq`, at most `limit`; waits up to `timeout_ms` when there are none.
   virtual Result<std::vector<Event>> WaitEvents(std::uint64_t after_seq, std::size_t limit,

@@ -17,7 +17,7 @@
 namespace shadow {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using SteadyClock = std::chrono::steady_clock;
 constexpr std::size_t kMaxOutput = std::size_t{16} << 20;
 
 struct Pipe {
@@ -86,9 +86,9 @@ bool IsBanner(const std::string& line) {
          line.find('.', space) != std::string::npos;
 }
 
-int Remaining(Clock::time_point deadline) {
+int Remaining(SteadyClock::time_point deadline) {
   const auto left =
-      std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+      std::chrono::duration_cast<std::chrono::milliseconds>(deadline - SteadyClock::now()).count();
   return left > 0 ? static_cast<int>(std::min<std::int64_t>(left, 1'000'000)) : 0;
 }
 
@@ -139,7 +139,7 @@ Result<ProcessResult> RealProcessRunner::Run(const std::vector<std::string>& arg
   err.CloseWrite();
 
   ProcessResult result;
-  const Clock::time_point deadline = Clock::now() + std::chrono::milliseconds(timeout_ms);
+  const SteadyClock::time_point deadline = SteadyClock::now() + std::chrono::milliseconds(timeout_ms);
   bool late = false;
   while (out.read_end >= 0 || err.read_end >= 0) {
     std::array<pollfd, 2> fds = {{{out.read_end, POLLIN, 0}, {err.read_end, POLLIN, 0}}};

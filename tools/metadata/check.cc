@@ -8,7 +8,6 @@ namespace shadow::metadata {
 namespace {
 
 using Kind = Finding::Kind;
-constexpr std::size_t kPage = SHADOW_PAGE_SIZE;
 
 std::string N(std::uint64_t n) { return std::to_string(n); }
 

@@ -11,7 +11,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 constexpr char kFormat[] = "dm-shadow metadata dump";
-constexpr std::size_t kPage = SHADOW_PAGE_SIZE;
 constexpr const char* kRoles[] = {"origin", "target", "tier1", "tier2"};
 
 const char* HomeName(std::uint8_t home) {

@@ -18,6 +18,8 @@ namespace shadow::metadata {
 
 using Bytes = std::vector<std::uint8_t>;
 
+inline constexpr std::size_t kPage = SHADOW_PAGE_SIZE;
+
 /// One bit that, flipped back, makes a 4 KiB buffer valid.
 struct FlippedBit {
   unsigned byte;  // in the buffer

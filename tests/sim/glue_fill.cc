@@ -46,10 +46,9 @@ Task<bool> Volume::FillToHome(Io* io) {
   u8 lost = 0;
   for (u32 leg = 0; leg < kHomeLegs; leg++)
     if (io->bad[leg]) lost |= static_cast<u8>(1u << leg);
+  co_await PhaseRead();
   unflushed_ |= io->filling;
   co_await m_.Maybe();
-  co_await m_.Until(phase_writer_, [](const bool& w) { return !w; });
-  phase_readers_++;
   shadow_ctx ctx = Ctx(io->block);
   ctx.missing |= lost;  // in one step: a half-filled block is never called mirrored
   const shadow_step done =
@@ -113,10 +112,12 @@ Task<bool> Volume::FillRun(u32 first, u32 count) {
     m_.Begin(op);
     ok = co_await m_.Finish(op);
   }
+  co_await PhaseRead();
   unflushed_ |= legs;
   if (legs != SHADOW_MASK_BOTH) sole_ |= legs;
   co_await m_.Maybe();
   for (u32 b = first; b < first + count && ok; b++) ok = co_await Apply(b, SHADOW_EV_FILL_DONE);
+  phase_readers_--;
   if (ok) ok = co_await Commit();
   for (u32 b = first; b < first + count; b++)
     co_await ApplyOwn(b, ok ? SHADOW_EV_RELEASE : SHADOW_EV_FILL_FAILED);

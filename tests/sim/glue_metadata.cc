@@ -65,7 +65,10 @@ Task<Volume::Flushed> Volume::FlushLegs() {
     if (ok) continue;
     co_await GateClose();
     dropped_++;
-    if ((sole | sole_) >> leg & 1) co_return Flushed::kFailed;
+    co_await PhaseWrite();
+    const bool only = (sole | sole_) >> leg & 1;
+    phase_writer_ = false;
+    if (only) co_return Flushed::kFailed;
     co_await DropLeg(leg);
     result = Flushed::kDropped;
   }

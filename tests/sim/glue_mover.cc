@@ -10,6 +10,7 @@ namespace sim {
 // settle
 Task<bool> Volume::Settle(Job* job) {
   bool again = false;
+  co_await PhaseRead();
   unflushed_ |= SHADOW_MASK_BOTH;
   co_await m_.Maybe();
   for (u32 b = job->first; b < job->first + job->count; b++) {
@@ -21,6 +22,7 @@ Task<bool> Volume::Settle(Job* job) {
     else
       copied++;
   }
+  phase_readers_--;
   CommitSoon();
   co_return again;
 }

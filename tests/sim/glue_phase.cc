@@ -28,8 +28,7 @@ Task<const char*> Volume::PhaseBegin(const char* (Volume::*may)() const) {
       error = "the metadata cannot be written";
       break;
     }
-    co_await m_.Until(*this, [](const Volume& v) { return !v.phase_writer_ && !v.phase_readers_; });
-    phase_writer_ = true;
+    co_await PhaseWrite();
     error = (this->*may)();
     co_await m_.Maybe();
     if (!error && !dirty_) co_return nullptr;
@@ -110,9 +109,11 @@ Task<const char*> Volume::FinishOn(u8 keep) {
 // shadow_retire
 Task<const char*> Volume::Retire(u32 first, u32 end) {
   if (phase() == SHADOW_STEADY) co_return "no modification is under way";
+  co_await PhaseRead();
   unflushed_ |= SHADOW_MASK_TARGET;
   co_await m_.Maybe();
   for (u32 b = first; b < end; b++) co_await Apply(b, SHADOW_EV_RETIRE_START);
+  phase_readers_--;
   const bool ok = co_await Commit();
   for (u32 b = first; b < end; b++)
     co_await Apply(b, ok ? SHADOW_EV_RETIRE_DONE : SHADOW_EV_RETIRE_FAILED);

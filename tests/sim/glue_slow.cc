@@ -117,8 +117,7 @@ void Volume::ReadElsewhere(Io* io) {
 // write_survives
 Task<bool> Volume::WriteSurvives(Io* io) {
   const bool origin = io->bad[SHADOW_LEG_ORIGIN];
-  co_await m_.Until(phase_writer_, [](const bool& w) { return !w; });
-  phase_readers_++;
+  co_await PhaseRead();
   sole_ |= origin ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN;
   const bool legal =
       co_await Apply(io->block, origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST);

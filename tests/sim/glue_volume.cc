@@ -81,19 +81,28 @@ Task<> Volume::SetMode(Mode mode) {
   co_await WriteSb(sb);
 }
 
+Task<> Volume::PhaseRead() {
+  co_await m_.Until(phase_writer_, [](const bool& w) { return !w; });
+  phase_readers_++;
+}
+
+Task<> Volume::PhaseWrite() {
+  co_await m_.Until(*this, [](const Volume& v) { return !v.phase_writer_ && !v.phase_readers_; });
+  phase_writer_ = true;
+}
+
 // shadow_drop_leg
 Task<> Volume::DropLeg(u8 leg) {
   paused_ = true;
-  co_await m_.Until(phase_writer_, [](const bool& w) { return !w; });
-  phase_readers_++;
   sole_ |= leg == SHADOW_LEG_ORIGIN ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN;
   m_.Note("    the copies on the %s are given up", leg ? "target" : "origin");
+  co_await PhaseWrite();
   for (u32 b = 0; b < nr_blocks_; b++) {
     const auto home = shadow_home(map[b]);
     if (home != SHADOW_MIRRORED && home != SHADOW_RETIRING) continue;
     co_await Apply(b, leg == SHADOW_LEG_ORIGIN ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST);
   }
-  phase_readers_--;
+  phase_writer_ = false;
 }
 
 // --------------------------------------------------------------------- tables

@@ -155,6 +155,8 @@ class Volume {
   Task<> ApplyOwn(u32 block, shadow_event event);  // shadow_apply_own
   Task<> SetMode(Mode mode);                       // shadow_set_mode
   Task<> DropLeg(u8 leg);                          // shadow_drop_leg
+  Task<> PhaseRead();                              // down_read(&v->phase_lock)
+  Task<> PhaseWrite();                             // down_write
   bool OnlyOn(u8 leg) const;
   u32 TailData() const;  // shadow_tail_data
   void CountHomes();

@@ -12,7 +12,8 @@
 namespace {
 
 using shadow::metadata::Bytes;
-constexpr std::size_t kPage = SHADOW_PAGE_SIZE, kPages = 2 + 2 * 2;
+using shadow::metadata::kPage;
+constexpr std::size_t kPages = 2 + 2 * 2;
 
 void PutChecksum(std::uint8_t* page, std::size_t at, std::size_t from) {
   const u32 crc = shadow_crc32c(~0u, page + from, kPage - from);

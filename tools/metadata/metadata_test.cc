@@ -12,7 +12,6 @@ namespace shadow::metadata {
 namespace {
 
 using Kind = Finding::Kind;
-constexpr std::size_t kPage = SHADOW_PAGE_SIZE;
 
 struct Options {
   std::uint32_t phase = SHADOW_MIGRATING;

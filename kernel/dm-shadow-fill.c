@@ -84,21 +84,20 @@ static bool fill_to_home(struct shadow_volume *v, struct shadow_io *io)
 	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++)
 		if (io->parts[leg].status)
 			failed |= 1u << leg;
-	atomic_or(io->filling, &v->unflushed);
-	smp_mb__after_atomic(); /* before the state changes: see the commit rule in dm-shadow.h */
 
 	/*
 	 * The phase may have changed since the fill began, and with it where the block lives. One
 	 * step, not two: a leg that failed must not be read in between.
 	 */
 	down_read(&v->phase_lock);
+	atomic_or(io->filling, &v->unflushed);
 	ctx = shadow_get_ctx(v, io->block);
 	ctx.missing |= failed;
 	done = shadow_transition(SHADOW_FILLING | SHADOW_BUSY, SHADOW_EV_FILL_DONE, &ctx);
 	copies = done.legal ? shadow_copies(done.next, &ctx) : 0;
 	if (hweight8(copies) == 1)
 		atomic_or(copies, &v->sole);
-	smp_mb__after_atomic(); /* before the state changes, like v->unflushed */
+	smp_mb__after_atomic(); /* before the state changes: see the commit rule in dm-shadow.h */
 	filled = copies && !(copies & (failed | ~io->filling)) &&
 		 __shadow_apply(v, io->block, SHADOW_EV_FILL_DONE, failed, NULL);
 	if (filled && failed)
@@ -194,12 +193,14 @@ bool shadow_fill_run(struct shadow_volume *v, u32 first, u32 count)
 			ok = false;
 		}
 	}
+	down_read(&v->phase_lock);
 	atomic_or(legs, &v->unflushed);
 	if (hweight8(legs) == 1)
 		atomic_or(legs, &v->sole);
 	smp_mb__after_atomic(); /* before the states change: see the commit rule in dm-shadow.h */
 	for (b = first; b < first + count && ok; b++)
 		ok = shadow_apply(v, b, SHADOW_EV_FILL_DONE, NULL);
+	up_read(&v->phase_lock);
 	ok = ok && !shadow_commit(v);
 	for (b = first; b < first + count; b++)
 		shadow_apply_own(v, b, ok ? SHADOW_EV_RELEASE : SHADOW_EV_FILL_FAILED);

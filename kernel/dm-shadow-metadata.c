@@ -152,6 +152,7 @@ static int flush_legs(struct shadow_volume *v)
 {
 	unsigned int mask = atomic_xchg(&v->unflushed, 0);
 	unsigned int sole = atomic_fetch_andnot(mask, &v->sole);
+	bool only;
 	u8 leg;
 	int r = 0;
 
@@ -163,8 +164,11 @@ static int flush_legs(struct shadow_volume *v)
 		DMERR_LIMIT("%s: flush of the %s failed", v->name, leg ? "target" : "origin");
 		shadow_gate_close(v);
 		v->meta.dropped++;
-		/* by now, too: the other leg may have failed a moment ago */
-		if ((sole | atomic_read(&v->sole)) & (1u << leg))
+		/* whoever said "unflushed" before we asked is through with its states, and with sole */
+		down_write(&v->phase_lock);
+		only = (sole | atomic_read(&v->sole)) & (1u << leg);
+		up_write(&v->phase_lock);
+		if (only)
 			return -EIO;
 		shadow_drop_leg(v, leg);
 		r = -EAGAIN;

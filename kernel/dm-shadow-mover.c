@@ -55,6 +55,7 @@ static bool settle(struct shadow_job *job)
 	bool again = false;
 	u32 b;
 
+	down_read(&v->phase_lock);
 	atomic_or(SHADOW_MASK_BOTH, &v->unflushed);
 	smp_mb__after_atomic(); /* before the states change: see the commit rule in dm-shadow.h */
 	for (b = job->first; b < job->first + job->count; b++) {
@@ -65,6 +66,7 @@ static bool settle(struct shadow_job *job)
 		else
 			atomic64_inc(&v->copied);
 	}
+	up_read(&v->phase_lock);
 	shadow_commit_soon(v);
 	return again;
 }

@@ -181,6 +181,7 @@ int shadow_retire(struct shadow_volume *v, unsigned int nr, char **ranges, const
 
 	if (shadow_phase(v) == SHADOW_STEADY)
 		return no(error, "no modification is under way");
+	down_read(&v->phase_lock);
 	atomic_or(SHADOW_MASK_TARGET, &v->unflushed);
 	smp_mb__after_atomic(); /* before the states change: see the commit rule in dm-shadow.h */
 	for (i = 0; i < nr; i++) {
@@ -191,6 +192,7 @@ int shadow_retire(struct shadow_volume *v, unsigned int nr, char **ranges, const
 		for (b = range.first; b < range.first + range.count; b++)
 			shadow_apply(v, b, SHADOW_EV_RETIRE_START, NULL);
 	}
+	up_read(&v->phase_lock);
 	r = shadow_commit(v);
 	for (i = 0; i < nr; i++) {
 		struct shadow_range range;

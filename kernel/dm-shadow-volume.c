@@ -162,7 +162,7 @@ void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 	shadow_mover_set_paused(v, true);
 	atomic_or(SHADOW_MASK_BOTH & ~(1u << leg), &v->sole);
 	smp_mb__after_atomic(); /* before the states change, like v->unflushed */
-	down_read(&v->phase_lock);
+	down_write(&v->phase_lock);
 	for (b = 0; b < v->nr_blocks; b++) {
 		u8 home = shadow_home(READ_ONCE(v->map[b]));
 
@@ -170,7 +170,7 @@ void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 		    shadow_apply(v, b, event, &step))
 			n++;
 	}
-	up_read(&v->phase_lock);
+	up_write(&v->phase_lock);
 	atomic64_add(n, &v->stale);
 	DMERR("%s: the %s failed; %lu mirrored blocks live on the other leg only now", v->name,
 	      leg == SHADOW_LEG_ORIGIN ? "origin" : "target", n);

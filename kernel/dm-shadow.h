@@ -26,7 +26,9 @@
  * the pages. A copy that the picture calls current is therefore durable before the metadata says
  * so. v->unflushed is set before the state byte is swapped, and read after the picture. If the
  * flush of a leg fails its copies are dropped; if it may hold a block's only copy (v->sole) the
- * commit fails instead, and the volume goes read-only.
+ * commit fails instead, and the volume goes read-only. Setting v->unflushed and the states that go
+ * with it is done under v->phase_lock for reading, and dropping for writing: a copy whose flush has
+ * failed is either current already, and dropped, or will be flushed again.
  *
  * Lost copies. When a leg fails a write, the block's copy there may be used no longer, and that has
  * to be durable before any write that relies on it is acknowledged. shadow_gate_close() makes new
@@ -236,7 +238,8 @@ struct shadow_volume {
 
 	/* metadata */
 	struct mutex commit_lock;
-	struct rw_semaphore phase_lock;	/* read: a copy is lost; write: the phase changes */
+	/* read: a copy becomes current, or is lost; write: the phase changes, a leg is dropped */
+	struct rw_semaphore phase_lock;
 	struct shadow_metadata meta;
 	atomic_t unflushed;		/* mask of legs a commit has to flush first */
 	/* Mask of legs that became some block's only home and were not flushed since: if such a leg

@@ -244,13 +244,18 @@ static bool write_survives(struct shadow_volume *v, struct bio *bio)
 
 /*
  * A leg that cannot flush holds no durable copy. If every block has one elsewhere the leg's
- * copies are dropped and the flush has succeeded on what is left.
+ * copies are dropped and the flush has succeeded on what is left. The modification may have ended
+ * since the flush was sent: then one leg holds everything.
  */
 static bool flush_survives(struct shadow_volume *v, struct bio *bio)
 {
 	u8 leg = shadow_io(bio)->leg;
+	union shadow_ctx_word w;
 
 	shadow_drop_leg(v, leg);
+	w.word = READ_ONCE(v->ctx_word);
+	if (w.phase == SHADOW_STEADY)
+		return leg != w.steady_leg;
 	return !shadow_only_on(v, leg);
 }
 

@@ -228,11 +228,12 @@ move_by_daemon() {
   dd if=/dev/zero of=/dev/hdd bs=1M count=$((MOVE_MIB + 16)) oflag=direct status=none
   dd if=/dev/zero of=/dev/nvme bs=1M count=$((MOVE_MIB + 64)) oflag=direct status=none
   lvm_configuration
+  rm -rf /dev/slow /dev/fast # directories of the groups before
   vgcreate -qq -y slow /dev/hdd
   vgcreate -qq -y fast /dev/nvme
   lvcreate -qq -y -Wn -n app -L ${MOVE_MIB}m slow
   start_shadowd
-  shadowctl volume import v /dev/slow/app --class slow
+  shadowctl volume import v /dev/slow/app
   background_load /dev/mapper/v
   sleep 3
   shadowctl volume modify v --to fast --impact "$1" --grace 1h

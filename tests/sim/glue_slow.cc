@@ -129,6 +129,7 @@ Task<bool> Volume::WriteSurvives(Io* io) {
 Task<bool> Volume::FlushSurvives(Io* io) {
   const u8 leg = io->leg;
   co_await DropLeg(leg);
+  if (ctx_.phase == SHADOW_STEADY) co_return leg != ctx_.steady_leg;
   co_return !OnlyOn(leg);
 }
 

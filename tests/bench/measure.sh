@@ -16,23 +16,20 @@ put() {
   echo "$1 $2"
 }
 now_us() { echo "${EPOCHREALTIME/./}"; }
-# fio_ns DEVICE WORKLOAD: mean ns of one 4 KiB direct I/O at depth 1.
+# fio_ns DEVICE WORKLOAD: median ns of one 4 KiB direct I/O at depth 1. Not the mean: work of the
+# kernel's own that comes by once in a while, a millisecond in one I/O of ten thousand, would move it by
+# more than what is measured here.
 fio_ns() {
   fio --name=x --filename="$1" --rw="$2" --bs=4k --direct=1 --ioengine=psync \
-    --number_ios="$IOS" --size=64m --output-format=json |
-    jq -r '.jobs[0] | [.read.clat_ns.mean, .write.clat_ns.mean] | max | round'
-}
-# The middle one of three means: work of the kernel's own that comes by once in a while, a millisecond
-# in one I/O of ten thousand, moves a mean by more than what is measured here.
-median_ns() {
-  for _ in 1 2 3; do fio_ns "$@"; done | sort -n | sed -n 2p
+    --number_ios="$IOS" --size=64m --write_lat_log="$SCRATCH/fio" >/dev/null
+  cut -d, -f2 "$SCRATCH/fio_clat.1.log" | sort -n | sed -n "$((IOS / 2))p" | tr -d ' '
 }
 cost() {
   # warm: the first read and the first write of a block set its access bits
   fio_ns "$2" randwrite >/dev/null
   fio_ns "$2" randread >/dev/null
-  put "$1_read_ns" "$(median_ns "$2" randread)"
-  put "$1_write_ns" "$(median_ns "$2" randwrite)"
+  put "$1_read_ns" "$(fio_ns "$2" randread)"
+  put "$1_write_ns" "$(fio_ns "$2" randwrite)"
 }
 # raw NAME MIB: a device that does nothing as fast as it can, so that only the path costs.
 raw() { null_device "$1" "$2" fast memory_backed=0 queue_mode=0 discard=0; }
@@ -53,7 +50,7 @@ copied() { dm_wait v " queue=0 " " inflight=0 " " copying=0 "; }
 move_into_memory() {
   local name path library box=/run/box
   mkdir -p $box/bin $box/lib
-  for name in fio jq dmsetup dd sleep sort awk wc touch cat cut sed rm blockdev lvm dm_swap dm_wait shadow_io \
+  for name in fio jq dmsetup dd sleep sort awk wc tr touch cat cut sed rm blockdev lvm dm_swap dm_wait shadow_io \
     shadowctl shadowd; do
     path=$(type -P "$name")
     cp "$path" "$box/bin/"

@@ -12,6 +12,7 @@ void ForCells(CellMask cells, F f) {
 
 void Truth::Reset(Value (*content)(u32 cell)) {
   next_id_ = 2;
+  cut_id_ = 1;
   busy_ = crowded_ = 0;
   for (u32 c = 0; c < kCells; c++) {
     cells_[c] = {};
@@ -134,6 +135,7 @@ bool Truth::EndRead(const ReadStart& r, u32 cell, Value v) {
 
 void Truth::PowerCut(bool caches_kept) {
   caches_kept_ = caches_kept;
+  cut_id_ = NextId();
   for (auto& c : cells_) {
     c.out = c.discards_out = 0;
     c.overlap = c.raced = false;

@@ -88,9 +88,10 @@ class Truth {
   void PowerCut(bool caches_kept);
   /// The restart found it there, on one leg or (@other) two: nothing older can come back.
   void Found(u32 cell, Value v, Value other);
-  /// Nobody has looked since a power cut, and nothing has happened that makes it uncertain again.
+  /// Nobody has looked since a power cut, and nothing was written since: what is there is durable.
   bool ToBeFound(u32 cell) const {
-    return cells_[cell].vague && !cells_[cell].out && !cells_[cell].failed;
+    const Cell& c = cells_[cell];
+    return c.vague && !c.out && !c.failed && c.last_issue < cut_id_;
   }
 
  private:
@@ -111,7 +112,7 @@ class Truth {
   void Crowd(u32 cell);
   std::array<Cell, kCells> cells_;
   CellMask busy_ = 0, crowded_ = 0;
-  u32 next_id_ = 1;
+  u32 next_id_ = 1, cut_id_ = 1;
   bool caches_kept_ = false;
 };
 

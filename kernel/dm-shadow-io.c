@@ -76,7 +76,7 @@ static bool mirrored_write_over(struct bio *bio, blk_status_t *status)
 	u8 epoch = io->epoch;
 
 	if (unlikely(!o != !t)) {
-		/* Listed and counted before it leaves: who drained sees every failure until then. */
+		/* Listed, counted, then it leaves: who drained sees every failure until then. */
 		atomic_inc(&v->failing);
 		shadow_defer(v, &v->failed, bio);
 		shadow_epoch_leave(&v->epoch, epoch);

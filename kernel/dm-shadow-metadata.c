@@ -164,7 +164,7 @@ static int flush_legs(struct shadow_volume *v)
 		DMERR_LIMIT("%s: flush of the %s failed", v->name, leg ? "target" : "origin");
 		shadow_gate_close(v);
 		v->meta.dropped++;
-		/* whoever said "unflushed" before we asked is through with its states, and with sole */
+		/* who said "unflushed" before we asked is through with its states and sole */
 		down_write(&v->phase_lock);
 		only = (sole | atomic_read(&v->sole)) & (1u << leg);
 		up_write(&v->phase_lock);

@@ -391,7 +391,7 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 		int r = 0;
 
 		shadow_drain(&v->epoch);
-		/* what failed was listed before it left: until its loss is durable nothing is clean */
+		/* what failed was listed before it left: until that is durable nothing is clean */
 		flush_work(&v->slow_work);
 		for (leg = 0; leg < SHADOW_NR_HOME_LEGS && !r; leg++)
 			if (v->legs[leg])

@@ -400,8 +400,8 @@ static int carry_out(struct shadow_volume *v, struct shadow_target *s, int decis
 		break;
 	case SHADOW_ATTACH:
 		/*
-		 * What a shrink hides comes back with "abort". No flush from now on asks for it, and
-		 * one that is acknowledged without the origin promises it all the same.
+		 * What a shrink hides comes back with "abort". No flush from now on asks for it,
+		 * and one that is acknowledged without the origin promises it all the same.
 		 */
 		if (next->nr_sectors < old)
 			r = blkdev_issue_flush(v->legs[SHADOW_LEG_ORIGIN]);

@@ -34,10 +34,10 @@
  * to be durable before any write that relies on it is acknowledged. shadow_gate_close() makes new
  * writes wait and drains; then the states are changed and committed; then the gate is opened.
  *
- * Copies after failures. Which copy a failed mirrored write gives up is decided by the block's state
- * when the worker sees it, so no copy may be made between the failure and the decision: it could
- * overwrite the good copy by the one that failed. v->failing is raised before the write leaves the
- * epoch; the mover looks at it after its drain, and lets the worker go first.
+ * Copies after failures. Which copy a failed mirrored write gives up is decided by the block's
+ * state when the worker sees it, so no copy may be made between the failure and the decision: it
+ * could overwrite the good copy by the one that failed. v->failing is raised before the write
+ * leaves the epoch; the mover looks at it after its drain, and lets the worker go first.
  *
  * Busy blocks. SHADOW_BUSY is set by a swap; only its setter clears it, and then calls
  * shadow_release_parked(). A bio is parked with v->lock held after seeing the bit under the lock.
@@ -223,7 +223,7 @@ struct shadow_volume {
 	struct delayed_work sweep_work;
 	struct shadow_epoch epoch;
 	atomic_t gate;			/* > 0: writes wait, a lost copy is not durable yet */
-	atomic_t given_up;		/* discarded only copies of a missing leg, not durably yet */
+	atomic_t given_up;		/* a missing leg's only copies in a discard under way */
 	atomic_t failing;		/* mirrored writes that failed and are not decided yet */
 	struct bio_set bs;
 	struct dm_kcopyd_client *kc;

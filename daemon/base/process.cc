@@ -139,7 +139,8 @@ Result<ProcessResult> RealProcessRunner::Run(const std::vector<std::string>& arg
   err.CloseWrite();
 
   ProcessResult result;
-  const SteadyClock::time_point deadline = SteadyClock::now() + std::chrono::milliseconds(timeout_ms);
+  const SteadyClock::time_point deadline =
+      SteadyClock::now() + std::chrono::milliseconds(timeout_ms);
   bool late = false;
   while (out.read_end >= 0 || err.read_end >= 0) {
     std::array<pollfd, 2> fds = {{{out.read_end, POLLIN, 0}, {err.read_end, POLLIN, 0}}};

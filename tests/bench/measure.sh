@@ -228,7 +228,7 @@ move_by_daemon() {
   rm -rf /dev/slow /dev/fast # directories of the groups before
   vgcreate -qq -y slow /dev/hdd
   vgcreate -qq -y fast /dev/nvme
-  lvcreate -qq -y -Wn -n app -L ${MOVE_MIB}m slow
+  lvcreate -qq -y -Wn -n app -L "${MOVE_MIB}m" slow
   start_shadowd
   shadowctl volume import v /dev/slow/app
   background_load /dev/mapper/v

@@ -17,7 +17,6 @@
 namespace shadow::metadata {
 namespace {
 
-
 std::uint32_t Get32(const std::uint8_t* p) {
   return p[0] | p[1] << 8 | p[2] << 16 | static_cast<std::uint32_t>(p[3]) << 24;
 }

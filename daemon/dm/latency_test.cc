@@ -50,7 +50,8 @@ RC_GTEST_PROP(ParseStats, NoTextCrashesIt, (const std::string& text)) {
 TEST(PercentileNs, IsMonotonicInTheFraction) {
   std::vector<std::uint64_t> counts(BucketBoundsNs().size() + 1, 3);
   std::uint64_t last = 0;
-  for (double f = 0.01; f < 1; f += 0.01) {
+  for (int percent = 1; percent < 100; percent++) {
+    const double f = percent / 100.0;
     EXPECT_GE(PercentileNs(counts, f), last);
     last = PercentileNs(counts, f);
   }

@@ -103,6 +103,20 @@ test_power_cut_around_the_cutover() {
   cut_under_load "$(one_leg $LEN /dev/tgt T)" nothing
 }
 
+roll_back() { message v rollback; }
+turn_back() { message v abort; }
+test_power_cut_around_the_rollback_and_the_abort() {
+  volatile_legs
+  attach_target $LEN
+  copy_all
+  message v cutover
+  cut_under_load "$(two_legs $LEN)" roll_back
+  expect_field v phase migrating
+  cut_under_load "$(one_leg $LEN /dev/org O)" turn_back
+  expect_field v phase steady
+  cut_under_load "$(one_leg $LEN /dev/org O)" nothing
+}
+
 test_power_cut_while_holes_are_filled() {
   load_module
   null_device org $MIB fast cache_size=16

@@ -15,16 +15,18 @@ volume() {
   shadow_io fill /dev/mapper/v --journal="$SCRATCH/journal"
   attach_target $LEN
 }
-# inject KIND PERCENT: into the I/O of this shell, of its children, and of our kernel threads.
+# inject KIND PERCENT: into requests, or into allocations of the kernel's threads (the module's own,
+# kcopyd's, the workers). A program whose page faults fail dies of it, so no program is chosen.
 inject() {
   local pid
-  echo "$2" >$DEBUG/"$1"/probability
   echo -1 >$DEBUG/"$1"/times
   echo 0 >$DEBUG/"$1"/verbose
-  [[ $1 == fail_make_request ]] && return
-  echo N >$DEBUG/"$1"/ignore-gfp-wait
-  echo Y >$DEBUG/"$1"/task-filter
-  for pid in $(pgrep 'dm.shadow|kcopyd|kworker'); do echo 1 >"/proc/$pid/make-it-fail" 2>/dev/null || true; done
+  if [[ $1 != fail_make_request ]]; then
+    echo N >$DEBUG/"$1"/ignore-gfp-wait
+    echo Y >$DEBUG/"$1"/task-filter
+    for pid in $(pgrep 'dm.shadow|kcopyd|kworker'); do echo 1 >"/proc/$pid/make-it-fail" 2>/dev/null || true; done
+  fi
+  echo "$2" >$DEBUG/"$1"/probability # last: until the filter is there everybody is meant
 }
 quiet_again() {
   local kind pid
@@ -37,7 +39,6 @@ test_allocations_fail_while_blocks_are_copied() {
   local kind
   for kind in failslab fail_page_alloc; do
     start_stress /dev/mapper/v --block=$BLOCK --discards=3 --zeroes=2 --flushes=3 --allow-errors
-    echo 1 >"/proc/$STRESS/make-it-fail"
     inject $kind 10
     message v copy "0+$(field v blocks)" || true
     sleep 4

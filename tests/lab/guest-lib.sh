@@ -26,9 +26,12 @@ expect_match() { [[ $2 =~ $3 ]] || fail "$1 is '$2', expected something like '$3
 expect_failure() {
   if OUTPUT=$("$@" 2>&1); then fail "'$*' succeeded and should have been refused"; fi
 }
+# The debug kernel looks at every access to memory.
+SLOWNESS=1
+[[ $(uname -r) != *-debug ]] || SLOWNESS=8
 # wait_until SECONDS WHAT COMMAND...: polls a condition that the kernel reaches by itself.
 wait_until() {
-  local deadline=$((SECONDS + $1)) what=$2
+  local deadline=$((SECONDS + $1 * SLOWNESS)) what=$2
   shift 2
   until "$@"; do
     ((SECONDS < deadline)) || fail "still waiting for $what"

@@ -266,8 +266,8 @@ static bool flush_survives(struct shadow_volume *v, struct bio *bio)
 static void do_failed_writes(struct shadow_volume *v, struct bio_list *bios)
 {
 	struct bio_list saved = BIO_EMPTY_LIST, more;
+	int decided = 0, r;
 	struct bio *bio;
-	int r;
 
 	shadow_gate_close(v);
 	if (take(v, &v->failed, &more))
@@ -283,8 +283,7 @@ static void do_failed_writes(struct shadow_volume *v, struct bio_list *bios)
 			ok = flush_survives(v, bio);
 		} else {
 			ok = write_survives(v, bio);
-			if (atomic_dec_and_test(&v->failing))
-				wake_up(&v->mover.wake);
+			decided++;
 		}
 		if (ok)
 			bio_list_add(&saved, bio);
@@ -292,6 +291,8 @@ static void do_failed_writes(struct shadow_volume *v, struct bio_list *bios)
 			shadow_finish_bio(bio, BLK_STS_IOERR);
 	}
 	r = shadow_commit(v);
+	if (decided && !atomic_sub_return(decided, &v->failing))
+		wake_up(&v->mover.wake);
 	while ((bio = bio_list_pop(&saved)))
 		shadow_finish_bio(bio, r ? BLK_STS_IOERR : BLK_STS_OK);
 	if (r)
@@ -388,17 +389,24 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 	}
 	if (nr) {
 		u8 leg;
-		int r = 0;
+		int r;
 
 		shadow_drain(&v->epoch);
-		/* what failed was listed before it left: until that is durable nothing is clean */
-		flush_work(&v->slow_work);
+		/*
+		 * What failed was counted before it left: until its loss is durable nothing is
+		 * clean. Not a wait: with little memory one rescuer does the work of both workers.
+		 */
+		r = atomic_read(&v->failing) ? -EAGAIN : 0;
 		for (leg = 0; leg < SHADOW_NR_HOME_LEGS && !r; leg++)
 			if (v->legs[leg])
 				r = blkdev_issue_flush(v->legs[leg]);
 		for_each_set_bit(region, v->intent_disk, v->nr_regions) {
-			if (r || test_bit(region, v->intent))
+			if (test_bit(region, v->intent))
 				continue;
+			if (r) {
+				set_bit(region, v->intent);	/* still so on disk: next time */
+				continue;
+			}
 			clear_bit(region, v->intent_disk);
 			shadow_mark_page_dirty(v, region << SHADOW_REGION_SHIFT);
 		}

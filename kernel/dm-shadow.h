@@ -224,7 +224,7 @@ struct shadow_volume {
 	struct shadow_epoch epoch;
 	atomic_t gate;			/* > 0: writes wait, a lost copy is not durable yet */
 	atomic_t given_up;		/* a missing leg's only copies in a discard under way */
-	atomic_t failing;		/* mirrored writes that failed and are not decided yet */
+	atomic_t failing;		/* half-failed writes whose loss is not durable yet */
 	struct bio_set bs;
 	struct dm_kcopyd_client *kc;
 	atomic_t strays;		/* our own bios that outlive the one they serve */

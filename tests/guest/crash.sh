@@ -26,7 +26,7 @@ cut_under_load() {
   sleep 0.3
   "$@"
   sleep 0.4
-  power_cut org tgt meta
+  power_cut meta org tgt # a leg that goes first is a failed leg, and the metadata would say so
   wait $load || fail "the data was wrong before the cut"
   wait_until 10 "the volume to go" gone v
   power_up org tgt meta

@@ -136,6 +136,7 @@ Task<bool> Volume::FlushSurvives(Io* io) {
 // do_failed_writes
 Task<> Volume::DoFailedWrites(IoList& ios) {
   IoList saved;
+  u32 decided = 0;
   co_await GateClose();
   ios.Take(failed_);
   for (u32 i = 0; i < ios.n; i++) {
@@ -149,7 +150,7 @@ Task<> Volume::DoFailedWrites(IoList& ios) {
       ok = co_await FlushSurvives(io);
     } else {
       ok = co_await WriteSurvives(io);
-      failing_--;
+      decided++;
     }
     if (ok)
       saved.Add(io);
@@ -157,6 +158,7 @@ Task<> Volume::DoFailedWrites(IoList& ios) {
       FinishIo(io, Status::kError);
   }
   const bool durable = co_await Commit();
+  failing_ -= decided;
   for (u32 i = 0; i < saved.n; i++) FinishIo(saved.io[i], durable ? Status::kOk : Status::kError);
   if (durable)
     GateOpen(1);
@@ -250,17 +252,20 @@ Task<> Volume::IntentSweep(bool all) {
   if (cleared) {
     bool ok = true;
     co_await Drain();
-    // those that failed are on the list since before they left: their losses must be durable, too
-    co_await m_.Until(*this, [](const Volume& v) { return !v.slow_queued_ && !v.slow_running_; });
+    // what failed was counted before it left: until its loss is durable nothing is clean
+    if (failing_) ok = false;
     for (u8 leg = 0; leg < kHomeLegs && ok; leg++)
       if (legs_[leg] >= 0) ok = co_await FlushLeg(leg);
-    if (ok)
-      for (u32 b = 0; b < nr_tracked_; b++) {
-        const u32 bit = 1u << kRegionOf[b];
-        if (!(intent_disk_ & bit) || (intent_ & bit)) continue;
-        intent_disk_ &= ~bit;
-        MarkPageDirty(b);
+    for (u32 b = 0; b < nr_tracked_; b++) {
+      const u32 bit = 1u << kRegionOf[b];
+      if (!(intent_disk_ & bit) || (intent_ & bit)) continue;
+      if (!ok) {
+        intent_ |= bit;  // still so on disk: next time
+        continue;
       }
+      intent_disk_ &= ~bit;
+      MarkPageDirty(b);
+    }
     CommitSoon();
   }
   lock_intent_ = false;

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <stdexcept>
 
 namespace shadow::metadata {
 namespace {
@@ -76,7 +78,17 @@ int IndexOf(const std::string& name, int count, Names names) {
   return -1;
 }
 
-/// nlohmann's own exceptions are turned into an Error by ImageFromJson().
+/// A whole number that fits; nlohmann would cut off what does not.
+template <typename T>
+T Number(const Json& j) {
+  constexpr std::uint64_t kMost = std::numeric_limits<T>::max();
+  if (!j.is_number_unsigned() || j.get<std::uint64_t>() > kMost)
+    throw std::out_of_range((j.is_number() ? j.dump() : std::string(j.type_name())) +
+                            " instead of a whole number from 0 to " + std::to_string(kMost));
+  return j.get<T>();
+}
+
+/// Exceptions, nlohmann's and Number's, are turned into an Error by ImageFromJson().
 Result<Bytes> SuperblockBytes(const Json& j) {
   shadow_superblock sb{};
   const auto text = [](const Json& from, char* to) {
@@ -85,25 +97,25 @@ Result<Bytes> SuperblockBytes(const Json& j) {
     memcpy(to, s.c_str(), s.size() + 1);
     return true;
   };
-  sb.generation = j.at("generation").get<std::uint64_t>();
+  sb.generation = Number<std::uint64_t>(j.at("generation"));
   sb.flags = (j.at("clean").get<bool>() ? SHADOW_SB_CLEAN : 0u) |
              (j.at("needs_check").get<bool>() ? SHADOW_SB_NEEDS_CHECK : 0u);
   const int phase = IndexOf(j.at("phase").get<std::string>(), SHADOW_NR_PHASES,
                             [](int i) { return PhaseName(static_cast<std::uint32_t>(i)); });
   if (phase < 0) return Bad("unknown phase");
   sb.phase = static_cast<std::uint32_t>(phase);
-  sb.block_sectors = j.at("block_sectors").get<std::uint32_t>();
-  sb.epoch = j.at("epoch").get<std::uint32_t>();
-  sb.nr_sectors = j.at("sectors").get<std::uint64_t>();
-  sb.old_sectors = j.at("old_sectors").get<std::uint64_t>();
-  sb.tracked_sectors = j.at("tracked_sectors").get<std::uint64_t>();
+  sb.block_sectors = Number<std::uint32_t>(j.at("block_sectors"));
+  sb.epoch = Number<std::uint32_t>(j.at("epoch"));
+  sb.nr_sectors = Number<std::uint64_t>(j.at("sectors"));
+  sb.old_sectors = Number<std::uint64_t>(j.at("old_sectors"));
+  sb.tracked_sectors = Number<std::uint64_t>(j.at("tracked_sectors"));
   if (!text(j.at("uuid"), sb.uuid)) return Bad("the UUID is too long");
   for (const auto& leg : j.at("legs")) {
     const int role =
         IndexOf(leg.at("role").get<std::string>(), SHADOW_NR_LEGS, [](int i) { return kRoles[i]; });
     if (role < 0) return Bad("unknown role of a leg");
     sb.legs[role].present = true;
-    sb.legs[role].sectors = leg.at("sectors").get<std::uint64_t>();
+    sb.legs[role].sectors = Number<std::uint64_t>(leg.at("sectors"));
     if (!text(leg.at("id"), sb.legs[role].id)) return Bad("the identity of a leg is too long");
   }
   Bytes b(kPage);
@@ -120,7 +132,7 @@ Result<Bytes> PageFromJson(const Json& j, std::uint32_t n, std::uint64_t tag) {
   for (const auto& run : j.at("homes")) {
     const int home = IndexOf(run.at(0).get<std::string>(), SHADOW_NR_HOMES,
                              [](int i) { return HomeName(static_cast<std::uint8_t>(i)); });
-    const auto count = run.at(1).get<std::uint64_t>();
+    const auto count = Number<std::uint64_t>(run.at(1));
     if (home < 0 || count > SHADOW_BLOCKS_PER_PAGE - at)
       return Bad("page " + std::to_string(n) + ": unknown home, or too many blocks");
     memset(shadow_page_homes(b.data()) + at, home, count);
@@ -128,12 +140,12 @@ Result<Bytes> PageFromJson(const Json& j, std::uint32_t n, std::uint64_t tag) {
   }
   if (at != SHADOW_BLOCKS_PER_PAGE) return Bad("page " + std::to_string(n) + ": too few blocks");
   for (const auto& r : j.at("intent")) {
-    const auto region = r.get<unsigned>();
+    const auto region = Number<unsigned>(r);
     if (region >= SHADOW_REGIONS_PER_PAGE) return Bad("a region that does not exist");
     shadow_page_intent(b.data())[region / 8] |= static_cast<std::uint8_t>(1u << (region % 8));
   }
-  const shadow_page_header h{j.at("generation").get<std::uint64_t>(), tag, n,
-                             j.at("epoch").get<std::uint32_t>()};
+  const shadow_page_header h{Number<std::uint64_t>(j.at("generation")), tag, n,
+                             Number<std::uint32_t>(j.at("epoch"))};
   shadow_page_seal(b.data(), &h);
   shadow_page_header check;
   if (const auto e = shadow_page_decode(b.data(), tag, n, &check); e != SHADOW_FORMAT_OK)
@@ -143,7 +155,7 @@ Result<Bytes> PageFromJson(const Json& j, std::uint32_t n, std::uint64_t tag) {
 
 Result<Bytes> Build(const Json& j) {
   if (j.at("format") != kFormat) return Bad("it is none of shadow_dump's");
-  if (j.at("version").get<int>() != 1) return Bad("unknown version");
+  if (Number<int>(j.at("version")) != 1) return Bad("unknown version");
   Bytes all(2 * kPage);
   for (unsigned place = 0; place < 2; place++) {
     const auto& sb = j.at("superblocks").at(place);
@@ -194,7 +206,7 @@ std::string DumpJson(const Image& image) {
 Result<Bytes> ImageFromJson(const std::string& json) {
   try {
     return Build(Json::parse(json));
-  } catch (const Json::exception& e) {
+  } catch (const std::exception& e) {
     return Bad(e.what());
   }
 }

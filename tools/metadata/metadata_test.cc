@@ -301,6 +301,10 @@ TEST(Dump, BadOnesAreRefusedWithASentence) {
   for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
            {"dm-shadow metadata dump", "x"},
            {"\"version\": 1", "\"version\": 2"},
+           {"\"version\": 1", "\"version\": 15555555555555555555555555"},
+           {"\"version\": 1", "\"version\": -1"},
+           {"\"block_sectors\": 128", "\"block_sectors\": 4294967424"},
+           {"\"block_sectors\": 128", "\"block_sectors\": 128.5"},
            {"migrating", "moving"},
            {"\"mirrored\"", "\"copying\""},
            {"\"origin\"", "7"},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs a fuzz target without libFuzzer: every file of the corpus folder as it is, then so many
-// deterministic mutations of them. For the smoke test; real fuzzing is tests/fuzz/run, with libFuzzer and
-// clang.
+// deterministic mutations of them. For the smoke test; real fuzzing is
+// tests/fuzz/run, with libFuzzer and clang.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

@@ -3,9 +3,10 @@
  * The path of every bio: shadow_map() and shadow_end_io().
  *
  * In the steady phase a bio costs one look at a state byte and one at a table of 256 answers
- * that shadow_route() gave in advance: no lock, no allocation. Everything else takes
- * map_slow(), which may allocate from mempools, and what has to wait for metadata or for
- * another bio is put on a list for the workers of dm-shadow-slow.c.
+ * that shadow_route() gave in advance: no lock, no allocation. What a shadow serves alone costs a
+ * look at its word and the epoch. Everything else takes map_slow(), which may allocate from
+ * mempools, and what has to wait for metadata or for another bio is put on a list for the workers
+ * of dm-shadow-slow.c.
  *
  * Context: map in the submitter's, end_io in any, shadow_route_again() in a worker's.
  */
@@ -23,7 +24,8 @@ void shadow_build_lut(struct shadow_volume *v)
 	for (i = 0; i < 256; i++) {
 		struct shadow_route r = shadow_route(i, SHADOW_OP_READ, &ctx);
 		struct shadow_route w = shadow_route(i, SHADOW_OP_WRITE, &ctx);
-		bool usable = v->mode != SHADOW_MODE_FAIL;
+		/* bit SHADOW_SHADOW: the word decides */
+		bool usable = v->mode != SHADOW_MODE_FAIL && !(i & SHADOW_SHADOW);
 		u8 leg = SHADOW_LUT_SLOW;
 
 		if (usable && r.kind == SHADOW_ROUTE_LEG && !r.fallback && (i & SHADOW_READ))
@@ -31,9 +33,9 @@ void shadow_build_lut(struct shadow_volume *v)
 		WRITE_ONCE(v->lut[0][i], leg);
 
 		leg = SHADOW_LUT_SLOW;
-		/* with two legs every write has to enter the epoch */
-		if (usable && ctx.phase == SHADOW_STEADY && w.kind == SHADOW_ROUTE_LEG &&
-		    (i & SHADOW_WROTE))
+		/* with two legs, or tiers, every write has to enter the epoch */
+		if (usable && ctx.phase == SHADOW_STEADY && !v->words &&
+		    w.kind == SHADOW_ROUTE_LEG && (i & SHADOW_WROTE))
 			leg = __ffs(w.legs);
 		WRITE_ONCE(v->lut[1][i], leg);
 	}
@@ -52,6 +54,13 @@ static void send_to(struct shadow_volume *v, struct bio *bio, u8 leg)
 	bio_set_dev(bio, leg_bdev(v, leg));
 }
 
+/* From the block's place on the volume to its slot. */
+static inline void to_slot(struct shadow_volume *v, struct bio *bio, u32 word)
+{
+	bio->bi_iter.bi_sector = shadow_slot_start(v, word) |
+				 (bio->bi_iter.bi_sector & ((1u << v->shift) - 1));
+}
+
 /* Ends a bio we own (map returned SUBMITTED, or end_io INCOMPLETE). */
 void shadow_finish_bio(struct bio *bio, blk_status_t status)
 {
@@ -60,22 +69,27 @@ void shadow_finish_bio(struct bio *bio, blk_status_t status)
 	bio_endio(bio);
 }
 
-/* --- mirrored writes ------------------------------------------------------ */
+/* --- writes to several legs ------------------------------------------------ */
 
 /*
  * All parts of a mirrored write have ended. True: *status is final. False: the bio has been
- * handed to the worker, which marks the failed copy stale before the write is acknowledged.
+ * handed to the worker, which gives the failed copies up before the write is acknowledged. If a
+ * shadow took part nothing may fail without that: it could differ from home.
  */
 static bool mirrored_write_over(struct bio *bio, blk_status_t *status)
 {
 	struct shadow_io *io = shadow_io(bio);
 	struct shadow_volume *v = io->v;
-	blk_status_t o = io->parts[SHADOW_LEG_ORIGIN].status;
-	blk_status_t t = io->parts[SHADOW_LEG_TARGET].status;
+	u8 epoch = io->epoch, failed = 0;
+	u8 leg;
 
-	u8 epoch = io->epoch;
-
-	if (unlikely(!o != !t)) {
+	for (leg = 0; leg < SHADOW_NR_LEGS; leg++) {
+		if (!(io->sent & (1u << leg)) || likely(!io->parts[leg].status))
+			continue;
+		failed |= 1u << leg;
+		*status = io->parts[leg].status;
+	}
+	if (unlikely(failed && (failed != io->sent || (io->sent & SHADOW_MASK_TIERS)))) {
 		/* Listed, counted, then it leaves: who drained sees every failure until then. */
 		atomic_inc(&v->failing);
 		shadow_defer(v, &v->failed, bio);
@@ -83,145 +97,66 @@ static bool mirrored_write_over(struct bio *bio, blk_status_t *status)
 		return false;
 	}
 	shadow_epoch_leave(&v->epoch, epoch);
-	*status = o;
+	if (!failed)
+		*status = BLK_STS_OK;
 	return true;
 }
 
 static void mirrored_clone_end(struct bio *clone)
 {
-	struct bio *bio = clone->bi_private;
-	struct shadow_io *io = shadow_io(bio);
+	struct shadow_part *part = clone->bi_private;
+	struct shadow_io *io = part->io;
+	struct bio *bio = dm_bio_from_per_bio_data(io, sizeof(*io));
 	blk_status_t status = clone->bi_status;
 
-	io->parts[SHADOW_LEG_ORIGIN].status = status;
+	part->status = status;
 	bio_put(clone);
 	if (atomic_dec_and_test(&io->pending) && mirrored_write_over(bio, &status))
 		shadow_finish_bio(bio, status);
 }
 
-/* The bio itself goes to the target, a clone of it to the origin. */
-static int map_mirrored_write(struct shadow_volume *v, struct bio *bio)
+/* The bio itself goes to the target, or else the origin, clones of it to the other legs. */
+static int map_mirrored_write(struct shadow_volume *v, struct bio *bio, u8 legs, u32 word)
 {
+	u8 own = legs & SHADOW_MASK_TARGET ? SHADOW_LEG_TARGET : SHADOW_LEG_ORIGIN;
 	struct shadow_io *io = shadow_io(bio);
-	struct bio *clone;
-
-	shadow_watch(bio, SHADOW_IO_MIRRORED);
-	atomic_set(&io->pending, 2);
-	clone = bio_alloc_clone(leg_bdev(v, SHADOW_LEG_ORIGIN), bio, GFP_NOIO, &v->bs);
-	clone->bi_opf &= ~REQ_POLLED;
-	clone->bi_private = bio;
-	clone->bi_end_io = mirrored_clone_end;
-	send_to(v, bio, SHADOW_LEG_TARGET);
-	atomic64_inc(&v->mirrored_writes);
-	submit_bio_noacct(clone);
-	return DM_MAPIO_REMAPPED;
-}
-
-/* --- read policy "mirror": both legs, the first good answer wins ---------- */
-
-#define RACE_MAX_SECTORS 2048u
-
-struct shadow_race {
-	struct shadow_volume *v;
-	struct bio *bio;
-	struct bio *legs[SHADOW_NR_HOME_LEGS];
-	atomic_t refs;
-	atomic_t won;		/* the first to set it answers */
-};
-
-static void race_free_bio(struct bio *b)
-{
-	if (!b)
-		return;
-	bio_free_pages(b);
-	bio_put(b);
-}
-
-static void race_end(struct bio *b)
-{
-	struct shadow_race *race = b->bi_private;
-	struct shadow_volume *v = race->v;
-	struct bio *bio = race->bio;
-	bool last;
-
-	if (!b->bi_status && !atomic_xchg(&race->won, 1)) {
-		struct bvec_iter from = { .bi_size = bio->bi_iter.bi_size };
-		struct bvec_iter to = bio->bi_iter;
-
-		bio_copy_data_iter(bio, &to, b, &from);
-		shadow_finish_bio(bio, BLK_STS_OK);
-	}
-	last = atomic_dec_and_test(&race->refs);
-	if (!last)
-		return;
-	if (!atomic_read(&race->won))
-		shadow_finish_bio(bio, BLK_STS_IOERR);
-	race_free_bio(race->legs[0]);
-	race_free_bio(race->legs[1]);
-	kfree(race);
-	if (atomic_dec_and_test(&v->strays))
-		wake_up(&v->stray_wait);
-}
-
-static struct bio *race_bio(struct shadow_volume *v, u8 leg, struct bio *bio)
-{
-	unsigned int bytes = bio->bi_iter.bi_size;
-	unsigned int nr = DIV_ROUND_UP(bytes, PAGE_SIZE);
-	struct bio *b = bio_alloc(leg_bdev(v, leg), nr, bio->bi_opf & ~REQ_POLLED,
-				  GFP_NOWAIT | __GFP_NOWARN);
-
-	if (!b)
-		return NULL;
-	b->bi_iter.bi_sector = bio->bi_iter.bi_sector;
-	while (bytes) {
-		unsigned int n = min_t(unsigned int, bytes, PAGE_SIZE);
-		struct page *page = alloc_page(GFP_NOWAIT | __GFP_NOWARN);
-
-		if (!page || !bio_add_page(b, page, n, 0)) {
-			if (page)
-				__free_page(page);
-			race_free_bio(b);
-			return NULL;
-		}
-		bytes -= n;
-	}
-	return b;
-}
-
-/*
- * The loser may still be reading when the winner has answered, so neither may read into the
- * caller's pages. Without memory for that the read goes to one leg like any other.
- */
-static bool map_race(struct shadow_volume *v, struct bio *bio)
-{
-	struct shadow_race *race;
+	struct bio *clones = NULL;
 	u8 leg;
 
-	if (bio_sectors(bio) > RACE_MAX_SECTORS)
-		return false;
-	race = kzalloc(sizeof(*race), GFP_NOWAIT | __GFP_NOWARN);
-	if (!race)
-		return false;
-	race->v = v;
-	race->bio = bio;
-	atomic_set(&race->refs, SHADOW_NR_HOME_LEGS);
-	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
-		struct bio *b = race_bio(v, leg, bio);
+	shadow_watch(bio, SHADOW_IO_MIRRORED);
+	io->sent = legs;
+	io->parts[own].status = BLK_STS_OK;
+	atomic_set(&io->pending, hweight8(legs));
+	for (leg = 0; leg < SHADOW_NR_LEGS; leg++) {
+		struct bio *clone;
 
-		if (!b) {
-			race_free_bio(race->legs[0]);
-			kfree(race);
-			return false;
+		if (leg == own || !(legs & (1u << leg)))
+			continue;
+		/* a pool for each, so that two that have one of two each do not wait for ever */
+		clone = bio_alloc_clone(leg_bdev(v, leg), bio, GFP_NOIO,
+					leg >= SHADOW_LEG_TIER1 ? &v->tier_bs : &v->bs);
+		clone->bi_opf &= ~REQ_POLLED;
+		io->parts[leg].io = io;
+		clone->bi_private = &io->parts[leg];
+		clone->bi_end_io = mirrored_clone_end;
+		if (leg >= SHADOW_LEG_TIER1) {
+			to_slot(v, clone, word);
+			this_cpu_inc(v->hits->writes[leg - SHADOW_LEG_TIER1]);
 		}
-		b->bi_private = race;
-		b->bi_end_io = race_end;
-		race->legs[leg] = b;
+		clone->bi_next = clones;
+		clones = clone;
 	}
-	atomic_inc(&v->strays);
-	/* After the last submit the race may be gone. */
-	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++)
-		submit_bio_noacct(race->legs[leg]);
-	return true;
+	send_to(v, bio, own);
+	if ((legs & SHADOW_MASK_BOTH) == SHADOW_MASK_BOTH)
+		atomic64_inc(&v->mirrored_writes);
+	while (clones) {
+		struct bio *next = clones->bi_next;
+
+		clones->bi_next = NULL;
+		submit_bio_noacct(clones);
+		clones = next;
+	}
+	return DM_MAPIO_REMAPPED;
 }
 
 /* --- one bio inside one block --------------------------------------------- */
@@ -237,34 +172,82 @@ static bool park(struct shadow_volume *v, struct bio *bio, u32 block)
 {
 	unsigned long flags;
 	bool busy;
+	u8 state;
 
 	spin_lock_irqsave(&v->lock, flags);
-	busy = (READ_ONCE(v->map[block]) & SHADOW_BUSY) || atomic_read(&v->gate);
+	state = READ_ONCE(v->map[block]);
+	busy = (state & SHADOW_BUSY) || atomic_read(&v->gate) ||
+	       shadow_word_in(shadow_word_of(v, block, state), SHADOW_LIVES_WAIT);
 	if (busy)
 		bio_list_add(&v->parked, bio);
 	spin_unlock_irqrestore(&v->lock, flags);
 	return busy;
 }
 
-static int map_read(struct shadow_volume *v, struct bio *bio, u32 block)
+/* Sets the access bit, and gives the state byte. */
+static u8 note_read(struct shadow_volume *v, u32 block)
 {
-	struct shadow_io *io = shadow_io(bio);
-	struct shadow_ctx ctx = shadow_get_ctx(v, block);
-	struct shadow_route r;
 	u8 state;
 
 	do {
 		state = READ_ONCE(v->map[block]);
 	} while (!(state & SHADOW_READ) &&
 		 cmpxchg(&v->map[block], state, state | SHADOW_READ) != state);
+	return state;
+}
 
-	r = shadow_route(state, SHADOW_OP_READ, &ctx);
+/*
+ * The shadow serves it. In the epoch from before byte and word are read, so that the slot is not
+ * given to another block meanwhile.
+ */
+static inline void send_tier_read(struct shadow_volume *v, struct bio *bio, u32 word)
+{
+	u8 leg = shadow_word_leg(word);
+
+	shadow_watch(bio, SHADOW_IO_TIER_READ);
+	this_cpu_inc(v->hits->reads[leg - SHADOW_LEG_TIER1]);
+	to_slot(v, bio, word);
+	send_to(v, bio, leg);
+}
+
+static int map_read(struct shadow_volume *v, struct bio *bio, u32 block)
+{
+	struct shadow_io *io = shadow_io(bio);
+	struct shadow_ctx ctx = shadow_get_ctx(v, block);
+	struct shadow_tier_ctx tctx = shadow_get_tier_ctx(v);
+	struct shadow_route r;
+	u8 state;
+
 	io->iter = bio->bi_iter;
-	io->tried = 0;
+	state = note_read(v, block);
+	if (state & SHADOW_SHADOW) {
+		u32 word;
+
+		io->epoch = shadow_epoch_enter(&v->epoch);
+		state = READ_ONCE(v->map[block]);
+		word = shadow_word_of(v, block, state);
+		r = shadow_tier_route(state, word, SHADOW_OP_READ, &ctx, &tctx).r;
+		if (r.kind == SHADOW_ROUTE_LEG && (r.legs & SHADOW_MASK_TIERS & ~io->tried)) {
+			send_tier_read(v, bio, word);
+			return DM_MAPIO_REMAPPED;
+		}
+		shadow_epoch_leave(&v->epoch, io->epoch);
+	} else {
+		r = shadow_route(state, SHADOW_OP_READ, &ctx);
+	}
+	/* sent again after a leg failed it: the others that are current */
+	if (unlikely(io->tried)) {
+		u8 left = (r.legs | r.fallback) & ~io->tried;
+
+		if (left)
+			r = (struct shadow_route){ SHADOW_ROUTE_LEG, left & -left, 0 };
+		else if (r.kind != SHADOW_ROUTE_ZERO)
+			r.kind = SHADOW_ROUTE_NO_COPY;
+	}
 
 	switch (r.kind) {
 	case SHADOW_ROUTE_RACE:
-		if (map_race(v, bio))
+		if (shadow_map_race(v, bio))
 			return DM_MAPIO_SUBMITTED;
 		r.legs = SHADOW_MASK_TARGET;
 		break;
@@ -281,13 +264,13 @@ static int map_read(struct shadow_volume *v, struct bio *bio, u32 block)
 		return fail_bio(bio, BLK_STS_IOERR);
 	}
 	/* Another copy may appear while it is under way: let end_io look for one. */
-	if (ctx.phase != SHADOW_STEADY)
+	if (ctx.phase != SHADOW_STEADY || v->words)
 		shadow_watch(bio, SHADOW_IO_READ);
 	send_to(v, bio, __ffs(r.legs));
 	return DM_MAPIO_REMAPPED;
 }
 
-static int map_both(struct shadow_volume *v, struct bio *bio, u32 block)
+static int map_several(struct shadow_volume *v, struct bio *bio, u32 block, u8 legs, u32 word)
 {
 	struct shadow_io *io = shadow_io(bio);
 	u32 region = block >> SHADOW_REGION_SHIFT;
@@ -299,7 +282,22 @@ static int map_both(struct shadow_volume *v, struct bio *bio, u32 block)
 	}
 	if (!test_bit(region, v->intent_recent))
 		set_bit(region, v->intent_recent);
-	return map_mirrored_write(v, bio);
+	return map_mirrored_write(v, bio, legs, word);
+}
+
+static int map_one_leg(struct shadow_volume *v, struct bio *bio, u8 legs, u32 word)
+{
+	u8 leg = __ffs(legs);
+
+	if (leg >= SHADOW_LEG_TIER1) {
+		shadow_watch(bio, SHADOW_IO_TIER_WRITE);
+		this_cpu_inc(v->hits->writes[leg - SHADOW_LEG_TIER1]);
+		to_slot(v, bio, word);
+	} else {
+		shadow_watch(bio, SHADOW_IO_COUNTED);
+	}
+	send_to(v, bio, leg);
+	return DM_MAPIO_REMAPPED;
 }
 
 /*
@@ -308,17 +306,22 @@ static int map_both(struct shadow_volume *v, struct bio *bio, u32 block)
  */
 static int map_write(struct shadow_volume *v, struct bio *bio, u32 block)
 {
+	struct shadow_tier_ctx tctx = shadow_get_tier_ctx(v);
 	struct shadow_io *io = shadow_io(bio);
+	struct shadow_tier_route t;
 	struct shadow_route r;
 	struct shadow_ctx ctx;
 	u8 state, next;
+	u32 word;
 
 	io->iter = bio->bi_iter;
 again:
 	io->epoch = shadow_epoch_enter(&v->epoch);
 	ctx = shadow_get_ctx(v, block);
 	state = READ_ONCE(v->map[block]);
-	r = shadow_route(state, SHADOW_OP_WRITE, &ctx);
+	word = shadow_word_of(v, block, state);
+	t = shadow_tier_route(state, word, SHADOW_OP_WRITE, &ctx, &tctx);
+	r = t.r;
 	/* entered, then looked at: pairs with shadow_gate_close() */
 	if (unlikely(atomic_read(&v->gate)))
 		r.kind = SHADOW_ROUTE_WAIT;
@@ -327,16 +330,21 @@ again:
 	case SHADOW_ROUTE_LEG:
 	case SHADOW_ROUTE_MARK:
 	case SHADOW_ROUTE_BOTH:
-		next = shadow_transition(state, SHADOW_EV_WRITE, &ctx).next | SHADOW_WROTE;
+		if (t.mark && cmpxchg(&v->words[block], word, word | SHADOW_WORD_WRITTEN) != word) {
+			shadow_epoch_leave(&v->epoch, io->epoch);
+			goto again;
+		}
+		/* what the shadow takes alone does not touch home: no mark there */
+		next = r.legs & SHADOW_MASK_BOTH ?
+		       shadow_transition(state, SHADOW_EV_WRITE, &ctx).next : state;
+		next |= SHADOW_WROTE;
 		if (next != state && cmpxchg(&v->map[block], state, next) != state) {
 			shadow_epoch_leave(&v->epoch, io->epoch);
 			goto again;
 		}
 		if (r.kind == SHADOW_ROUTE_BOTH)
-			return map_both(v, bio, block);
-		shadow_watch(bio, SHADOW_IO_COUNTED);
-		send_to(v, bio, __ffs(r.legs));
-		return DM_MAPIO_REMAPPED;
+			return map_several(v, bio, block, r.legs, word);
+		return map_one_leg(v, bio, r.legs, word);
 	default:
 		break;
 	}
@@ -357,6 +365,12 @@ again:
 			return fail_bio(bio, BLK_STS_IOERR);
 		if (!park(v, bio, block))
 			goto again;
+		return DM_MAPIO_SUBMITTED;
+	case SHADOW_ROUTE_DIRTY:
+		/* "dirty" could not be made durable */
+		if (READ_ONCE(v->mode) != SHADOW_MODE_RW)
+			return fail_bio(bio, BLK_STS_IOERR);
+		shadow_defer(v, &v->dirties, bio);
 		return DM_MAPIO_SUBMITTED;
 	case SHADOW_ROUTE_NO_SPACE:
 		return fail_bio(bio, BLK_STS_NOSPC);
@@ -384,6 +398,24 @@ void shadow_route_again(struct shadow_volume *v, struct bio *bio)
 /* --- what the fast path did not take -------------------------------------- */
 
 /*
+ * A tier is flushed while it has shadows, dirty or not: one that was dirty may have become clean
+ * after home was flushed, and until that is committed the tier's copy counts.
+ */
+static int map_tier_flush(struct shadow_volume *v, struct bio *bio, u8 leg)
+{
+	if (leg >= SHADOW_NR_LEGS || !v->words)
+		return fail_bio(bio, BLK_STS_OK);
+	if (!leg_bdev(v, leg))
+		return fail_bio(bio, atomic_read(&shadow_tier_of(v, leg)->dirty) ?
+				     BLK_STS_IOERR : BLK_STS_OK);
+	if (!READ_ONCE(shadow_tier_of(v, leg)->slots.used))
+		return fail_bio(bio, BLK_STS_OK);
+	shadow_watch(bio, SHADOW_IO_FLUSH);
+	send_to(v, bio, leg);
+	return DM_MAPIO_REMAPPED;
+}
+
+/*
  * One empty flush comes per leg: a leg that holds nothing needs none. A missing leg cannot say that
  * what only it holds is durable, and what its cache held may be gone. A discard of such a block
  * counts once it is durable.
@@ -395,7 +427,7 @@ static int map_flush(struct shadow_volume *v, struct bio *bio)
 	bool idle = w.phase == SHADOW_STEADY ? leg != w.steady_leg : (w.missing >> leg) & 1;
 
 	if (leg >= SHADOW_NR_HOME_LEGS)
-		return fail_bio(bio, BLK_STS_OK);
+		return map_tier_flush(v, bio, leg);
 	if (w.phase != SHADOW_STEADY && ((w.missing >> leg) & 1)) {
 		bool only = shadow_only_on(v, leg);
 
@@ -462,6 +494,7 @@ static noinline int map_slow(struct shadow_volume *v, struct bio *bio)
 	u8 leg;
 
 	io->v = v;
+	io->tried = 0;
 	shadow_unwatch(bio);
 	io->block = start >> v->shift;
 
@@ -493,6 +526,41 @@ static noinline int map_slow(struct shadow_volume *v, struct bio *bio)
 	return map_one(v, bio);
 }
 
+/*
+ * Reads that the shadow serves, and writes that it takes alone, when nothing has to change first:
+ * what map_one() would do with them, in fewer steps. False: it has to.
+ */
+static inline bool map_shadowed(struct shadow_volume *v, struct bio *bio, unsigned int op,
+				u32 block)
+{
+	struct shadow_io *io = shadow_io(bio);
+	union shadow_tier_word tw = { .word = READ_ONCE(v->tier_word) };
+	u8 need = op == REQ_OP_READ ? SHADOW_READ : SHADOW_WROTE, state;
+	u32 word;
+
+	io->v = v;
+	io->block = block;
+	io->iter = bio->bi_iter;
+	io->tried = 0;
+	io->epoch = shadow_epoch_enter(&v->epoch);
+	state = READ_ONCE(v->map[block]);
+	word = shadow_word_of(v, block, state);
+	if (likely((state & need) && READ_ONCE(v->mode) != SHADOW_MODE_FAIL &&
+		   shadow_word_serves(state, word, tw.ctx.tiers))) {
+		if (op == REQ_OP_READ) {
+			send_tier_read(v, bio, word);
+			return true;
+		}
+		if (shadow_life(word) == SHADOW_DIRTY && !(state & SHADOW_BUSY) &&
+		    !atomic_read(&v->gate)) {
+			map_one_leg(v, bio, 1u << shadow_word_leg(word), word);
+			return true;
+		}
+	}
+	shadow_epoch_leave(&v->epoch, io->epoch);
+	return false;
+}
+
 int shadow_map(struct dm_target *ti, struct bio *bio)
 {
 	struct shadow_volume *v = ((struct shadow_target *)ti->private)->v;
@@ -504,12 +572,15 @@ int shadow_map(struct dm_target *ti, struct bio *bio)
 	/* an empty flush, too, has its "end" in another block than its start */
 	if (likely(op <= REQ_OP_WRITE &&
 		   (sector + bio_sectors(bio) - 1) >> v->shift == block)) {
-		u8 leg = v->lut[op][READ_ONCE(v->map[block])];
+		u8 state = READ_ONCE(v->map[block]);
+		u8 leg = v->lut[op][state];
 
 		if (likely(leg != SHADOW_LUT_SLOW)) {
 			bio_set_dev(bio, v->legs[leg]);
 			return DM_MAPIO_REMAPPED;
 		}
+		if ((state & SHADOW_SHADOW) && map_shadowed(v, bio, op, block))
+			return DM_MAPIO_REMAPPED;
 	}
 	return map_slow(v, bio);
 }
@@ -527,8 +598,22 @@ int shadow_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 	case SHADOW_IO_COUNTED:
 		shadow_epoch_leave(&v->epoch, io->epoch);
 		return DM_ENDIO_DONE;
+	case SHADOW_IO_TIER_READ:
+		shadow_epoch_leave(&v->epoch, io->epoch);
+		if (likely(!*error))
+			return DM_ENDIO_DONE;
+		io->tried |= 1u << io->leg;
+		shadow_defer(v, &v->failed, bio);
+		return DM_ENDIO_INCOMPLETE;
+	case SHADOW_IO_TIER_WRITE:
+		shadow_epoch_leave(&v->epoch, io->epoch);
+		if (unlikely(*error)) {
+			atomic64_inc(&v->tier_failures);
+			shadow_raise_event(v);
+		}
+		return DM_ENDIO_DONE;
 	case SHADOW_IO_MIRRORED:
-		io->parts[SHADOW_LEG_TARGET].status = *error;
+		io->parts[io->leg].status = *error;
 		if (!atomic_dec_and_test(&io->pending))
 			return DM_ENDIO_INCOMPLETE;
 		return mirrored_write_over(bio, error) ? DM_ENDIO_DONE : DM_ENDIO_INCOMPLETE;

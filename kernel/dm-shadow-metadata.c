@@ -62,11 +62,11 @@ static void page_written(unsigned long error, void *context)
 }
 
 static void page_write(struct shadow_volume *v, struct page_batch *b, unsigned int slot,
-		       u32 page, u32 copy, blk_opf_t flags)
+		       sector_t sector, blk_opf_t flags)
 {
 	struct dm_io_region where = {
 		.bdev = v->meta.bdev,
-		.sector = shadow_page_sector(page, copy),
+		.sector = sector,
 		.count = SHADOW_PAGE_SECTORS,
 	};
 	struct dm_io_request req = {
@@ -107,6 +107,40 @@ void shadow_mark_page_dirty(struct shadow_volume *v, u32 block)
 		set_bit(page, v->meta.dirty);
 }
 
+void shadow_mark_slot_page_dirty(struct shadow_volume *v, u32 block)
+{
+	u32 page = block / SHADOW_WORDS_PER_PAGE;
+
+	if (!test_bit(page, v->meta.slot_dirty))
+		set_bit(page, v->meta.slot_dirty);
+}
+
+/* State pages, or slot pages: what a commit has to know of either. */
+struct page_set {
+	unsigned long *dirty, *newest;	/* bit per page */
+	u32 nr;
+	bool slots;
+};
+
+static struct page_set state_pages(struct shadow_volume *v)
+{
+	return (struct page_set){ v->meta.dirty, v->meta.newest, v->meta.nr_pages, false };
+}
+
+static struct page_set slot_pages(struct shadow_volume *v)
+{
+	return (struct page_set){ v->meta.slot_dirty, v->meta.slot_newest,
+				  v->words && v->sb.slot_end ? v->meta.nr_slot_pages : 0,
+				  true };
+}
+
+static sector_t page_sector(struct shadow_volume *v, const struct page_set *set, u32 page,
+			    u32 copy)
+{
+	return set->slots ? shadow_slot_page_sector(v->sb.slot_end, page, copy) :
+			    shadow_page_sector(page, copy);
+}
+
 void shadow_commit_soon(struct shadow_volume *v)
 {
 	queue_delayed_work(v->wq, &v->commit_work, COMMIT_DELAY);
@@ -143,10 +177,28 @@ static void page_picture(struct shadow_volume *v, u32 page, void *buf)
 	shadow_page_seal(buf, &header);
 }
 
+static void slot_page_picture(struct shadow_volume *v, u32 page, void *buf)
+{
+	struct shadow_page_header header = {
+		.generation = ++v->meta.page_generation,
+		.tag = shadow_uuid_tag(v->sb.uuid),
+		.number = page,
+	};
+	u32 first = page * SHADOW_WORDS_PER_PAGE;
+	u32 i;
+
+	memset(buf, 0, SHADOW_PAGE_SIZE);
+	for (i = 0; i < SHADOW_WORDS_PER_PAGE && first + i < v->nr_tracked; i++)
+		shadow_slot_page_set(buf, i,
+				     shadow_tier_disk(READ_ONCE(v->words[first + i])));
+	shadow_slot_page_seal(buf, &header);
+}
+
 /*
  * The picture was taken before: whatever it calls current is on the legs, if only in their
  * caches. A leg that cannot flush loses its copies (-EAGAIN: the caller takes a new picture),
- * unless it is the only one that has some of them (-EIO: nothing may be said about those).
+ * unless it is the only one that has some of them (-EIO: nothing may be said about those). A tier
+ * loses its clean shadows; its dirty ones were flushed before they were called so.
  */
 static int flush_legs(struct shadow_volume *v)
 {
@@ -156,12 +208,17 @@ static int flush_legs(struct shadow_volume *v)
 	u8 leg;
 	int r = 0;
 
-	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
+	for (leg = 0; leg < SHADOW_NR_LEGS; leg++) {
 		if (!(mask & (1u << leg)) || !v->legs[leg])
 			continue;
 		if (!blkdev_issue_flush(v->legs[leg]))
 			continue;
-		DMERR_LIMIT("%s: flush of the %s failed", v->name, leg ? "target" : "origin");
+		if (leg >= SHADOW_LEG_TIER1) {
+			shadow_tier_flush_failed(v, leg);
+			r = -EAGAIN;
+			continue;
+		}
+		DMERR_LIMIT("%s: flush of the %s failed", v->name, shadow_leg_name(leg));
 		shadow_gate_close(v);
 		v->meta.dropped++;
 		/* who said "unflushed" before we asked is through with its states and sole */
@@ -177,7 +234,7 @@ static int flush_legs(struct shadow_volume *v)
 }
 
 /* One batch: returns the number of pages taken (0: nothing was dirty) or an error. */
-static int commit_batch(struct shadow_volume *v, u32 *from)
+static int commit_batch(struct shadow_volume *v, const struct page_set *set, u32 *from)
 {
 	u32 pages[BATCH_PAGES];
 	unsigned int n = 0, i;
@@ -186,10 +243,10 @@ static int commit_batch(struct shadow_volume *v, u32 *from)
 	u32 page;
 	int r;
 
-	for (page = find_next_bit(v->meta.dirty, v->meta.nr_pages, *from);
-	     page < v->meta.nr_pages && n < BATCH_PAGES;
-	     page = find_next_bit(v->meta.dirty, v->meta.nr_pages, page + 1)) {
-		clear_bit(page, v->meta.dirty);
+	for (page = find_next_bit(set->dirty, set->nr, *from);
+	     page < set->nr && n < BATCH_PAGES;
+	     page = find_next_bit(set->dirty, set->nr, page + 1)) {
+		clear_bit(page, set->dirty);
 		pages[n++] = page;
 	}
 	if (!n)
@@ -197,7 +254,7 @@ static int commit_batch(struct shadow_volume *v, u32 *from)
 	smp_mb__after_atomic(); /* clear the dirty bit, then read the states: shadow_apply() */
 retry:
 	for (i = 0; i < n; i++)
-		page_picture(v, pages[i], batch_page(v, i));
+		(set->slots ? slot_page_picture : page_picture)(v, pages[i], batch_page(v, i));
 	smp_mb(); /* picture, then v->unflushed */
 	r = flush_legs(v);
 	if (r == -EAGAIN) {
@@ -209,7 +266,8 @@ retry:
 
 	page_batch_init(&b);
 	for (i = 0; i < n; i++)
-		page_write(v, &b, i, pages[i], !test_bit(pages[i], v->meta.newest),
+		page_write(v, &b, i, page_sector(v, set, pages[i],
+						 !test_bit(pages[i], set->newest)),
 			   n == 1 ? REQ_FUA : 0);
 	r = page_batch_wait(&b);
 	if (!r && n > 1)
@@ -217,12 +275,12 @@ retry:
 	if (r)
 		goto failed;
 	for (i = 0; i < n; i++)
-		change_bit(pages[i], v->meta.newest);
+		change_bit(pages[i], set->newest);
 	*from = dropped ? 0 : pages[n - 1] + 1;
 	return n;
 failed:
 	for (i = 0; i < n; i++)
-		set_bit(pages[i], v->meta.dirty);
+		set_bit(pages[i], set->dirty);
 	return r;
 }
 
@@ -237,23 +295,33 @@ static int mark_unclean(struct shadow_volume *v)
 	return shadow_metadata_write_sb(v, &sb);
 }
 
-/* shadow_commit() for who holds commit_lock. */
-int __shadow_commit(struct shadow_volume *v)
+static int commit_pages(struct shadow_volume *v, const struct page_set *set)
 {
 	u32 from = 0;
 	int r;
 
+	do {
+		r = commit_batch(v, set, &from);
+	} while (r > 0);
+	return r;
+}
+
+/*
+ * shadow_commit() for who holds commit_lock. Slot pages first: that a region is clean may be said
+ * only after the end of every shadow that relied on its write-intent bit. (A discard, which needs
+ * the other order, commits twice.)
+ */
+int __shadow_commit(struct shadow_volume *v)
+{
+	struct page_set states = state_pages(v), slots = slot_pages(v);
+	int r;
+
 	if (v->mode != SHADOW_MODE_RW)
 		return -EROFS;
-	if (bitmap_empty(v->meta.dirty, v->meta.nr_pages))
+	if (bitmap_empty(states.dirty, states.nr) &&
+	    (!slots.nr || bitmap_empty(slots.dirty, slots.nr)))
 		return 0;
-	r = mark_unclean(v);
-	while (!r) {
-		r = commit_batch(v, &from);
-		if (r <= 0)
-			break;
-		r = 0;
-	}
+	r = mark_unclean(v) ?: commit_pages(v, &slots) ?: commit_pages(v, &states);
 	if (r) {
 		shadow_set_mode(v, SHADOW_MODE_RO, "the metadata could not be committed");
 		shadow_release_parked(v);	/* to fail */
@@ -369,50 +437,64 @@ static void page_apply(struct shadow_volume *v, u32 page, const void *buf,
 		if (home != (enum shadow_home)homes[i])
 			shadow_mark_page_dirty(v, first + i);
 	}
-	for (i = 0; i < 32; i++)
-		if (intent[i])
-			shadow_mark_page_dirty(v, first);	/* to clear the bits */
+	for (i = 0; i < SHADOW_REGIONS_PER_PAGE; i++) {
+		u32 region = (first >> SHADOW_REGION_SHIFT) + i;
+
+		if (!(intent[i / 8] >> (i % 8) & 1))
+			continue;
+		shadow_mark_page_dirty(v, first);	/* to clear the bits */
+		/* for the shadows, which are read next; see shadow_tier_configure() */
+		if (!clean && region < v->nr_regions)
+			set_bit(region, v->intent_recent);
+	}
 }
 
-/* Picks the newer valid copy of a page. After a clean stop both have to be valid. */
-static int page_load(struct shadow_volume *v, u32 page, void *copies)
+/*
+ * Picks the newer valid copy of a page: 0, 1, or an error. After a clean stop both have to be
+ * valid.
+ */
+static int page_pick(struct shadow_volume *v, const struct page_set *set, u32 page,
+		     void *copies[2], struct shadow_page_header *header)
 {
+	const char *kind = set->slots ? "slot" : "metadata";
 	u64 tag = shadow_uuid_tag(v->sb.uuid);
 	struct shadow_page_header h[2];
 	enum shadow_format_error e[2];
 	int i, pick;
 
 	for (i = 0; i < 2; i++)
-		e[i] = shadow_page_decode(copies + i * SHADOW_PAGE_SIZE, tag, page, &h[i]);
+		e[i] = set->slots ? shadow_slot_page_decode(copies[i], tag, page, &h[i]) :
+				    shadow_page_decode(copies[i], tag, page, &h[i]);
 
 	if (e[0] && e[1]) {
-		DMERR("%s: both copies of metadata page %u are damaged (%s; %s): run shadow_check",
-		      v->name, page, shadow_format_strerror(e[0]), shadow_format_strerror(e[1]));
+		DMERR("%s: both copies of %s page %u are damaged (%s; %s): run shadow_check",
+		      v->name, kind, page, shadow_format_strerror(e[0]),
+		      shadow_format_strerror(e[1]));
 		return -EILSEQ;
 	}
 	if ((e[0] || e[1]) && (v->sb.flags & SHADOW_SB_CLEAN)) {
-		DMERR("%s: metadata page %u is damaged (%s) after a clean stop: run shadow_check",
-		      v->name, page, shadow_format_strerror(e[0] ? e[0] : e[1]));
+		DMERR("%s: %s page %u is damaged (%s) after a clean stop: run shadow_check",
+		      v->name, kind, page, shadow_format_strerror(e[0] ? e[0] : e[1]));
 		return -EILSEQ;
 	}
 	pick = e[0] ? 1 : e[1] ? 0 : h[1].generation > h[0].generation;
 	if (h[pick].epoch > v->sb.epoch) {
-		DMERR("%s: metadata page %u is newer than the superblock: run shadow_check",
-		      v->name, page);
+		DMERR("%s: %s page %u is newer than the superblock: run shadow_check", v->name,
+		      kind, page);
 		return -EILSEQ;
 	}
 	if (e[0] || e[1]) {
-		DMWARN("%s: metadata page %u has one torn copy; the other one is used",
-		       v->name, page);
-		set_bit(page, v->meta.dirty);
+		DMWARN("%s: %s page %u has one torn copy; the other one is used", v->name, kind,
+		       page);
+		set_bit(page, set->dirty);
 	}
 	if (pick)
-		set_bit(page, v->meta.newest);
+		set_bit(page, set->newest);
 	else
-		clear_bit(page, v->meta.newest);
+		clear_bit(page, set->newest);
 	v->meta.page_generation = max(v->meta.page_generation, h[pick].generation);
-	page_apply(v, page, copies + pick * SHADOW_PAGE_SIZE, &h[pick]);
-	return 0;
+	*header = h[pick];
+	return pick;
 }
 
 /**
@@ -423,21 +505,100 @@ static int page_load(struct shadow_volume *v, u32 page, void *copies)
 int shadow_metadata_load(struct shadow_volume *v, u32 first_block)
 {
 	u32 page = first_block / SHADOW_BLOCKS_PER_PAGE;
+	struct page_set set = state_pages(v);
+	struct shadow_page_header header;
 	int r;
 
-	while (page < v->meta.nr_pages) {
-		u32 n = min(BATCH_PAGES / 2, v->meta.nr_pages - page);
+	while (page < set.nr) {
+		u32 n = min(BATCH_PAGES / 2, set.nr - page);
 		u32 i;
 
 		r = sync_io(v, REQ_OP_READ, shadow_page_sector(page, 0), v->meta.buffers,
 			    n * 2 * SHADOW_PAGE_SECTORS);
-		for (i = 0; i < n && !r; i++)
-			r = page_load(v, page + i, batch_page(v, 2 * i));
-		if (r)
+		for (i = 0; i < n && r >= 0; i++) {
+			void *copies[2] = { batch_page(v, 2 * i), batch_page(v, 2 * i + 1) };
+
+			r = page_pick(v, &set, page + i, copies, &header);
+			if (r >= 0)
+				page_apply(v, page + i, copies[r], &header);
+		}
+		if (r < 0)
 			return r;
 		page += n;
 	}
 	return 0;
+}
+
+/**
+ * shadow_slot_pages_load() - read the words of all blocks.
+ * @take: is given each that is not zero
+ *
+ * Caller: as above, and the states are loaded.
+ */
+int shadow_slot_pages_load(struct shadow_volume *v,
+			   int (*take)(struct shadow_volume *v, u32 block, u32 word))
+{
+	struct page_set set = slot_pages(v);
+	struct shadow_page_header header;
+	u32 page, i;
+	int r;
+
+	for (page = 0; page < set.nr; page++) {
+		void *copies[2] = { batch_page(v, 0), batch_page(v, 1) };
+
+		r = sync_io(v, REQ_OP_READ, page_sector(v, &set, page, 0), v->meta.buffers,
+			    2 * SHADOW_PAGE_SECTORS);
+		if (r >= 0)
+			r = page_pick(v, &set, page, copies, &header);
+		if (r < 0)
+			return r;
+		for (i = 0; i < SHADOW_WORDS_PER_PAGE; i++) {
+			u32 word = shadow_slot_page_word(copies[r], i);
+			int wrong = word ? take(v, page * SHADOW_WORDS_PER_PAGE + i, word) : 0;
+
+			if (wrong)
+				return wrong;
+		}
+		cond_resched();
+	}
+	return 0;
+}
+
+/**
+ * shadow_slot_pages_format() - write both copies of slot pages without any shadow.
+ * @slot_end: as the superblock will say
+ *
+ * Durable when it returns 0. Caller: alone (resume).
+ */
+int shadow_slot_pages_format(struct shadow_volume *v, u64 slot_end, u32 first_page, u32 end_page)
+{
+	u32 page = first_page;
+	int r;
+
+	while (page < end_page) {
+		u32 n = min(BATCH_PAGES / 2, end_page - page);
+		u32 i;
+
+		/* page numbers fall as sectors rise: one write covers pages page + n - 1 .. page */
+		for (i = 0; i < 2 * n; i++) {
+			struct shadow_page_header header = {
+				.generation = ++v->meta.page_generation,
+				.tag = shadow_uuid_tag(v->sb.uuid),
+				.number = page + n - 1 - i / 2,
+			};
+
+			memset(batch_page(v, i), 0, SHADOW_PAGE_SIZE);
+			shadow_slot_page_seal(batch_page(v, i), &header);
+		}
+		r = sync_io(v, REQ_OP_WRITE, shadow_slot_page_sector(slot_end, page + n - 1, 0),
+			    v->meta.buffers, n * 2 * SHADOW_PAGE_SECTORS);
+		if (r)
+			return r;
+		page += n;
+	}
+	bitmap_set(v->meta.slot_newest, first_page, end_page - first_page);
+	bitmap_clear(v->meta.slot_dirty, first_page, end_page - first_page);
+	return blkdev_issue_flush(v->meta.bdev);
 }
 
 /**

@@ -33,11 +33,11 @@ void shadow_note_error(struct shadow_volume *v, const char *what, u8 leg, u32 bl
 	unsigned long flags;
 
 	spin_lock_irqsave(&v->lock, flags);
-	snprintf(v->last_error, sizeof(v->last_error), "%s:%s:%u", what,
-		 leg == SHADOW_LEG_ORIGIN ? "origin" : "target", block);
+	snprintf(v->last_error, sizeof(v->last_error), "%s:%s:%u", what, shadow_leg_name(leg),
+		 block);
 	spin_unlock_irqrestore(&v->lock, flags);
-	DMERR_LIMIT("%s: copy failed: %s of the %s, block %u", v->name, what,
-		    leg == SHADOW_LEG_ORIGIN ? "origin" : "target", block);
+	DMERR_LIMIT("%s: %s of the %s failed, block %u", v->name, what, shadow_leg_name(leg),
+		    block);
 }
 
 static u8 other_leg(u8 leg)
@@ -426,20 +426,18 @@ static bool rate_allows(struct shadow_volume *v)
 	return false;
 }
 
-static void charge_rate(struct shadow_volume *v, sector_t sectors)
+/* When the next copy may start, given that one of @sectors starts now. */
+void shadow_charge_rate(ktime_t *next_start, u64 rate, sector_t sectors)
 {
-	struct shadow_mover *m = &v->mover;
-	u64 rate = READ_ONCE(m->rate);
 	ktime_t now = ktime_get();
 
 	if (!rate)
 		return;
 	/* no credit for idle times beyond a few milliseconds: no bursts */
-	if (ktime_before(m->next_start, ktime_sub_ms(now, 4)))
-		m->next_start = ktime_sub_ms(now, 4);
-	m->next_start = ktime_add_ns(m->next_start,
-				     div64_u64((u64)sectors * 500 * NSEC_PER_USEC * 1000,
-					       rate));
+	if (ktime_before(*next_start, ktime_sub_ms(now, 4)))
+		*next_start = ktime_sub_ms(now, 4);
+	*next_start = ktime_add_ns(*next_start,
+				   div64_u64((u64)sectors * 500 * NSEC_PER_USEC * 1000, rate));
 }
 
 /* Claims as many runs as may start now, drains once, starts them. */
@@ -465,7 +463,7 @@ static void start_some(struct shadow_volume *v)
 	}
 	if (!n)
 		return;
-	charge_rate(v, taken);
+	shadow_charge_rate(&m->next_start, READ_ONCE(m->rate), taken);
 	shadow_drain(&v->epoch);
 	start_jobs(v, runs, n);
 }
@@ -558,21 +556,28 @@ void shadow_mover_resume(struct shadow_volume *v)
 	wake_up(&v->mover.wake);
 }
 
-/* The thread is parked, or gone. */
-static void mover_clear(struct shadow_volume *v)
+/* Forgets a mover's queue. Its thread is parked, or gone. */
+void shadow_queue_clear(struct shadow_volume *v, struct list_head *queue, unsigned int *nr_queued,
+			u64 *queued_blocks)
 {
-	struct shadow_mover *m = &v->mover;
 	struct shadow_request *q, *next;
 	unsigned long flags;
 	LIST_HEAD(old);
 
 	spin_lock_irqsave(&v->lock, flags);
-	list_splice_init(&m->queue, &old);
-	m->nr_queued = 0;
-	m->queued_blocks = 0;
+	list_splice_init(queue, &old);
+	*nr_queued = 0;
+	*queued_blocks = 0;
 	spin_unlock_irqrestore(&v->lock, flags);
 	list_for_each_entry_safe(q, next, &old, list)
 		kfree(q);
+}
+
+static void mover_clear(struct shadow_volume *v)
+{
+	struct shadow_mover *m = &v->mover;
+
+	shadow_queue_clear(v, &m->queue, &m->nr_queued, &m->queued_blocks);
 	wake_up(&m->wake);
 }
 
@@ -642,13 +647,14 @@ void shadow_mover_limit(struct shadow_volume *v, u8 type, u64 value)
 }
 
 /**
- * shadow_mover_queue() - append ranges, all or none.
+ * shadow_queue_requests() - append ranges to a mover's queue, all or none.
+ * @like: what each request is, but for its range
  * @ranges: have been checked by shadow_parse_message()
  */
-int shadow_mover_queue(struct shadow_volume *v, u8 type, unsigned int nr, char **ranges,
-		       const char **error)
+int shadow_queue_requests(struct shadow_volume *v, struct list_head *queue, unsigned int *nr_queued,
+			  u64 *queued_blocks, const struct shadow_request *like, unsigned int nr,
+			  char **ranges, const char **error)
 {
-	struct shadow_mover *m = &v->mover;
 	struct shadow_request *q, *next;
 	unsigned long flags;
 	u64 blocks = 0;
@@ -659,33 +665,45 @@ int shadow_mover_queue(struct shadow_volume *v, u8 type, unsigned int nr, char *
 	for (i = 0; i < nr && !r; i++) {
 		struct shadow_range range;
 
-		q = kzalloc(sizeof(*q), GFP_KERNEL);
+		q = kmemdup(like, sizeof(*q), GFP_KERNEL);
 		if (!q) {
 			*error = "out of memory";
 			r = -ENOMEM;
 			break;
 		}
 		shadow_parse_range(ranges[i], v->nr_blocks, &range);
-		q->type = type;
 		q->next = range.first;
 		q->end = range.first + range.count;
 		blocks += range.count;
 		list_add_tail(&q->list, &list);
 	}
 	spin_lock_irqsave(&v->lock, flags);
-	if (!r && m->nr_queued + nr > MAX_QUEUED) {
+	if (!r && *nr_queued + nr > MAX_QUEUED) {
 		*error = "the queue is full: wait, or clear it";
 		r = -ENOSPC;
 	}
 	if (!r) {
-		list_splice_tail_init(&list, &m->queue);
-		m->nr_queued += nr;
-		m->queued_blocks += blocks;
-		m->was_busy = true;
+		list_splice_tail_init(&list, queue);
+		*nr_queued += nr;
+		*queued_blocks += blocks;
 	}
 	spin_unlock_irqrestore(&v->lock, flags);
 	list_for_each_entry_safe(q, next, &list, list)
 		kfree(q);
+	return r;
+}
+
+/** shadow_mover_queue() - append ranges, all or none. */
+int shadow_mover_queue(struct shadow_volume *v, u8 type, unsigned int nr, char **ranges,
+		       const char **error)
+{
+	struct shadow_request like = { .type = type };
+	struct shadow_mover *m = &v->mover;
+	int r = shadow_queue_requests(v, &m->queue, &m->nr_queued, &m->queued_blocks, &like, nr,
+				      ranges, error);
+
+	if (!r)
+		WRITE_ONCE(m->was_busy, true);
 	wake_up(&m->wake);
 	return r;
 }

@@ -6,7 +6,8 @@
  * a time, so that many share one metadata commit:
  *
  *   slow_work    holes to be filled before their first write, discards of whole blocks, failed
- *                reads, writes and flushes, bios that waited for a busy block
+ *                reads, writes and flushes, first writes to clean shadows, bios that waited for a
+ *                busy block
  *   intent_work  mirrored writes that wait for their region's write-intent bit
  *
  * They wait for device I/O, copies in flight and commits; nothing they wait for waits for them.
@@ -119,7 +120,23 @@ static bool punched(struct shadow_volume *v, u32 block)
 	return (state & SHADOW_BUSY) && shadow_home(state) == SHADOW_HOLE;
 }
 
-/* Steps 4 and 5 of do_discards() for one bio. */
+/* The shadows of the holes of one bio end: -EIO if that could not be made durable. */
+static int discard_shadows(struct shadow_volume *v, u32 first, u32 end)
+{
+	struct shadow_blocks blocks = { .first = first, .n = end - first };
+	bool any = false;
+	u32 b;
+
+	for (b = first; b < end; b++) {
+		u8 state = READ_ONCE(v->map[b]);
+
+		if ((state & SHADOW_SHADOW) && punched(v, b))
+			any |= shadow_tier_apply(v, b, SHADOW_TEV_DISCARD, NULL);
+	}
+	return any ? shadow_finish_drops(v, &blocks) : 0;
+}
+
+/* Steps 5 and 6 of do_discards() for one bio. */
 static void discard_release(struct shadow_volume *v, u32 block, u32 end, bool durable)
 {
 	while (block < end) {
@@ -147,7 +164,7 @@ static bool out_of_reach(struct shadow_volume *v, u32 block)
 
 /*
  * 1. make the blocks busy holes, 2. wait for writes and copies that were under way, 3. make the
- * holes durable, 4. discard on the legs, 5. release. Blocks that somebody else keeps busy (a
+ * holes durable, 4. end their shadows, 5. discard on the legs, 6. release. Blocks that somebody else keeps busy (a
  * fill, the last try of a copy) stay what they are: a discard is a hint.
  */
 static void do_discards(struct shadow_volume *v, struct bio_list *bios)
@@ -182,10 +199,16 @@ static void do_discards(struct shadow_volume *v, struct bio_list *bios)
 	}
 	if (copying)
 		shadow_mover_wait_running(v);
-	if (drain)
+	if (drain || v->words)
 		shadow_drain(&v->epoch);
 	if (r)
 		r = shadow_commit(v);
+	if (v->words) {
+		mutex_lock(&v->drop_lock);
+		bio_list_for_each(bio, &mine)
+			r = r ?: discard_shadows(v, discard_first(v, bio), discard_end(v, bio));
+		mutex_unlock(&v->drop_lock);
+	}
 	if (!r)
 		atomic_sub(given_up, &v->given_up);
 	while ((bio = bio_list_pop(bios))) {
@@ -201,8 +224,22 @@ static void read_elsewhere(struct shadow_volume *v, struct bio *bio)
 {
 	struct shadow_io *io = shadow_io(bio);
 	struct shadow_ctx ctx = shadow_get_ctx(v, io->block);
-	u8 copies = shadow_copies(READ_ONCE(v->map[io->block]), &ctx);
+	u8 state = READ_ONCE(v->map[io->block]);
+	u32 word = shadow_word_of(v, io->block, state);
+	u8 copies = shadow_copies(state, &ctx);
 
+	bio->bi_iter = io->iter;
+	bio->bi_status = BLK_STS_OK;
+	/* a lower layer that split the bio has used the count up */
+	atomic_set(&bio->__bi_remaining, 1);
+	if (word) {
+		/* which copies are current has to be seen in the epoch: as at the first time */
+		if (io->tried & SHADOW_MASK_TIERS)
+			shadow_tier_read_failed(v, io->block, io->leg);
+		atomic64_inc(&v->failovers);
+		shadow_route_again(v, bio);
+		return;
+	}
 	copies &= ~(io->tried | ctx.missing);
 	if (!copies) {
 		DMERR_LIMIT("%s: read of block %u failed and there is no other current copy",
@@ -211,21 +248,25 @@ static void read_elsewhere(struct shadow_volume *v, struct bio *bio)
 		return;
 	}
 	atomic64_inc(&v->failovers);
-	bio->bi_iter = io->iter;
-	bio->bi_status = BLK_STS_OK;
-	/* a lower layer that split the bio has used the count up */
-	atomic_set(&bio->__bi_remaining, 1);
 	io->leg = __ffs(copies);
 	shadow_watch(bio, SHADOW_IO_READ);
 	bio_set_dev(bio, v->legs[io->leg]);
 	submit_bio_noacct(bio);
 }
 
-/* True: another copy holds the write, the failed one is marked (commit before acknowledging). */
-static bool write_survives(struct shadow_volume *v, struct bio *bio)
+static u8 failed_legs(const struct shadow_io *io)
 {
-	struct shadow_io *io = shadow_io(bio);
-	bool origin = io->parts[SHADOW_LEG_ORIGIN].status;
+	u8 leg, failed = 0;
+
+	for (leg = 0; leg < SHADOW_NR_LEGS; leg++)
+		if ((io->sent & (1u << leg)) && io->parts[leg].status)
+			failed |= 1u << leg;
+	return failed;
+}
+
+/* One of two homes failed: its copy is given up. False: it was the only one. */
+static bool home_survives(struct shadow_volume *v, struct shadow_io *io, bool origin)
+{
 	struct shadow_step step;
 	bool legal;
 
@@ -235,11 +276,31 @@ static bool write_survives(struct shadow_volume *v, struct bio *bio)
 	legal = shadow_apply(v, io->block,
 			     origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST, &step);
 	up_read(&v->phase_lock);
-	if (!legal)
-		return false;
-	if (step.actions & SHADOW_ACT_COMMIT)
+	if (legal && (step.actions & SHADOW_ACT_COMMIT))
 		atomic64_inc(&v->stale);
-	return true;
+	return legal;
+}
+
+/*
+ * True: a home leg holds the write, and what failed is marked (commit before acknowledging). A
+ * shadow is given up whenever it, or all of home, failed: they may differ now.
+ */
+static bool write_survives(struct shadow_volume *v, struct bio *bio)
+{
+	struct shadow_io *io = shadow_io(bio);
+	u8 failed = failed_legs(io), home = io->sent & SHADOW_MASK_BOTH;
+	bool ok = home & ~failed;
+
+	if (ok && (home & failed))
+		ok = home_survives(v, io, failed & SHADOW_MASK_ORIGIN);
+	if ((io->sent & SHADOW_MASK_TIERS) && (!ok || (failed & SHADOW_MASK_TIERS))) {
+		if (failed & SHADOW_MASK_TIERS)
+			shadow_note_tier_failure(v, "write", __ffs(io->sent & SHADOW_MASK_TIERS),
+						 io->block);
+		if (shadow_tier_apply(v, io->block, SHADOW_TEV_LOST, NULL))
+			shadow_tier_end_drops(v);
+	}
+	return ok;
 }
 
 /*
@@ -252,11 +313,22 @@ static bool flush_survives(struct shadow_volume *v, struct bio *bio)
 	u8 leg = shadow_io(bio)->leg;
 	union shadow_ctx_word w;
 
+	if (leg >= SHADOW_LEG_TIER1) {
+		shadow_tier_flush_failed(v, leg);
+		return !atomic_read(&shadow_tier_of(v, leg)->dirty);
+	}
 	shadow_drop_leg(v, leg);
 	w.word = READ_ONCE(v->ctx_word);
 	if (w.phase == SHADOW_STEADY)
 		return leg != w.steady_leg;
 	return !shadow_only_on(v, leg);
+}
+
+static bool is_read(struct bio *bio)
+{
+	u8 kind = shadow_io(bio)->kind;
+
+	return kind == SHADOW_IO_READ || kind == SHADOW_IO_TIER_READ;
 }
 
 /*
@@ -275,7 +347,7 @@ static void do_failed_writes(struct shadow_volume *v, struct bio_list *bios)
 	while ((bio = bio_list_pop(bios))) {
 		bool ok;
 
-		if (shadow_io(bio)->kind == SHADOW_IO_READ) {
+		if (is_read(bio)) {
 			read_elsewhere(v, bio);
 			continue;
 		}
@@ -307,7 +379,7 @@ static void do_failed(struct shadow_volume *v, struct bio_list *bios)
 	struct bio *bio;
 
 	while ((bio = bio_list_pop(bios))) {
-		if (shadow_io(bio)->kind == SHADOW_IO_READ)
+		if (is_read(bio))
 			read_elsewhere(v, bio);
 		else
 			bio_list_add(&writes, bio);
@@ -328,8 +400,12 @@ static void slow_work(struct work_struct *work)
 		do_reroute(v, &bios);
 	if (take(v, &v->fills, &bios))
 		shadow_do_fills(v, &bios);
+	if (take(v, &v->dirties, &bios))
+		shadow_do_dirties(v, &bios);
 	if (take(v, &v->discards, &bios))
 		do_discards(v, &bios);
+	if (atomic_xchg(&v->drop_all, 0))
+		shadow_finish_all_drops(v);
 }
 
 /* --- write intent --------------------------------------------------------- */
@@ -397,9 +473,16 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 		 * clean. Not a wait: with little memory one rescuer does the work of both workers.
 		 */
 		r = atomic_read(&v->failing) ? -EAGAIN : 0;
-		for (leg = 0; leg < SHADOW_NR_HOME_LEGS && !r; leg++)
-			if (v->legs[leg])
-				r = blkdev_issue_flush(v->legs[leg]);
+		/* the shadows of a failed tier have ended, or will have when this is durable */
+		if (!r && READ_ONCE(v->tier_failed))
+			r = shadow_commit(v);
+		for (leg = 0; leg < SHADOW_NR_LEGS && !r; leg++) {
+			if (!v->legs[leg] || (READ_ONCE(v->tier_failed) & (1u << leg)))
+				continue;
+			r = blkdev_issue_flush(v->legs[leg]);
+			if (r && leg >= SHADOW_LEG_TIER1)
+				shadow_tier_flush_failed(v, leg);
+		}
 		for_each_set_bit(region, v->intent_disk, v->nr_regions) {
 			if (test_bit(region, v->intent))
 				continue;
@@ -447,6 +530,7 @@ void shadow_slow_init(struct shadow_volume *v)
 	bio_list_init(&v->discards);
 	bio_list_init(&v->failed);
 	bio_list_init(&v->intents);
+	bio_list_init(&v->dirties);
 	mutex_init(&v->intent_lock);
 	init_waitqueue_head(&v->stray_wait);
 	INIT_WORK(&v->slow_work, slow_work);

@@ -58,6 +58,45 @@ static int decide_steady(const struct shadow_superblock *sb, const struct shadow
 	return len > sb->nr_sectors ? SHADOW_GROW : SHADOW_SHRINK;
 }
 
+/*
+ * Tiers come and go with the table, in any phase. Whether one that goes has shadows is not known
+ * here: shadow_tier_configure() looks.
+ */
+static int decide_tiers(const struct shadow_superblock *sb, const struct shadow_target *s,
+			sector_t len, struct shadow_superblock *next, const char **error)
+{
+	bool any = false;
+	u8 leg;
+
+	for (leg = SHADOW_LEG_TIER1; leg < SHADOW_NR_LEGS; leg++) {
+		struct shadow_leg_record *record = &next->legs[leg];
+
+		if (!s->given[leg]) {
+			memset(record, 0, sizeof(*record));
+			continue;
+		}
+		if (!s->legs[leg] && !sb->legs[leg].present)
+			return no(error, "There is no such tier: a missing one makes no sense");
+		any = true;
+		if (!s->legs[leg])
+			continue;
+		if (sb->legs[leg].present && id_differs(record, s->ids[leg]))
+			return no(error, "A tier is not the one in the metadata: check its leg_id");
+		record->present = true;
+		record->sectors = bdev_nr_sectors(s->legs[leg]->bdev);
+		strscpy(record->id, s->ids[leg], sizeof(record->id));
+		if (record->sectors < sb->block_sectors)
+			return no(error, "Tier is smaller than one block");
+	}
+	if (!any)
+		next->slot_end = 0;
+	else if (!next->slot_end && len != sb->nr_sectors)
+		return no(error, "Add the first tier without changing the length");
+	else if (!next->slot_end)
+		next->slot_end = shadow_slot_end(bdev_nr_sectors(s->meta->bdev));
+	return 0;
+}
+
 /**
  * shadow_decide() - what a table asks for.
  * @sb: what the metadata says; NULL: it is blank
@@ -70,10 +109,12 @@ int shadow_decide(const struct shadow_superblock *sb, const struct shadow_target
 		  const char **error)
 {
 	u8 leg;
+	int r;
 
 	if (!sb) {
-		if (s->given[SHADOW_LEG_TARGET])
-			return no(error, "Metadata is blank: begin with the origin alone");
+		for (leg = SHADOW_LEG_TARGET; leg < SHADOW_NR_LEGS; leg++)
+			if (s->given[leg])
+				return no(error, "Metadata is blank: begin with the origin alone");
 		memset(next, 0, sizeof(*next));
 		next->block_sectors = s->block_sectors;
 		next->epoch = 1;
@@ -95,6 +136,9 @@ int shadow_decide(const struct shadow_superblock *sb, const struct shadow_target
 		return no(error, "Metadata belongs to another volume: it has another UUID");
 	if (sb->block_sectors != s->block_sectors)
 		return no(error, "Block size is not the one in the metadata");
+	r = decide_tiers(sb, s, len, next, error);
+	if (r)
+		return r;
 	if (sb->phase == SHADOW_STEADY)
 		return decide_steady(sb, s, len, next, error);
 
@@ -115,11 +159,15 @@ int shadow_check_sizes(const struct shadow_target *s, const struct shadow_superb
 	u64 blocks = shadow_nr_blocks(next->tracked_sectors, next->block_sectors);
 	const struct dm_dev *origin = s->legs[SHADOW_LEG_ORIGIN];
 	const struct dm_dev *target = s->legs[SHADOW_LEG_TARGET];
+	u8 leg;
 
 	if (blocks > SHADOW_MAX_BLOCKS)
 		return no(error, "Too many blocks: use a larger block size");
 	if (bdev_nr_sectors(s->meta->bdev) < shadow_metadata_sectors(blocks))
 		return no(error, "Metadata device is too small: see docs/on-disk-format.md");
+	if (next->slot_end && (bdev_nr_sectors(s->meta->bdev) < next->slot_end ||
+			       !shadow_slots_fit(next->slot_end, blocks)))
+		return no(error, "Metadata device is too small for tiers: see docs/on-disk-format.md");
 	if (origin && bdev_nr_sectors(origin->bdev) < min(next->nr_sectors, next->old_sectors))
 		return no(error, "Origin is smaller than the volume");
 	if (target && bdev_nr_sectors(target->bdev) < next->nr_sectors)
@@ -127,6 +175,11 @@ int shadow_check_sizes(const struct shadow_target *s, const struct shadow_superb
 	if (origin && target && bdev_logical_block_size(target->bdev) >
 				bdev_logical_block_size(origin->bdev))
 		return no(error, "Target has larger logical blocks than the origin");
+	for (leg = SHADOW_LEG_TIER1; leg < SHADOW_NR_LEGS; leg++)
+		if (s->legs[leg] && origin &&
+		    bdev_logical_block_size(s->legs[leg]->bdev) >
+		    bdev_logical_block_size(origin->bdev))
+			return no(error, "A tier has larger logical blocks than the origin");
 	return 0;
 }
 

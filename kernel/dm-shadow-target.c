@@ -19,7 +19,7 @@ static void put_devices(struct dm_target *ti, struct shadow_target *s)
 {
 	int i;
 
-	for (i = 0; i < SHADOW_NR_HOME_LEGS; i++)
+	for (i = 0; i < SHADOW_NR_LEGS; i++)
 		if (s->legs[i])
 			dm_put_device(ti, s->legs[i]);
 	if (s->meta)
@@ -30,6 +30,32 @@ static void put_devices(struct dm_target *ti, struct shadow_target *s)
 static bool same(const struct dm_dev *a, const struct dm_dev *b)
 {
 	return a && b && a->bdev == b->bdev;
+}
+
+static const char *const cannot_open[SHADOW_NR_LEGS] = {
+	"Cannot open the origin", "Cannot open the target", "Cannot open tier1",
+	"Cannot open tier2",
+};
+
+static int check_devices(struct dm_target *ti, const struct shadow_target *s)
+{
+	int i, j;
+
+	if (same(s->legs[SHADOW_LEG_ORIGIN], s->legs[SHADOW_LEG_TARGET]))
+		return refuse(ti, "Origin and target are the same device");
+	for (i = 0; i < SHADOW_NR_LEGS; i++) {
+		if (same(s->legs[i], s->meta))
+			return refuse(ti, "A leg and the metadata are the same device");
+		for (j = 0; j < i; j++)
+			if (same(s->legs[i], s->legs[j]))
+				return refuse(ti, "Two legs are the same device");
+		if (s->legs[i] && bdev_is_zoned(s->legs[i]->bdev))
+			return refuse(ti, "Zoned devices cannot be legs");
+		if (s->legs[i] && bdev_logical_block_size(s->legs[i]->bdev) >
+				  SHADOW_MIN_BLOCK_SECTORS << SECTOR_SHIFT)
+			return refuse(ti, "Logical blocks of a leg are larger than 64 KiB");
+	}
+	return 0;
 }
 
 static int open_devices(struct dm_target *ti, struct shadow_target *s,
@@ -45,7 +71,7 @@ static int open_devices(struct dm_target *ti, struct shadow_target *s,
 		ti->error = "Cannot open the metadata device";
 		return r;
 	}
-	for (i = 0; i < SHADOW_NR_HOME_LEGS; i++) {
+	for (i = 0; i < SHADOW_NR_LEGS; i++) {
 		s->given[i] = table->legs[i].given;
 		strscpy(s->ids[i], table->legs[i].id, sizeof(s->ids[i]));
 		if (!s->given[i] || table->legs[i].missing)
@@ -53,23 +79,11 @@ static int open_devices(struct dm_target *ti, struct shadow_target *s,
 		r = dm_get_device(ti, table->legs[i].path, dm_table_get_mode(ti->table),
 				  &s->legs[i]);
 		if (r) {
-			ti->error = i == SHADOW_LEG_ORIGIN ? "Cannot open the origin" :
-							     "Cannot open the target";
+			ti->error = (char *)cannot_open[i];
 			return r;
 		}
 	}
-	if (same(s->legs[SHADOW_LEG_ORIGIN], s->legs[SHADOW_LEG_TARGET]))
-		return refuse(ti, "Origin and target are the same device");
-	for (i = 0; i < SHADOW_NR_HOME_LEGS; i++) {
-		if (same(s->legs[i], s->meta))
-			return refuse(ti, "A leg and the metadata are the same device");
-		if (s->legs[i] && bdev_is_zoned(s->legs[i]->bdev))
-			return refuse(ti, "Zoned devices cannot be legs");
-		if (s->legs[i] && bdev_logical_block_size(s->legs[i]->bdev) >
-				  SHADOW_MIN_BLOCK_SECTORS << SECTOR_SHIFT)
-			return refuse(ti, "Logical blocks of a leg are larger than 64 KiB");
-	}
-	return 0;
+	return check_devices(ti, s);
 }
 
 static int shadow_ctr(struct dm_target *ti, unsigned int argc, char **argv)
@@ -93,6 +107,7 @@ static int shadow_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	s->policy = table.policy;
 	s->fresh = table.fresh;
 	s->shrink = table.shrink;
+	s->writeback = table.writeback;
 	r = open_devices(ti, s, &table);
 	if (r)
 		goto bad;
@@ -102,7 +117,10 @@ static int shadow_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		goto bad;
 	}
 
-	ti->num_flush_bios = s->given[SHADOW_LEG_TARGET] ? SHADOW_NR_HOME_LEGS : 1;
+	/* one for each leg, by its number */
+	for (r = SHADOW_NR_LEGS; !s->given[r - 1]; r--)
+		;
+	ti->num_flush_bios = r;
 	ti->num_discard_bios = 1;
 	ti->num_write_zeroes_bios = 1;
 	ti->discards_supported = true;
@@ -128,16 +146,20 @@ static void shadow_presuspend(struct dm_target *ti)
 {
 	struct shadow_target *s = ti->private;
 
-	if (s->v)
+	if (s->v) {
 		shadow_mover_suspend(s->v);
+		shadow_tier_mover_suspend(s->v);
+	}
 }
 
 static void shadow_presuspend_undo(struct dm_target *ti)
 {
 	struct shadow_target *s = ti->private;
 
-	if (s->v)
+	if (s->v) {
 		shadow_mover_resume(s->v);
+		shadow_tier_mover_resume(s->v);
+	}
 }
 
 static void shadow_postsuspend(struct dm_target *ti)
@@ -159,9 +181,10 @@ static void shadow_resume(struct dm_target *ti)
 	struct shadow_volume *v = s->v;
 
 	WRITE_ONCE(v->ti, ti);
-	if (shadow_phase(v) != SHADOW_STEADY)
+	if (shadow_phase(v) != SHADOW_STEADY || v->words)
 		queue_delayed_work(v->wq, &v->sweep_work, HZ);
 	shadow_mover_resume(v);
+	shadow_tier_mover_resume(v);
 }
 
 /* --- status --------------------------------------------------------------- */
@@ -171,6 +194,52 @@ static const char *mode_name(struct shadow_volume *v)
 	static const char *const names[] = { "rw", "ro", "fail" };
 
 	return names[READ_ONCE(v->mode)];
+}
+
+/* Bios that went to shadows of a tier. */
+static void count_hits(struct shadow_volume *v, int tier, u64 *reads, u64 *writes)
+{
+	int cpu;
+
+	*reads = 0;
+	*writes = 0;
+	for_each_possible_cpu(cpu) {
+		*reads += READ_ONCE(per_cpu_ptr(v->hits, cpu)->reads[tier]);
+		*writes += READ_ONCE(per_cpu_ptr(v->hits, cpu)->writes[tier]);
+	}
+}
+
+/* Nothing, for a volume without tiers. Returns the characters written, like DMEMIT. */
+static ssize_t status_tiers(struct shadow_volume *v, char *result, unsigned int maxlen, ssize_t sz)
+{
+	struct shadow_tier_ctx tctx = shadow_get_tier_ctx(v);
+	struct shadow_tier_mover *m = &v->tmover;
+	u64 reads, writes;
+	u8 leg;
+
+	for (leg = SHADOW_LEG_TIER1; leg < SHADOW_NR_LEGS; leg++) {
+		const struct shadow_tier *t = shadow_tier_of(v, leg);
+		const char *name = shadow_leg_name(leg);
+
+		if (!v->words || !v->sb.legs[leg].present)
+			continue;
+		DMEMIT(" %s=%s:%s:%u:%u:%d", name,
+		       !(tctx.tiers & (1u << leg)) ? "missing" :
+		       READ_ONCE(v->tier_failed) & (1u << leg) ? "failed" : "ok",
+		       tctx.writeback & (1u << leg) ? "writeback" : "writethrough",
+		       t->slots.nr, READ_ONCE(t->slots.used), atomic_read(&t->dirty));
+		count_hits(v, leg - SHADOW_LEG_TIER1, &reads, &writes);
+		DMEMIT(" %s_reads=%llu %s_writes=%llu", name, reads, name, writes);
+	}
+	if (!v->words)
+		return sz;
+	DMEMIT(" promoted=%lld demoted=%lld written_back=%lld tier_failures=%lld",
+	       atomic64_read(&v->promoted), atomic64_read(&v->demoted),
+	       atomic64_read(&v->written_back), atomic64_read(&v->tier_failures));
+	DMEMIT(" tier_queue=%llu tier_inflight=%llu tier_rate=%llu tier_inflight_limit=%llu",
+	       READ_ONCE(m->queued_blocks), READ_ONCE(m->inflight) / 2, READ_ONCE(m->rate),
+	       READ_ONCE(m->inflight_limit) / 2);
+	return sz;
 }
 
 static void status_info(struct shadow_volume *v, char *result, unsigned int maxlen)
@@ -210,6 +279,7 @@ static void status_info(struct shadow_volume *v, char *result, unsigned int maxl
 	       shadow_policy_name(w.policy), atomic64_read(&v->commits),
 	       (unsigned long long)v->sb.generation,
 	       !!(v->sb.flags & SHADOW_SB_NEEDS_CHECK), v->mem);
+	status_tiers(v, result, maxlen, sz);
 }
 
 static const char *leg_name(struct shadow_target *s, int leg)
@@ -221,29 +291,33 @@ static void status_table(struct shadow_target *s, char *result, unsigned int max
 {
 	unsigned int features = 0;
 	ssize_t sz = 0;
-	int i;
+	int i, legs = 0;
 
-	DMEMIT("%s %u %d", s->meta->name, s->block_sectors,
-	       s->given[SHADOW_LEG_TARGET] ? 2 : 1);
-	DMEMIT(" origin %s", leg_name(s, SHADOW_LEG_ORIGIN));
-	if (s->given[SHADOW_LEG_TARGET])
-		DMEMIT(" target %s", leg_name(s, SHADOW_LEG_TARGET));
-
-	for (i = 0; i < SHADOW_NR_HOME_LEGS; i++)
+	for (i = 0; i < SHADOW_NR_LEGS; i++) {
+		legs += s->given[i];
 		features += s->ids[i][0] ? 3 : 0;
-	features += s->fresh + s->shrink + (s->policy ? 2 : 0);
+	}
+	DMEMIT("%s %u %d", s->meta->name, s->block_sectors, legs);
+	for (i = 0; i < SHADOW_NR_LEGS; i++)
+		if (s->given[i])
+			DMEMIT(" %s %s", shadow_leg_name(i), leg_name(s, i));
+
+	features += s->fresh + s->shrink + (s->policy ? 2 : 0) + 2 * hweight8(s->writeback);
 	if (!features)
 		return;
 	DMEMIT(" %u", features);
-	for (i = 0; i < SHADOW_NR_HOME_LEGS; i++)
+	for (i = 0; i < SHADOW_NR_LEGS; i++)
 		if (s->ids[i][0])
-			DMEMIT(" leg_id %s %s", i ? "target" : "origin", s->ids[i]);
+			DMEMIT(" leg_id %s %s", shadow_leg_name(i), s->ids[i]);
 	if (s->fresh)
 		DMEMIT(" fresh");
 	if (s->shrink)
 		DMEMIT(" shrink");
 	if (s->policy)
 		DMEMIT(" read %s", shadow_policy_name(s->policy));
+	for (i = SHADOW_LEG_TIER1; i < SHADOW_NR_LEGS; i++)
+		if (s->writeback & (1u << i))
+			DMEMIT(" writeback %s", shadow_leg_name(i));
 }
 
 static void shadow_status(struct dm_target *ti, status_type_t type, unsigned int status_flags,
@@ -266,9 +340,9 @@ static void shadow_status(struct dm_target *ti, status_type_t type, unsigned int
 	case STATUSTYPE_IMA:
 		DMEMIT_TARGET_NAME_VERSION(ti->type);
 		DMEMIT(",metadata=%s,block_sectors=%u", s->meta->name, s->block_sectors);
-		for (i = 0; i < SHADOW_NR_HOME_LEGS; i++)
+		for (i = 0; i < SHADOW_NR_LEGS; i++)
 			if (s->given[i])
-				DMEMIT(",%s=%s", i ? "target" : "origin", leg_name(s, i));
+				DMEMIT(",%s=%s", shadow_leg_name(i), leg_name(s, i));
 		DMEMIT(";");
 		break;
 	}
@@ -344,6 +418,43 @@ static void answer_runs(struct shadow_volume *v, const struct shadow_message *ms
 	DMEMIT("end");
 }
 
+/* What the message "tiers" says of a block: 0, or tier and life without slot and marks. */
+static u32 shadow_of(struct shadow_volume *v, u64 block)
+{
+	u32 word = v->words ? READ_ONCE(v->words[block]) : 0;
+
+	return word ? shadow_word(shadow_word_leg(word), 0, shadow_life(word)) : 0;
+}
+
+static void answer_tiers(struct shadow_volume *v, const struct shadow_message *msg, char **argv,
+			 char *result, unsigned int maxlen)
+{
+	struct shadow_range range = { .first = 0, .count = v->nr_blocks };
+	ssize_t sz = 0;
+	u64 b, end;
+
+	if (msg->nr_ranges)
+		shadow_parse_range(argv[msg->first_range], v->nr_blocks, &range);
+	end = range.first + range.count;
+	for (b = range.first; b < end;) {
+		u32 what = shadow_of(v, b);
+		u64 first = b;
+
+		if (maxlen < ANSWER_ROOM || sz > maxlen - ANSWER_ROOM) {
+			DMEMIT("next=%llu", b);
+			return;
+		}
+		while (++b < end && shadow_of(v, b) == what)
+			;
+		if (what)
+			DMEMIT("%llu+%llu:%s-%s ", first, b - first,
+			       shadow_leg_name(shadow_word_leg(what)),
+			       shadow_life_name(shadow_life(what)));
+		cond_resched();
+	}
+	DMEMIT("end");
+}
+
 static bool allowed_suspended(u8 type)
 {
 	switch (type) {
@@ -351,7 +462,10 @@ static bool allowed_suspended(u8 type)
 	case SHADOW_MSG_LIMIT_INFLIGHT:
 	case SHADOW_MSG_PAUSE:
 	case SHADOW_MSG_RESUME:
+	case SHADOW_MSG_LIMIT_TIER_RATE:
+	case SHADOW_MSG_LIMIT_TIER_INFLIGHT:
 	case SHADOW_MSG_MAP:
+	case SHADOW_MSG_TIERS:
 	case SHADOW_MSG_READ:
 		return true;
 	default:
@@ -378,6 +492,39 @@ static int queue_message(struct shadow_volume *v, const struct shadow_message *m
 		return -ENODEV;
 	}
 	return shadow_mover_queue(v, msg->type, msg->nr_ranges, argv + msg->first_range, error);
+}
+
+static int queue_tier_message(struct shadow_volume *v, const struct shadow_message *msg,
+			      char **argv, const char **error)
+{
+	if (READ_ONCE(v->mode) != SHADOW_MODE_RW) {
+		*error = "the volume is not in rw mode";
+		return -EROFS;
+	}
+	if (!v->words) {
+		*error = "the volume has no tiers";
+		return -EBUSY;
+	}
+	if (msg->type == SHADOW_MSG_PROMOTE && !v->legs[msg->tier]) {
+		*error = "this tier is not there";
+		return -ENODEV;
+	}
+	if (msg->type == SHADOW_MSG_PROMOTE && (READ_ONCE(v->tier_failed) & (1u << msg->tier))) {
+		*error = "this tier has failed: replace or forget it, then load a table";
+		return -ENODEV;
+	}
+	return shadow_tier_mover_queue(v, msg, argv + msg->first_range, error);
+}
+
+static int set_tier_mode(struct shadow_volume *v, const struct shadow_message *msg,
+			 const char **error)
+{
+	if (!v->words || !v->sb.legs[msg->tier].present) {
+		*error = "the volume has no such tier";
+		return -EINVAL;
+	}
+	shadow_tier_set_mode(v, msg->tier, msg->flag);
+	return 0;
 }
 
 static int do_message(struct shadow_volume *v, const struct shadow_message *msg, char **argv,
@@ -412,6 +559,24 @@ static int do_message(struct shadow_volume *v, const struct shadow_message *msg,
 		return shadow_finish(v, SHADOW_LEG_TARGET, error);
 	case SHADOW_MSG_ABORT:
 		return shadow_finish(v, SHADOW_LEG_ORIGIN, error);
+	case SHADOW_MSG_PROMOTE:
+	case SHADOW_MSG_DEMOTE:
+	case SHADOW_MSG_WRITEBACK:
+		return queue_tier_message(v, msg, argv, error);
+	case SHADOW_MSG_CLEAR_TIERS:
+		shadow_tier_mover_stop(v);
+		return 0;
+	case SHADOW_MSG_LIMIT_TIER_RATE:
+	case SHADOW_MSG_LIMIT_TIER_INFLIGHT:
+		shadow_tier_mover_limit(v, msg->type, msg->value);
+		return 0;
+	case SHADOW_MSG_MODE:
+		return set_tier_mode(v, msg, error);
+	case SHADOW_MSG_FORGET:
+		return shadow_tier_forget(v, msg->tier, msg->flag, error);
+	case SHADOW_MSG_TIERS:
+		answer_tiers(v, msg, argv, result, maxlen);
+		return 1;
 	case SHADOW_MSG_SYNC:
 		*error = "the metadata cannot be written";
 		return shadow_commit(v);
@@ -459,9 +624,9 @@ static int shadow_iterate_devices(struct dm_target *ti, iterate_devices_callout_
 	struct shadow_target *s = ti->private;
 	int i, r = 0;
 
-	for (i = 0; i < SHADOW_NR_HOME_LEGS && !r; i++)
+	for (i = 0; i < SHADOW_NR_LEGS && !r; i++)
 		if (s->legs[i])
-			/* the origin is shorter than the table while the volume grows */
+			/* tiers are smaller; the origin is shorter than the table while the volume grows */
 			r = fn(ti, s->legs[i], 0,
 			       min(ti->len, bdev_nr_sectors(s->legs[i]->bdev)), data);
 	return r;
@@ -481,7 +646,7 @@ static void shadow_io_hints(struct dm_target *ti, struct queue_limits *limits)
 
 static struct target_type shadow_target = {
 	.name = "shadow",
-	.version = { 1, 0, 0 },
+	.version = { 1, 1, 0 },
 	.features = DM_TARGET_SINGLETON,
 	.module = THIS_MODULE,
 	.ctr = shadow_ctr,

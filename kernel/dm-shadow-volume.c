@@ -242,7 +242,7 @@ static int resize(struct shadow_volume *v, sector_t sectors)
 	v->nr_tracked = blocks;
 	v->nr_regions = regions;
 	v->meta.nr_pages = pages;
-	return 0;
+	return v->words ? shadow_tier_resize(v, old_blocks) : 0;
 }
 
 static struct shadow_volume *find_volume(dev_t meta)
@@ -306,7 +306,7 @@ static void take_legs(struct shadow_volume *v, struct shadow_target *s, struct d
 {
 	u8 leg;
 
-	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++)
+	for (leg = 0; leg < SHADOW_NR_LEGS; leg++)
 		v->legs[leg] = s->legs[leg] ? s->legs[leg]->bdev : NULL;
 	v->meta.bdev = s->meta->bdev;
 	v->len = ti->len;
@@ -358,6 +358,16 @@ static int zero_short_end(struct shadow_volume *v, sector_t old, sector_t len)
 
 	if (old == end || shadow_home(v->map[block]) == SHADOW_HOLE)
 		return 0;
+	if (v->words && v->words[block]) {
+		struct block_device *tier = v->legs[shadow_word_leg(v->words[block])];
+		sector_t start = shadow_slot_start(v, v->words[block]) +
+				 (old - shadow_block_start(v, block));
+		int r = tier ? blkdev_issue_zeroout(tier, start, end - old, GFP_NOIO, 0) ?:
+			       blkdev_issue_flush(tier) : -ENODEV;
+
+		if (r)
+			return r;
+	}
 	return blkdev_issue_zeroout(v->legs[SHADOW_LEG_ORIGIN], old, end - old, GFP_NOIO, 0) ?:
 	       blkdev_issue_flush(v->legs[SHADOW_LEG_ORIGIN]);
 }
@@ -366,9 +376,15 @@ static int zero_short_end(struct shadow_volume *v, sector_t old, sector_t len)
 static int extend(struct shadow_volume *v, sector_t sectors)
 {
 	u32 old = v->nr_tracked, old_pages = v->meta.nr_pages;
+	u32 old_slot_pages = v->meta.nr_slot_pages;
 	int r = resize(v, sectors);
 
 	if (r || v->nr_tracked == old)
+		return r;
+	if (v->words && v->sb.slot_end && old_slot_pages < v->meta.nr_slot_pages)
+		r = shadow_slot_pages_format(v, v->sb.slot_end, old_slot_pages,
+					     v->meta.nr_slot_pages);
+	if (r)
 		return r;
 	r = shadow_metadata_format_pages(v, old_pages, v->meta.nr_pages);
 	if (r || !(old % SHADOW_BLOCKS_PER_PAGE))
@@ -468,8 +484,12 @@ static int configure(struct shadow_volume *v, struct shadow_target *s, struct dm
 			next.flags &= ~SHADOW_SB_NEEDS_CHECK;
 		}
 	}
+	r = r ?: shadow_tier_configure(v, s, &next, !v->loaded && !blank, error);
+	bitmap_zero(v->intent_recent, v->nr_regions);
+	if (r)
+		return r;
 	*error = "the metadata, or the end of the origin, could not be read or written";
-	r = r ?: carry_out(v, s, decision, &next);
+	r = carry_out(v, s, decision, &next);
 	if (r)
 		return r;
 	take_phase(v, &v->sb, s);
@@ -478,7 +498,7 @@ static int configure(struct shadow_volume *v, struct shadow_target *s, struct dm
 	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++)
 		if (v->sb.phase != SHADOW_STEADY && !v->legs[leg])
 			shadow_drop_leg(v, leg);
-	return shadow_commit(v);
+	return shadow_tier_settle(v, s) ?: shadow_commit(v);
 }
 
 /* --- lifetime ------------------------------------------------------------- */
@@ -486,12 +506,14 @@ static int configure(struct shadow_volume *v, struct shadow_target *s, struct dm
 static void volume_free(struct shadow_volume *v)
 {
 	shadow_mover_exit(v);
+	shadow_tier_exit(v);
 	if (v->wq)
 		destroy_workqueue(v->wq);
 	if (!IS_ERR_OR_NULL(v->kc))
 		dm_kcopyd_client_destroy(v->kc);
 	shadow_metadata_exit(v);
 	bioset_exit(&v->bs);
+	bioset_exit(&v->tier_bs);
 	shadow_epoch_exit(&v->epoch);
 	kvfree(v->map);
 	kvfree(v->intent);
@@ -517,6 +539,12 @@ static struct shadow_volume *volume_create(struct shadow_target *s, struct dm_ta
 	v->tail = NO_TAIL;
 	strscpy(v->name, dm_device_name(md), sizeof(v->name));
 	mutex_init(&v->admin);
+	mutex_init(&v->drop_lock);
+	init_waitqueue_head(&v->tmover.wake);
+	init_waitqueue_head(&v->tmover.idle);
+	INIT_LIST_HEAD(&v->tmover.queue);
+	v->tmover.inflight_limit = SHADOW_TIER_INFLIGHT;
+	v->tmover.suspended = true;	/* until the first resume */
 	init_rwsem(&v->phase_lock);
 	INIT_LIST_HEAD(&v->list);
 	INIT_WORK(&v->event_work, event_work);
@@ -524,6 +552,8 @@ static struct shadow_volume *volume_create(struct shadow_target *s, struct dm_ta
 	r = shadow_epoch_init(&v->epoch);
 	if (!r)
 		r = bioset_init(&v->bs, BIO_POOL_SIZE, 0, 0);
+	if (!r)
+		r = bioset_init(&v->tier_bs, BIO_POOL_SIZE, 0, 0);
 	if (!r)
 		r = shadow_metadata_init(v);
 	if (!r) {
@@ -603,7 +633,7 @@ void shadow_volume_quiesce(struct shadow_volume *v)
 	flush_work(&v->slow_work);
 	flush_work(&v->intent_work);
 	wait_event(v->stray_wait, !atomic_read(&v->strays));
-	if (shadow_phase(v) != SHADOW_STEADY)
+	if (shadow_phase(v) != SHADOW_STEADY || v->words)
 		shadow_intent_sweep_now(v);
 	cancel_delayed_work_sync(&v->commit_work);
 	shadow_commit(v);
@@ -618,7 +648,8 @@ static void stop_in_order(struct shadow_volume *v)
 	if (!v->loaded || v->mode != SHADOW_MODE_RW || (sb.flags & SHADOW_SB_CLEAN) ||
 	    shadow_commit(v))
 		return;
-	if (sb.phase != SHADOW_STEADY && !bitmap_empty(v->intent_disk, v->nr_regions))
+	if ((sb.phase != SHADOW_STEADY || v->words) &&
+	    !bitmap_empty(v->intent_disk, v->nr_regions))
 		return;
 	sb.flags |= SHADOW_SB_CLEAN;
 	if (shadow_metadata_write_sb(v, &sb))

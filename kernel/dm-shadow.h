@@ -7,9 +7,13 @@
  *   dm-shadow-volume.c    the shared volume: find, load, grow, states
  *   dm-shadow-phase.c     cut-over, rollback, commit, abort, retire
  *   dm-shadow-io.c        map and end_io: the path of every bio
+ *   dm-shadow-race.c      read policy "mirror"
  *   dm-shadow-slow.c      what a bio cannot do at once: discards, failures, write intent
  *   dm-shadow-fill.c      holes become data
  *   dm-shadow-mover.c     copies blocks with dm-kcopyd
+ *   dm-shadow-tier.c      shadows: their words, slots, ends and failures
+ *   dm-shadow-tier-mover.c  copies blocks to and from tiers
+ *   dm-shadow-tier-table.c  tiers that a table gives or takes away; slot pages read at a load
  *   dm-shadow-metadata.c  reads and commits the metadata device
  *   core/                 the rules, pure
  *
@@ -39,10 +43,28 @@
  * could overwrite the good copy by the one that failed. v->failing is raised before the write
  * leaves the epoch; the mover looks at it after its drain, and lets the worker go first.
  *
+ * Shadows. With tiers a block has a word besides its byte. SHADOW_SHADOW is set in the byte after
+ * the word became PROMOTING and cleared after it became zero, so who sees the bit looks at the
+ * word, and who does not goes home. While a volume has tiers every write, and every read that a
+ * shadow serves, is in the epoch from before it reads byte and word until its device I/O has
+ * ended. A slot is free after: the word is zero, a commit made that durable, the epoch was drained.
+ *   - A promotion drains after it claimed the word and before it reads home; a write mapped
+ *     meanwhile marks the word when it is mapped. A write-back likewise.
+ *   - The tier mover's copies are in the epoch from before they look at byte and word until the
+ *     word was settled, and it starts none while the gate is closed or v->failing is raised: to a
+ *     drain they are writes. It must not drain or commit meanwhile.
+ *   - "dirty" is durable before the first write that goes to the shadow alone is sent.
+ *   - Writes to a clean shadow and home have the region's write-intent bit, like mirrored ones.
+ *   - A shadow's end (shadow_finish_drops(), under v->drop_lock): DROPPING, noted, commit, zero,
+ *     drain, free. Until the commit writes still keep the shadow as current as home.
+ *   - A discard ends the shadow after the hole is durable and before the block is released.
+ *   - Slot pages are committed before state pages: a write-intent bit is never cleared on disk
+ *     before the end of a shadow that relied on it.
+ *
  * Busy blocks. SHADOW_BUSY is set by a swap; only its setter clears it, and then calls
  * shadow_release_parked(). A bio is parked with v->lock held after seeing the bit under the lock.
  *
- * Locks, outermost first: registry lock, v->admin, v->intent_lock, v->commit_lock,
+ * Locks, outermost first: registry lock, v->admin, v->intent_lock, v->drop_lock, v->commit_lock,
  * v->phase_lock, v->lock.
  */
 #ifndef DM_SHADOW_H
@@ -66,6 +88,7 @@
 #include "core/shadow_args.h"
 #include "core/shadow_format.h"
 #include "core/shadow_state.h"
+#include "core/shadow_tier.h"
 #include "dm-shadow-epoch.h"
 
 #define DM_MSG_PREFIX "shadow"
@@ -83,7 +106,9 @@ enum shadow_mode {
 enum shadow_io_kind {
 	SHADOW_IO_COUNTED,	/* leave the epoch */
 	SHADOW_IO_READ,		/* try another copy on error */
-	SHADOW_IO_MIRRORED,	/* wait for the other leg */
+	SHADOW_IO_MIRRORED,	/* wait for the other legs */
+	SHADOW_IO_TIER_READ,	/* leave the epoch; try home on error */
+	SHADOW_IO_TIER_WRITE,	/* leave the epoch; count an error of the tier */
 	SHADOW_IO_FLUSH,	/* on error see what the leg held */
 };
 
@@ -108,18 +133,20 @@ struct shadow_io {
 	u8 leg;			/* it was sent to this one */
 	u8 tried;		/* mask of legs that failed the read */
 	u8 filling;		/* mask of legs being zero-filled */
+	u8 sent;		/* mirrored: mask of its legs */
 	atomic_t pending;	/* mirrored: parts still out */
 	u32 block;
 	struct bvec_iter iter;	/* as mapped, to send it again */
 	struct shadow_volume *v;
 	struct shadow_batch *batch;	/* zero-fill it is part of */
-	struct shadow_part parts[SHADOW_NR_HOME_LEGS];
+	struct shadow_part parts[SHADOW_NR_LEGS];
 };
 
-/* A range the mover has been asked for. */
+/* A range a mover has been asked for. */
 struct shadow_request {
 	struct list_head list;
-	u8 type;		/* SHADOW_MSG_COPY, _REMIRROR or _FILL */
+	u8 type;		/* SHADOW_MSG_COPY, _REMIRROR, _FILL; _PROMOTE, _DEMOTE, _WRITEBACK */
+	u8 tier;		/* PROMOTE: leg */
 	u32 next;		/* first block not yet looked at */
 	u32 end;
 };
@@ -170,6 +197,70 @@ struct shadow_metadata {
 	unsigned long *dirty;		/* bit per page */
 	unsigned long *newest;		/* bit per page: copy 1 is the newer one */
 	unsigned int dropped;		/* times the gate was closed by a failed flush */
+	/* slot pages, if there are tiers */
+	u32 nr_slot_pages;
+	unsigned long *slot_dirty;
+	unsigned long *slot_newest;
+};
+
+#define SHADOW_DROP_CHUNK 512		/* shadows that share the drain of their end */
+#define SHADOW_TIER_INFLIGHT (2048u << 1)	/* sectors, unless user space says otherwise */
+#define SHADOW_TIER_BATCH 16		/* blocks a round of the tier mover copies */
+
+/* One block of a round. */
+struct shadow_tier_copy {
+	struct shadow_volume *v;
+	u32 block;
+	u8 type;			/* SHADOW_MSG_PROMOTE, _DEMOTE or _WRITEBACK */
+	u8 legs;			/* of home: mask of those read or written */
+	u8 state;			/* enum in dm-shadow-tier-mover.c */
+	int read_err;
+	unsigned long write_err;	/* bit per leg written, in order */
+};
+
+struct shadow_tier_mover {
+	struct task_struct *thread;
+	wait_queue_head_t wake;
+	wait_queue_head_t idle;
+	/* under v->lock: */
+	struct list_head queue;		/* of shadow_request */
+	unsigned int nr_queued;
+	u64 queued_blocks;
+	u64 rate;			/* KiB/s, 0: no limit */
+	u64 inflight_limit;		/* sectors */
+	bool suspended;
+	bool stopping;
+	bool parked;			/* the thread is in its outer wait: nothing in flight */
+	bool was_busy;
+	ktime_t next_start;
+	/* the thread's own */
+	u64 inflight;			/* sectors; read by status */
+	struct shadow_batch batch;
+	struct shadow_tier_copy copies[SHADOW_TIER_BATCH];
+};
+
+/* What is counted per CPU, because it is counted on the fast path. */
+struct shadow_tier_hits {
+	unsigned long reads[SHADOW_NR_TIERS];
+	unsigned long writes[SHADOW_NR_TIERS];
+};
+
+struct shadow_tier {
+	struct shadow_slots slots;	/* under v->lock */
+	atomic_t dirty;			/* shadows newer than home */
+};
+
+/* The tiers as routing needs them, read as one word. */
+union shadow_tier_word {
+	struct shadow_tier_ctx ctx;
+	u16 word;
+};
+
+/* Blocks by list, or (list NULL) a run of them. */
+struct shadow_blocks {
+	const u32 *list;
+	u32 first;
+	u32 n;
 };
 
 /* Volume-wide facts that route and transition need, read as one word. */
@@ -184,7 +275,9 @@ struct shadow_volume {
 	/* read on every bio */
 	u8 *map;			/* state byte per block */
 	u8 lut[2][256];			/* [write][state] -> leg or SHADOW_LUT_SLOW */
-	struct block_device *legs[SHADOW_NR_HOME_LEGS];	/* NULL: missing or none */
+	u32 *words;			/* word per block; NULL: no tiers */
+	struct block_device *legs[SHADOW_NR_LEGS];	/* NULL: missing or none */
+	u16 tier_word;			/* union shadow_tier_word, READ_ONCE */
 	u32 shift;			/* log2 of sectors a block */
 	u32 ctx_word;			/* union shadow_ctx_word, READ_ONCE */
 	u32 mode;			/* enum shadow_mode */
@@ -215,6 +308,7 @@ struct shadow_volume {
 	struct bio_list discards;
 	struct bio_list failed;		/* reads, mirrored writes, flushes */
 	struct bio_list intents;	/* wait for a write-intent bit */
+	struct bio_list dirties;	/* first writes to clean shadows under write-back */
 	struct workqueue_struct *wq;
 	struct work_struct slow_work;
 	struct work_struct intent_work;
@@ -225,7 +319,7 @@ struct shadow_volume {
 	atomic_t gate;			/* > 0: writes wait, a lost copy is not durable yet */
 	atomic_t given_up;		/* a missing leg's only copies in a discard under way */
 	atomic_t failing;		/* half-failed writes whose loss is not durable yet */
-	struct bio_set bs;
+	struct bio_set bs, tier_bs;	/* clones of writes, to home legs and to tiers */
 	struct dm_kcopyd_client *kc;
 	atomic_t strays;		/* our own bios that outlive the one they serve */
 	wait_queue_head_t stray_wait;
@@ -249,6 +343,18 @@ struct shadow_volume {
 
 	struct shadow_mover mover;
 
+	/* tiers */
+	struct shadow_tier tier[SHADOW_NR_TIERS];
+	struct shadow_tier_hits __percpu *hits;
+	struct shadow_tier_mover tmover;
+	struct dm_kcopyd_client *tier_kc;	/* NULL until there is a tier */
+	struct mutex drop_lock;		/* one sequence that ends shadows at a time */
+	u32 *drop_words;		/* SHADOW_DROP_CHUNK of them, under drop_lock */
+	u32 *drop_blocks;		/* likewise */
+	atomic_t drop_all;		/* the worker shall end all shadows that are dropping */
+	u8 tier_failed;			/* mask: a flush failed; nothing is promoted. Under phase_lock */
+	atomic64_t promoted, demoted, written_back, tier_failures;
+
 	/* counters; see the status line */
 	atomic_long_t homes[SHADOW_NR_HOMES];
 	atomic64_t copied, recopied, filled, copy_errors;
@@ -261,11 +367,12 @@ struct shadow_volume {
 struct shadow_target {
 	struct shadow_volume *v;	/* from the first resume on */
 	struct dm_dev *meta;
-	struct dm_dev *legs[SHADOW_NR_HOME_LEGS];
-	char ids[SHADOW_NR_HOME_LEGS][SHADOW_ID_MAX + 1];
-	bool given[SHADOW_NR_HOME_LEGS];	/* role is in the table, maybe as "-" */
+	struct dm_dev *legs[SHADOW_NR_LEGS];
+	char ids[SHADOW_NR_LEGS][SHADOW_ID_MAX + 1];
+	bool given[SHADOW_NR_LEGS];	/* role is in the table, maybe as "-" */
 	u32 block_sectors;
 	u8 policy;
+	u8 writeback;		/* mask of tiers */
 	bool fresh;
 	bool shrink;
 };
@@ -282,6 +389,33 @@ static inline struct shadow_ctx shadow_get_ctx(struct shadow_volume *v, u32 bloc
 	};
 
 	return ctx;
+}
+
+static inline struct shadow_tier_ctx shadow_get_tier_ctx(struct shadow_volume *v)
+{
+	union shadow_tier_word w = { .word = READ_ONCE(v->tier_word) };
+
+	return w.ctx;
+}
+
+static inline struct shadow_tier *shadow_tier_of(struct shadow_volume *v, u8 leg)
+{
+	return &v->tier[leg - SHADOW_LEG_TIER1];
+}
+
+/* The block's word, given its byte, which was read before. */
+static inline u32 shadow_word_of(struct shadow_volume *v, u32 block, u8 state)
+{
+	if (likely(!(state & SHADOW_SHADOW)))
+		return 0;
+	smp_rmb(); /* byte, then word: pairs with the swaps that set the bit after the word */
+	return READ_ONCE(v->words[block]);
+}
+
+/* Where a block's slot begins on its tier. */
+static inline sector_t shadow_slot_start(struct shadow_volume *v, u32 word)
+{
+	return (sector_t)shadow_slot(word) << v->shift;
 }
 
 static inline u8 shadow_phase(struct shadow_volume *v)
@@ -367,6 +501,9 @@ int shadow_finish(struct shadow_volume *v, u8 leg, const char **error);
 int shadow_retire(struct shadow_volume *v, unsigned int nr, char **ranges, const char **error);
 void shadow_set_policy(struct shadow_volume *v, u8 policy);
 
+/* dm-shadow-race.c: any context */
+bool shadow_map_race(struct shadow_volume *v, struct bio *bio);
+
 /* dm-shadow-io.c */
 int shadow_map(struct dm_target *ti, struct bio *bio);
 int shadow_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error);
@@ -399,7 +536,51 @@ void shadow_mover_wait_running(struct shadow_volume *v);
 void shadow_mover_set_paused(struct shadow_volume *v, bool paused);
 void shadow_mover_limit(struct shadow_volume *v, u8 type, u64 value);
 
+void shadow_charge_rate(ktime_t *next_start, u64 rate, sector_t sectors);
+int shadow_queue_requests(struct shadow_volume *v, struct list_head *queue, unsigned int *nr_queued,
+			  u64 *queued_blocks, const struct shadow_request *like, unsigned int nr,
+			  char **ranges, const char **error);
+void shadow_queue_clear(struct shadow_volume *v, struct list_head *queue, unsigned int *nr_queued,
+			u64 *queued_blocks);
+
+/* dm-shadow-tier.c: process context */
+bool shadow_tier_apply(struct shadow_volume *v, u32 block, enum shadow_tier_event event,
+		       struct shadow_tier_step *step);
+void shadow_set_shadow(struct shadow_volume *v, u32 block, bool set);
+u32 shadow_tier_used(struct shadow_volume *v, u8 leg);
+int shadow_finish_drops(struct shadow_volume *v, const struct shadow_blocks *blocks);
+void shadow_tier_end_drops(struct shadow_volume *v);
+void shadow_finish_all_drops(struct shadow_volume *v);
+void shadow_tier_read_failed(struct shadow_volume *v, u32 block, u8 leg);
+void shadow_tier_flush_failed(struct shadow_volume *v, u8 leg);
+void shadow_tier_lose(struct shadow_volume *v, u8 leg, enum shadow_tier_event event);
+void shadow_note_tier_failure(struct shadow_volume *v, const char *what, u8 leg, u32 block);
+int shadow_tier_forget(struct shadow_volume *v, u8 leg, bool lost, const char **error);
+void shadow_tier_set_mode(struct shadow_volume *v, u8 leg, bool writeback);
+void shadow_do_dirties(struct shadow_volume *v, struct bio_list *bios);
+
+/* dm-shadow-tier-mover.c */
+int shadow_tier_mover_init(struct shadow_volume *v);
+void shadow_tier_mover_exit(struct shadow_volume *v);
+int shadow_tier_mover_queue(struct shadow_volume *v, const struct shadow_message *msg,
+			    char **ranges, const char **error);
+void shadow_tier_mover_suspend(struct shadow_volume *v);
+void shadow_tier_mover_resume(struct shadow_volume *v);
+void shadow_tier_mover_stop(struct shadow_volume *v);
+void shadow_tier_mover_limit(struct shadow_volume *v, u8 type, u64 value);
+
+/* dm-shadow-tier-table.c: process context, alone (resume) */
+int shadow_tier_resize(struct shadow_volume *v, u32 old_blocks);
+int shadow_tier_configure(struct shadow_volume *v, struct shadow_target *s,
+			  const struct shadow_superblock *next, bool load, const char **error);
+int shadow_tier_settle(struct shadow_volume *v, struct shadow_target *s);
+void shadow_tier_exit(struct shadow_volume *v);
+
 /* dm-shadow-metadata.c: process context */
+int shadow_slot_pages_load(struct shadow_volume *v,
+			   int (*take)(struct shadow_volume *v, u32 block, u32 word));
+int shadow_slot_pages_format(struct shadow_volume *v, u64 slot_end, u32 first_page, u32 end_page);
+void shadow_mark_slot_page_dirty(struct shadow_volume *v, u32 block);
 int shadow_metadata_init(struct shadow_volume *v);
 void shadow_metadata_exit(struct shadow_volume *v);
 int shadow_metadata_peek(struct block_device *bdev, struct shadow_superblock *sb, bool *blank);

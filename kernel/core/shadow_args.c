@@ -30,13 +30,28 @@ static bool parse_u64(const char *s, char end, u64 *value, const char **rest)
 	return true;
 }
 
+static const char *const roles[SHADOW_NR_LEGS] = { "origin", "target", "tier1", "tier2" };
+
+const char *shadow_leg_name(unsigned int leg)
+{
+	return leg < SHADOW_NR_LEGS ? roles[leg] : "?";
+}
+
 static int leg_by_role(const char *role)
 {
-	if (!strcmp(role, "origin"))
-		return SHADOW_LEG_ORIGIN;
-	if (!strcmp(role, "target"))
-		return SHADOW_LEG_TARGET;
+	int i;
+
+	for (i = 0; i < SHADOW_NR_LEGS; i++)
+		if (!strcmp(role, roles[i]))
+			return i;
 	return -1;
+}
+
+static int tier_by_role(const char *role)
+{
+	int leg = leg_by_role(role);
+
+	return leg >= SHADOW_LEG_TIER1 ? leg : -1;
 }
 
 static int policy_by_name(const char *name)
@@ -73,10 +88,8 @@ static int parse_legs(unsigned int nr, char **argv, struct shadow_table *t, cons
 		const char *role = argv[2 * i], *path = argv[2 * i + 1];
 		int leg = leg_by_role(role);
 
-		if (!strcmp(role, "tier1") || !strcmp(role, "tier2"))
-			return fail(error, "Roles tier1 and tier2 are reserved");
 		if (leg < 0)
-			return fail(error, "Unknown role of a leg: use origin or target");
+			return fail(error, "Unknown role of a leg: use origin, target, tier1, tier2");
 		if (t->legs[leg].given)
 			return fail(error, "A role is given twice: each leg needs its own");
 		t->legs[leg].given = true;
@@ -122,10 +135,34 @@ static int parse_features(unsigned int nr, char **argv, struct shadow_table *t,
 				return fail(error, "A leg_id has 1 to 63 of A-Za-z0-9_.:+-");
 			t->legs[leg].id = argv[i + 2];
 			i += 3;
+		} else if (!strcmp(name, "writeback")) {
+			int leg = left < 1 ? -1 : tier_by_role(argv[i + 1]);
+
+			if (leg < 0 || !t->legs[leg].given)
+				return fail(error, "Feature writeback: needs a tier of the table");
+			t->writeback |= (u8)(1u << leg);
+			i += 2;
 		} else {
-			return fail(error, "Unknown feature: use leg_id, fresh, shrink or read");
+			return fail(error,
+				    "Unknown feature: use leg_id, fresh, shrink, read, writeback");
 		}
 	}
+	return 0;
+}
+
+static int check_ids(const struct shadow_table *t, const char **error)
+{
+	int i, j;
+
+	for (i = SHADOW_LEG_TIER1; i < SHADOW_NR_LEGS; i++)
+		if (t->legs[i].given && !t->legs[i].missing && !t->legs[i].id[0])
+			return fail(error, "A tier must be named with leg_id");
+	for (i = 0; i < SHADOW_NR_LEGS; i++)
+		for (j = 0; j < i; j++)
+			if (t->legs[i].id[0] && !strcmp(t->legs[i].id, t->legs[j].id))
+				return fail(error, i == SHADOW_LEG_TARGET ?
+					    "Origin and target have the same leg_id" :
+					    "Two legs have the same leg_id");
 	return 0;
 }
 
@@ -150,7 +187,7 @@ int shadow_parse_table(unsigned int argc, char **argv, struct shadow_table *t,
 	t->block_sectors = (u32)bs;
 
 	if (!parse_u64(argv[2], '\0', &legs, NULL) || legs < 1 || legs > SHADOW_NR_LEGS)
-		return fail(error, "Number of legs must be 1 or 2");
+		return fail(error, "Number of legs must be 1 to 4");
 	if (argc < 3 + 2 * legs)
 		return fail(error, "Too few arguments: a role or a device of a leg is missing");
 	r = parse_legs((unsigned int)legs, argv + 3, t, error);
@@ -170,10 +207,7 @@ int shadow_parse_table(unsigned int argc, char **argv, struct shadow_table *t,
 	    !t->legs[SHADOW_LEG_ORIGIN].missing &&
 	    (!t->legs[SHADOW_LEG_ORIGIN].id[0] || !t->legs[SHADOW_LEG_TARGET].id[0]))
 		return fail(error, "A table with a target must name both legs with leg_id");
-	if (t->legs[SHADOW_LEG_TARGET].id[0] &&
-	    !strcmp(t->legs[SHADOW_LEG_ORIGIN].id, t->legs[SHADOW_LEG_TARGET].id))
-		return fail(error, "Origin and target have the same leg_id");
-	return 0;
+	return check_ids(t, error);
 }
 
 bool shadow_parse_range(const char *s, u64 nr_blocks, struct shadow_range *range)
@@ -189,7 +223,7 @@ bool shadow_parse_range(const char *s, u64 nr_blocks, struct shadow_range *range
 	       range->count <= nr_blocks - range->first;
 }
 
-enum arg_kind { NO_ARGS, RANGES, MAYBE_RANGE, POLICY };
+enum arg_kind { NO_ARGS, RANGES, MAYBE_RANGE, POLICY, TIER_RANGES, TIER_MODE, TIER_LOST };
 
 static const struct {
 	const char *name;
@@ -211,29 +245,64 @@ static const struct {
 	{ "read", SHADOW_MSG_READ, POLICY },
 	{ "map", SHADOW_MSG_MAP, MAYBE_RANGE },
 	{ "access", SHADOW_MSG_ACCESS, MAYBE_RANGE },
+	{ "promote", SHADOW_MSG_PROMOTE, TIER_RANGES },
+	{ "demote", SHADOW_MSG_DEMOTE, RANGES },
+	{ "writeback", SHADOW_MSG_WRITEBACK, RANGES },
+	{ "mode", SHADOW_MSG_MODE, TIER_MODE },
+	{ "forget", SHADOW_MSG_FORGET, TIER_LOST },
+	{ "tiers", SHADOW_MSG_TIERS, MAYBE_RANGE },
 };
 
 static int parse_limit(unsigned int argc, char **argv, struct shadow_message *m,
 		       const char **error)
 {
+	static const struct {
+		const char *name;
+		enum shadow_message_type type;
+	} limits[] = {
+		{ "rate", SHADOW_MSG_LIMIT_RATE },
+		{ "inflight", SHADOW_MSG_LIMIT_INFLIGHT },
+		{ "tier_rate", SHADOW_MSG_LIMIT_TIER_RATE },
+		{ "tier_inflight", SHADOW_MSG_LIMIT_TIER_INFLIGHT },
+	};
+	size_t i;
+
 	/* a petabyte a second is enough, and keeps the arithmetic in 64 bits */
-	if (argc != 3 || !parse_u64(argv[2], '\0', &m->value, NULL) || m->value > 1ull << 40)
-		return fail(error, "use: limit rate <KiB/s> or limit inflight <KiB>");
-	if (!strcmp(argv[1], "rate"))
-		m->type = SHADOW_MSG_LIMIT_RATE;
-	else if (!strcmp(argv[1], "inflight"))
-		m->type = SHADOW_MSG_LIMIT_INFLIGHT;
-	else
-		return fail(error, "use: limit rate <KiB/s> or limit inflight <KiB>");
+	if (argc == 3 && parse_u64(argv[2], '\0', &m->value, NULL) && m->value <= 1ull << 40)
+		for (i = 0; i < ARRAY_SIZE(limits); i++)
+			if (!strcmp(argv[1], limits[i].name)) {
+				m->type = (u8)limits[i].type;
+				return 0;
+			}
+	return fail(error, "use: limit rate|tier_rate <KiB/s> or limit inflight|tier_inflight <KiB>");
+}
+
+/* mode <tier> writethrough|writeback, forget <tier> [lost] */
+static int parse_tier_word(unsigned int argc, char **argv, enum arg_kind kind,
+			   struct shadow_message *m, const char **error)
+{
+	int tier = argc < 2 ? -1 : tier_by_role(argv[1]);
+
+	if (kind == TIER_MODE) {
+		if (argc != 3 || tier < 0 ||
+		    (strcmp(argv[2], "writethrough") && strcmp(argv[2], "writeback")))
+			return fail(error, "use: mode tier1|tier2 writethrough|writeback");
+		m->flag = !strcmp(argv[2], "writeback");
+	} else {
+		if (tier < 0 || argc > 3 || (argc == 3 && strcmp(argv[2], "lost")))
+			return fail(error, "use: forget tier1|tier2 [lost]");
+		m->flag = argc == 3;
+	}
+	m->tier = (u8)tier;
 	return 0;
 }
 
 static int parse_message_args(unsigned int argc, char **argv, u64 nr_blocks, enum arg_kind kind,
 			      struct shadow_message *m, const char **error)
 {
+	unsigned int i, first = 1;
 	struct shadow_range range;
-	unsigned int i;
-	int policy;
+	int policy, tier;
 
 	switch (kind) {
 	case NO_ARGS:
@@ -250,14 +319,24 @@ static int parse_message_args(unsigned int argc, char **argv, u64 nr_blocks, enu
 		if (argc > 2)
 			return fail(error, "this message takes one range at most");
 		break;
+	case TIER_MODE:
+	case TIER_LOST:
+		return parse_tier_word(argc, argv, kind, m, error);
+	case TIER_RANGES:
+		tier = argc < 2 ? -1 : tier_by_role(argv[1]);
+		if (tier < 0)
+			return fail(error, "use: promote tier1|tier2 <first block>[+<count>] ...");
+		m->tier = (u8)tier;
+		first = 2;
+		fallthrough;
 	case RANGES:
-		if (argc < 2)
+		if (argc <= first)
 			return fail(error, "ranges are missing: <first block>[+<count>] ...");
 		break;
 	}
-	m->first_range = 1;
-	m->nr_ranges = argc - 1;
-	for (i = 1; i < argc; i++)
+	m->first_range = first;
+	m->nr_ranges = argc - first;
+	for (i = first; i < argc; i++)
 		if (!shadow_parse_range(argv[i], nr_blocks, &range))
 			return fail(error, "range must be <first>[+<count>] inside the volume");
 	return 0;
@@ -273,6 +352,10 @@ int shadow_parse_message(unsigned int argc, char **argv, u64 nr_blocks,
 		return fail(error, "empty message");
 	if (!strcmp(argv[0], "limit"))
 		return parse_limit(argc, argv, m, error);
+	if (argc == 2 && !strcmp(argv[0], "clear") && !strcmp(argv[1], "tiers")) {
+		m->type = SHADOW_MSG_CLEAR_TIERS;
+		return 0;
+	}
 	for (i = 0; i < ARRAY_SIZE(messages); i++) {
 		if (strcmp(argv[0], messages[i].name))
 			continue;

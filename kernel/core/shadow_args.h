@@ -7,7 +7,7 @@
 #ifndef SHADOW_ARGS_H
 #define SHADOW_ARGS_H
 
-#include "shadow_state.h"
+#include "shadow_tier.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -27,6 +27,7 @@ struct shadow_table {
 	bool fresh;
 	bool shrink;
 	u8 policy;		/* enum shadow_policy */
+	u8 writeback;		/* mask of tiers that take writes alone */
 };
 
 /**
@@ -55,6 +56,15 @@ enum shadow_message_type {
 	SHADOW_MSG_MAP,
 	SHADOW_MSG_ACCESS,
 	SHADOW_MSG_SYNC,
+	SHADOW_MSG_PROMOTE,
+	SHADOW_MSG_DEMOTE,
+	SHADOW_MSG_WRITEBACK,
+	SHADOW_MSG_CLEAR_TIERS,
+	SHADOW_MSG_MODE,
+	SHADOW_MSG_FORGET,
+	SHADOW_MSG_LIMIT_TIER_RATE,
+	SHADOW_MSG_LIMIT_TIER_INFLIGHT,
+	SHADOW_MSG_TIERS,
 	SHADOW_NR_MESSAGES,
 };
 
@@ -66,6 +76,8 @@ struct shadow_range {
 struct shadow_message {
 	u8 type;		/* enum shadow_message_type */
 	u64 value;		/* LIMIT_*: KiB/s or KiB; READ: enum shadow_policy */
+	u8 tier;		/* PROMOTE, MODE, FORGET: leg */
+	bool flag;		/* MODE: write-back; FORGET: dirty shadows, too */
 	unsigned int nr_ranges;	/* ranges are argv[first_range ...] */
 	unsigned int first_range;
 };
@@ -78,6 +90,9 @@ struct shadow_message {
  */
 int shadow_parse_message(unsigned int argc, char **argv, u64 nr_blocks,
 			 struct shadow_message *message, const char **error);
+
+/** shadow_leg_name() - the role's name in tables, messages and status. */
+const char *shadow_leg_name(unsigned int leg);
 
 /** shadow_parse_range() - "<first>" or "<first>+<count>" within @nr_blocks. */
 bool shadow_parse_range(const char *s, u64 nr_blocks, struct shadow_range *range);

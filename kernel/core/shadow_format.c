@@ -7,6 +7,7 @@
 #include "shadow_format.h"
 
 #define PAGE_MAGIC 0x47504853u	/* "SHPG" */
+#define SLOT_PAGE_MAGIC 0x4c534853u	/* "SHSL" */
 
 static const u8 sb_magic[8] = { 'D', 'M', 'S', 'H', 'A', 'D', 'O', 'W' };
 
@@ -17,14 +18,14 @@ enum {
 	SB_VERSION = 12,
 	SB_GENERATION = 16,
 	SB_FLAGS = 24,
-	SB_INCOMPAT = 28,	/* features an older module must not touch; 0 in version 1 */
+	SB_INCOMPAT = 28,	/* features an older module must not touch */
 	SB_PHASE = 32,
 	SB_BLOCK_SECTORS = 36,
 	SB_EPOCH = 40,
 	SB_NR_SECTORS = 48,
 	SB_OLD_SECTORS = 56,
 	SB_TRACKED_SECTORS = 64,
-	SB_SLOT_AREA = 72,	/* reserved for the slot map of tiers: u64 sector, u64 sectors */
+	SB_SLOT_END = 72,
 	SB_UUID = 96,
 	SB_LEGS = 160,		/* SHADOW_NR_LEGS records of SB_LEG_SIZE */
 	SB_LEG_SIZE = 96,
@@ -41,6 +42,7 @@ enum {
 	PG_TAG = 16,
 	PG_NUMBER = 24,
 	PG_EPOCH = 28,
+	PG_WORDS = 64,		/* of a slot page */
 };
 
 static void put32(u8 *p, u32 v)
@@ -65,6 +67,11 @@ static u32 get32(const u8 *p)
 static u64 get64(const u8 *p)
 {
 	return get32(p) | (u64)get32(p + 4) << 32;
+}
+
+static bool has_tier(const struct shadow_superblock *sb)
+{
+	return sb->legs[SHADOW_LEG_TIER1].present || sb->legs[SHADOW_LEG_TIER2].present;
 }
 
 static const char *const errors[] = {
@@ -134,6 +141,8 @@ void shadow_sb_encode(const struct shadow_superblock *sb, void *buf)
 	put64(p + SB_NR_SECTORS, sb->nr_sectors);
 	put64(p + SB_OLD_SECTORS, sb->old_sectors);
 	put64(p + SB_TRACKED_SECTORS, sb->tracked_sectors);
+	put32(p + SB_INCOMPAT, has_tier(sb) ? SHADOW_INCOMPAT_TIERS : 0);
+	put64(p + SB_SLOT_END, sb->slot_end);
 	put_string(p + SB_UUID, sb->uuid);
 	for (i = 0; i < SHADOW_NR_LEGS; i++) {
 		u8 *leg = p + SB_LEGS + i * SB_LEG_SIZE;
@@ -163,8 +172,12 @@ static bool sb_fields_ok(const struct shadow_superblock *sb)
 	    sb->legs[SHADOW_LEG_TARGET].present != migrating)
 		return false;
 	for (i = SHADOW_LEG_TIER1; i < SHADOW_NR_LEGS; i++)
-		if (sb->legs[i].present)
-			return false;	/* tiers come with an incompatible feature bit */
+		if (sb->legs[i].present && sb->legs[i].sectors < bs)
+			return false;	/* not one slot */
+	if (!has_tier(sb) != !sb->slot_end ||
+	    (sb->slot_end && !shadow_slots_fit(sb->slot_end,
+					       shadow_nr_blocks(sb->tracked_sectors, bs))))
+		return false;
 	return sb->uuid[0] != '\0';
 }
 
@@ -180,7 +193,8 @@ enum shadow_format_error shadow_sb_decode(const void *buf, struct shadow_superbl
 	if (get32(p + SB_CRC) !=
 	    shadow_crc32c(~0u, p + SB_VERSION, SHADOW_PAGE_SIZE - SB_VERSION))
 		return SHADOW_FORMAT_CHECKSUM;
-	if (get32(p + SB_VERSION) != SHADOW_FORMAT_VERSION || get32(p + SB_INCOMPAT))
+	if (get32(p + SB_VERSION) != SHADOW_FORMAT_VERSION ||
+	    (get32(p + SB_INCOMPAT) & ~SHADOW_INCOMPAT_TIERS))
 		return SHADOW_FORMAT_VERSION_UNKNOWN;
 
 	memset(sb, 0, sizeof(*sb));
@@ -192,6 +206,7 @@ enum shadow_format_error shadow_sb_decode(const void *buf, struct shadow_superbl
 	sb->nr_sectors = get64(p + SB_NR_SECTORS);
 	sb->old_sectors = get64(p + SB_OLD_SECTORS);
 	sb->tracked_sectors = get64(p + SB_TRACKED_SECTORS);
+	sb->slot_end = get64(p + SB_SLOT_END);
 	if (!get_string(p + SB_UUID, sb->uuid))
 		return SHADOW_FORMAT_FIELD;
 	for (i = 0; i < SHADOW_NR_LEGS; i++) {
@@ -202,14 +217,14 @@ enum shadow_format_error shadow_sb_decode(const void *buf, struct shadow_superbl
 		sb->legs[i].present = leg[SB_LEG_PRESENT];
 		sb->legs[i].sectors = get64(leg + SB_LEG_SECTORS);
 	}
+	if (has_tier(sb) != !!(get32(p + SB_INCOMPAT) & SHADOW_INCOMPAT_TIERS))
+		return SHADOW_FORMAT_FIELD;
 	return sb_fields_ok(sb) ? SHADOW_FORMAT_OK : SHADOW_FORMAT_FIELD;
 }
 
-void shadow_page_seal(void *buf, const struct shadow_page_header *header)
+static void seal(u8 *p, u32 magic, const struct shadow_page_header *header)
 {
-	u8 *p = buf;
-
-	put32(p + PG_MAGIC, PAGE_MAGIC);
+	put32(p + PG_MAGIC, magic);
 	put64(p + PG_GENERATION, header->generation);
 	put64(p + PG_TAG, header->tag);
 	put32(p + PG_NUMBER, header->number);
@@ -218,14 +233,10 @@ void shadow_page_seal(void *buf, const struct shadow_page_header *header)
 					SHADOW_PAGE_SIZE - PG_GENERATION));
 }
 
-enum shadow_format_error shadow_page_decode(const void *buf, u64 tag, u32 number,
-					    struct shadow_page_header *header)
+static enum shadow_format_error open_page(const u8 *p, u32 magic, u64 tag, u32 number,
+					  struct shadow_page_header *header)
 {
-	const u8 *p = buf;
-	const u8 *homes = shadow_page_homes_const(buf);
-	u32 i;
-
-	if (get32(p + PG_MAGIC) != PAGE_MAGIC)
+	if (get32(p + PG_MAGIC) != magic)
 		return all_zero(p, SHADOW_PAGE_SIZE) ? SHADOW_FORMAT_BLANK : SHADOW_FORMAT_MAGIC;
 	if (get32(p + PG_CRC) !=
 	    shadow_crc32c(~0u, p + PG_GENERATION, SHADOW_PAGE_SIZE - PG_GENERATION))
@@ -234,11 +245,55 @@ enum shadow_format_error shadow_page_decode(const void *buf, u64 tag, u32 number
 	header->tag = get64(p + PG_TAG);
 	header->number = get32(p + PG_NUMBER);
 	header->epoch = get32(p + PG_EPOCH);
-	if (header->tag != tag || header->number != number)
-		return SHADOW_FORMAT_OTHER_VOLUME;
-	for (i = 0; i < SHADOW_BLOCKS_PER_PAGE; i++)
+	return header->tag == tag && header->number == number ? SHADOW_FORMAT_OK :
+								SHADOW_FORMAT_OTHER_VOLUME;
+}
+
+void shadow_page_seal(void *buf, const struct shadow_page_header *header)
+{
+	seal(buf, PAGE_MAGIC, header);
+}
+
+enum shadow_format_error shadow_page_decode(const void *buf, u64 tag, u32 number,
+					    struct shadow_page_header *header)
+{
+	enum shadow_format_error e = open_page(buf, PAGE_MAGIC, tag, number, header);
+	const u8 *homes = shadow_page_homes_const(buf);
+	u32 i;
+
+	for (i = 0; i < SHADOW_BLOCKS_PER_PAGE && e == SHADOW_FORMAT_OK; i++)
 		if (homes[i] != SHADOW_ORIGIN && homes[i] != SHADOW_MIRRORED &&
 		    homes[i] != SHADOW_TARGET && homes[i] != SHADOW_HOLE)
-			return SHADOW_FORMAT_FIELD;
-	return SHADOW_FORMAT_OK;
+			e = SHADOW_FORMAT_FIELD;
+	return e;
+}
+
+u32 shadow_slot_page_word(const void *buf, u32 i)
+{
+	return get32((const u8 *)buf + PG_WORDS + i * 4);
+}
+
+void shadow_slot_page_set(void *buf, u32 i, u32 word)
+{
+	put32((u8 *)buf + PG_WORDS + i * 4, word);
+}
+
+void shadow_slot_page_seal(void *buf, const struct shadow_page_header *header)
+{
+	seal(buf, SLOT_PAGE_MAGIC, header);
+}
+
+enum shadow_format_error shadow_slot_page_decode(const void *buf, u64 tag, u32 number,
+						 struct shadow_page_header *header)
+{
+	enum shadow_format_error e = open_page(buf, SLOT_PAGE_MAGIC, tag, number, header);
+	u32 i;
+
+	for (i = 0; i < SHADOW_WORDS_PER_PAGE && e == SHADOW_FORMAT_OK; i++) {
+		u32 word = shadow_slot_page_word(buf, i);
+
+		if (word != shadow_tier_disk(word))
+			e = SHADOW_FORMAT_FIELD;
+	}
+	return e;
 }

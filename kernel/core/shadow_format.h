@@ -8,7 +8,7 @@
 #ifndef SHADOW_FORMAT_H
 #define SHADOW_FORMAT_H
 
-#include "shadow_state.h"
+#include "shadow_tier.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,6 +24,10 @@ extern "C" {
 #define SHADOW_MAX_BLOCKS 0x7fffffffu
 
 #define SHADOW_FORMAT_VERSION 1u
+#define SHADOW_WORDS_PER_PAGE 1008u	/* of a slot page: one word a block */
+
+/* features that a module without them must not touch */
+#define SHADOW_INCOMPAT_TIERS 0x1u	/* tier legs, slot pages */
 
 /* superblock flags */
 #define SHADOW_SB_CLEAN 0x1u		/* stopped in order: no region has writes in flight */
@@ -44,6 +48,7 @@ struct shadow_superblock {
 	u64 nr_sectors;			/* the volume's length */
 	u64 old_sectors;		/* before the running modification; else nr_sectors */
 	u64 tracked_sectors;		/* states are kept up to here: max of the two */
+	u64 slot_end;			/* slot pages lie below this sector; 0: there are none */
 	char uuid[SHADOW_ID_MAX + 1];
 	struct shadow_leg_record legs[SHADOW_NR_LEGS];
 };
@@ -92,6 +97,16 @@ void shadow_page_seal(void *buf, const struct shadow_page_header *header);
 enum shadow_format_error shadow_page_decode(const void *buf, u64 tag, u32 number,
 					    struct shadow_page_header *header);
 
+/*
+ * Slot pages: word i of page n is that of block SHADOW_WORDS_PER_PAGE * n + i. The header is a
+ * state page's, with another magic number and no epoch.
+ */
+u32 shadow_slot_page_word(const void *buf, u32 i);
+void shadow_slot_page_set(void *buf, u32 i, u32 word);
+void shadow_slot_page_seal(void *buf, const struct shadow_page_header *header);
+enum shadow_format_error shadow_slot_page_decode(const void *buf, u64 tag, u32 number,
+						 struct shadow_page_header *header);
+
 static inline u8 *shadow_page_homes(void *buf)
 {
 	return (u8 *)buf + 64;
@@ -128,6 +143,30 @@ static inline u32 shadow_nr_pages(u64 blocks)
 static inline u64 shadow_page_sector(u32 page, u32 copy)
 {
 	return SHADOW_FIRST_PAGE_SECTOR + ((u64)page * 2 + copy) * SHADOW_PAGE_SECTORS;
+}
+
+static inline u32 shadow_nr_slot_pages(u64 blocks)
+{
+	return (u32)((blocks + SHADOW_WORDS_PER_PAGE - 1) / SHADOW_WORDS_PER_PAGE);
+}
+
+/** shadow_slot_page_sector() - likewise of a slot page: page 0 is the last before @slot_end. */
+static inline u64 shadow_slot_page_sector(u64 slot_end, u32 page, u32 copy)
+{
+	return slot_end - ((u64)page + 1) * 2 * SHADOW_PAGE_SECTORS + copy * SHADOW_PAGE_SECTORS;
+}
+
+/** shadow_slot_end() - where slot pages end on a metadata device that gets its first tier. */
+static inline u64 shadow_slot_end(u64 device_sectors)
+{
+	return device_sectors - device_sectors % (2 * SHADOW_PAGE_SECTORS);
+}
+
+/** shadow_slots_fit() - do state pages, from below, and slot pages, from above, not meet? */
+static inline bool shadow_slots_fit(u64 slot_end, u64 blocks)
+{
+	return slot_end >= shadow_page_sector(shadow_nr_pages(blocks), 0) +
+			   (u64)shadow_nr_slot_pages(blocks) * 2 * SHADOW_PAGE_SECTORS;
 }
 
 /** shadow_metadata_sectors() - smallest metadata device for so many blocks. */

@@ -35,7 +35,7 @@ enum shadow_home {
 #define SHADOW_BUSY 0x10u	/* in transition: writes and discards wait */
 #define SHADOW_READ 0x20u	/* read since the access map was last asked for */
 #define SHADOW_WROTE 0x40u	/* written since then */
-#define SHADOW_SHADOW 0x80u	/* has a shadow on a tier: the slot array decides (reserved) */
+#define SHADOW_SHADOW 0x80u	/* may have a shadow on a tier: its word decides (shadow_tier.h) */
 
 static inline enum shadow_home shadow_home(u8 state)
 {
@@ -76,7 +76,7 @@ enum shadow_op {
 
 enum shadow_route_kind {
 	SHADOW_ROUTE_LEG,	/* to the one leg in .legs */
-	SHADOW_ROUTE_BOTH,	/* write to both legs, acknowledged when both are done */
+	SHADOW_ROUTE_BOTH,	/* write to all .legs, acknowledged when all are done */
 	SHADOW_ROUTE_RACE,	/* read both legs; the first good answer wins */
 	SHADOW_ROUTE_BALANCE,	/* read either leg; the caller alternates */
 	SHADOW_ROUTE_MARK,	/* set SHADOW_WRITTEN, then to the one leg in .legs */
@@ -87,6 +87,7 @@ enum shadow_route_kind {
 	SHADOW_ROUTE_NOTHING,	/* nothing to do: success */
 	SHADOW_ROUTE_NO_COPY,	/* no current copy on a leg that is there: I/O error */
 	SHADOW_ROUTE_NO_SPACE,	/* no leg has a place for this block */
+	SHADOW_ROUTE_DIRTY,	/* make the shadow dirty first, then route again (shadow_tier.h) */
 	SHADOW_NR_ROUTES,
 };
 

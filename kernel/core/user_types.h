@@ -16,4 +16,8 @@ typedef uint64_t u64;
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #endif
 
+#ifndef __cplusplus
+#define fallthrough __attribute__((__fallthrough__))
+#endif
+
 #endif /* SHADOW_USER_TYPES_H */

@@ -1,0 +1,618 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The tier mover: copies blocks from home to slots (promote), from slots home (write back), and
+ * ends shadows (demote), in the order user space asked for.
+ *
+ * A thread of its own works in rounds of up to SHADOW_TIER_BATCH blocks: claim them, copy all of
+ * them with dm-kcopyd and wait, settle, end those that shall end. A block that was written while
+ * it was copied is copied again; the third time its writes are held if it is written back, and it
+ * is given up if it is promoted. Every claim belongs to the round, so between rounds no word is
+ * PROMOTING, CLEANING or HOLDING, and nothing is in flight.
+ *
+ * A round is in the epoch while it copies: to whoever drains it is a write. So in there it must
+ * not drain, commit, or wait for anybody but kcopyd.
+ *
+ * Failure: a failed copy leaves the shadow as it was (a promotion: none) and is reported.
+ */
+#include <linux/kthread.h>
+#include <linux/sched/mm.h>
+
+#include "dm-shadow.h"
+
+#define MAX_TRIES 3
+
+enum copy_state {
+	COPY_CLAIMED,	/* word is PROMOTING, CLEANING or HOLDING */
+	COPY_STARTED,
+	COPY_OVER,	/* settled, or there was nothing to copy */
+	COPY_FAILED,	/* on the way to being given up */
+};
+
+/* --- claiming ---------------------------------------------------------------- */
+
+static u32 take_slot(struct shadow_volume *v, u8 leg)
+{
+	unsigned long flags;
+	u32 slot;
+
+	spin_lock_irqsave(&v->lock, flags);
+	slot = shadow_slot_take(&shadow_tier_of(v, leg)->slots);
+	spin_unlock_irqrestore(&v->lock, flags);
+	return slot;
+}
+
+static void free_slot(struct shadow_volume *v, u32 word)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->lock, flags);
+	shadow_slot_free(&shadow_tier_of(v, shadow_word_leg(word))->slots, shadow_slot(word));
+	spin_unlock_irqrestore(&v->lock, flags);
+}
+
+static bool may_promote(struct shadow_volume *v, u32 block)
+{
+	u8 state = READ_ONCE(v->map[block]);
+
+	return !(state & SHADOW_BUSY) && shadow_home(state) < SHADOW_HOLE;
+}
+
+/* Nobody else turns a zero word into something. False: no shadow now, or no slot (*@full). */
+static bool claim_promote(struct shadow_volume *v, u8 leg, u32 block, bool *full)
+{
+	u32 slot, word;
+
+	if (!((shadow_get_tier_ctx(v).tiers & ~READ_ONCE(v->tier_failed)) & (1u << leg)) ||
+	    READ_ONCE(v->words[block]) || !may_promote(v, block))
+		return false;
+	slot = take_slot(v, leg);
+	if (slot == SHADOW_NO_SLOT) {
+		*full = true;
+		return false;
+	}
+	word = shadow_word(leg, slot, SHADOW_PROMOTING);
+	if (cmpxchg(&v->words[block], 0, word)) {
+		free_slot(v, word);
+		return false;
+	}
+	shadow_set_shadow(v, block, true);
+	return true;
+}
+
+/* Not recorded, not read and not written: gone at once. */
+static void unpromote(struct shadow_volume *v, u32 block)
+{
+	u32 word = READ_ONCE(v->words[block]);
+
+	shadow_set_shadow(v, block, false);
+	if (!WARN_ON(!shadow_tier_apply(v, block, SHADOW_TEV_PROMOTE_FAILED, NULL)))
+		free_slot(v, word);
+}
+
+/* Takes the block into the round if there is something to do. False: the tier is full. */
+static bool claim(struct shadow_volume *v, const struct shadow_request *q, u32 block,
+		  struct shadow_tier_copy *c)
+{
+	bool full = false, mine;
+
+	if (q->type == SHADOW_MSG_PROMOTE)
+		mine = claim_promote(v, q->tier, block, &full);
+	else
+		mine = shadow_tier_apply(v, block, SHADOW_TEV_CLEAN_START, NULL);
+	c->v = v;
+	c->block = block;
+	c->type = q->type;
+	c->state = mine ? COPY_CLAIMED : COPY_OVER;
+	return !full;
+}
+
+static struct shadow_request *head_request(struct shadow_volume *v)
+{
+	struct shadow_request *q;
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->lock, flags);
+	q = list_first_entry_or_null(&v->tmover.queue, struct shadow_request, list);
+	spin_unlock_irqrestore(&v->lock, flags);
+	return q;
+}
+
+static void advance_request(struct shadow_volume *v, struct shadow_request *q, u32 next, u32 end)
+{
+	struct shadow_tier_mover *m = &v->tmover;
+	bool finished = next >= end;
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->lock, flags);
+	m->queued_blocks -= (finished ? q->end : next) - q->next;
+	q->next = next;
+	if (finished) {
+		list_del(&q->list);
+		m->nr_queued--;
+	}
+	spin_unlock_irqrestore(&v->lock, flags);
+	if (finished)
+		kfree(q);
+}
+
+/* Blocks of a round: as many as may be in flight. */
+static unsigned int round_limit(struct shadow_volume *v)
+{
+	u64 n = READ_ONCE(v->tmover.inflight_limit) >> v->shift;
+
+	if (READ_ONCE(v->tmover.rate))
+		n = min_t(u64, n, 4);	/* keeps the rate smooth */
+	return clamp_t(u64, n, 1, SHADOW_TIER_BATCH);
+}
+
+/* Takes blocks off the queue; clean shadows to be demoted need no copy. */
+static unsigned int claim_some(struct shadow_volume *v)
+{
+	struct shadow_tier_mover *m = &v->tmover;
+	unsigned int n = 0, limit = round_limit(v), looked = 0;
+
+	while (n < limit && looked < 4096) {
+		struct shadow_request *q = head_request(v);
+		u32 b, end;
+
+		if (!q || READ_ONCE(m->stopping) || READ_ONCE(m->suspended))
+			break;
+		end = min_t(u32, q->end, v->nr_blocks);
+		for (b = q->next; b < end && n < limit && looked < 4096; b++, looked++) {
+			if (!claim(v, q, b, &m->copies[n])) {
+				b = end;	/* the tier is full: the rest would not fit either */
+				break;
+			}
+			if (m->copies[n].state == COPY_CLAIMED ||
+			    (q->type == SHADOW_MSG_DEMOTE &&
+			     shadow_life(READ_ONCE(v->words[b])) == SHADOW_CLEAN))
+				n++;
+		}
+		advance_request(v, q, b, end);
+	}
+	return n;
+}
+
+/* --- copying: in the epoch ------------------------------------------------------- */
+
+static void copy_done(int read_err, unsigned long write_err, void *context)
+{
+	struct shadow_tier_copy *c = context;
+	struct shadow_batch *batch = &c->v->tmover.batch;
+
+	c->read_err = read_err;
+	c->write_err = write_err;
+	if (atomic_dec_and_test(&batch->pending))
+		complete(&batch->done);
+}
+
+static void slot_region(struct shadow_volume *v, u32 block, u32 word, struct dm_io_region *r)
+{
+	r->bdev = v->legs[shadow_word_leg(word)];
+	r->sector = shadow_slot_start(v, word);
+	r->count = shadow_run_sectors(v, block, 1);
+}
+
+static void home_region(struct shadow_volume *v, u32 block, u8 leg, struct dm_io_region *r)
+{
+	r->bdev = v->legs[leg];
+	r->sector = shadow_block_start(v, block);
+	r->count = shadow_run_sectors(v, block, 1);
+}
+
+static bool start_promote(struct shadow_volume *v, struct shadow_tier_copy *c, u32 word)
+{
+	struct shadow_ctx ctx = shadow_get_ctx(v, c->block);
+	u8 copies = shadow_copies(READ_ONCE(v->map[c->block]), &ctx) & ~ctx.missing;
+	struct dm_io_region from, to;
+
+	c->legs = copies & SHADOW_MASK_TARGET ?: copies;
+	if (!copies || (READ_ONCE(v->tier_failed) & (1u << shadow_word_leg(word))))
+		return false;
+	home_region(v, c->block, __ffs(c->legs), &from);
+	slot_region(v, c->block, word, &to);
+	if (!from.bdev || !to.bdev)
+		return false;
+	atomic_inc(&v->tmover.batch.pending);
+	dm_kcopyd_copy(v->tier_kc, &from, 1, &to, 0, copy_done, c);
+	return true;
+}
+
+/* To home it is a write like any other, but for the access bit. */
+static u8 write_home(struct shadow_volume *v, u32 block)
+{
+	struct shadow_route r;
+	struct shadow_ctx ctx;
+	u8 state, next;
+
+	do {
+		ctx = shadow_get_ctx(v, block);
+		state = READ_ONCE(v->map[block]);
+		r = shadow_route(state, SHADOW_OP_WRITE, &ctx);
+		if (r.kind != SHADOW_ROUTE_LEG && r.kind != SHADOW_ROUTE_MARK &&
+		    r.kind != SHADOW_ROUTE_BOTH)
+			return 0;
+		next = shadow_transition(state, SHADOW_EV_WRITE, &ctx).next;
+	} while (next != state && cmpxchg(&v->map[block], state, next) != state);
+	return r.legs;
+}
+
+static bool start_writeback(struct shadow_volume *v, struct shadow_tier_copy *c, u32 word)
+{
+	struct dm_io_region from, to[SHADOW_NR_HOME_LEGS];
+	unsigned int n = 0;
+	u8 leg;
+
+	slot_region(v, c->block, word, &from);
+	if (!from.bdev)
+		return false;
+	c->legs = write_home(v, c->block);
+	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++)
+		if (c->legs & (1u << leg))
+			home_region(v, c->block, leg, &to[n++]);
+	if (!n)
+		return false;
+	atomic_inc(&v->tmover.batch.pending);
+	dm_kcopyd_copy(v->tier_kc, &from, n, to, 0, copy_done, c);
+	return true;
+}
+
+/* Makes a good copy count. True: it has to be made again. */
+static bool settle(struct shadow_volume *v, struct shadow_tier_copy *c)
+{
+	bool promote = c->type == SHADOW_MSG_PROMOTE;
+	u32 word = READ_ONCE(v->words[c->block]);
+	struct shadow_tier_step step = { 0 };
+	bool legal;
+
+	down_read(&v->phase_lock);
+	if (promote) {
+		atomic_or(1u << shadow_word_leg(word), &v->unflushed);
+	} else {
+		atomic_or(c->legs, &v->unflushed);
+		if (hweight8(c->legs) == 1 || shadow_phase(v) == SHADOW_STEADY)
+			atomic_or(c->legs, &v->sole);
+	}
+	smp_mb__after_atomic(); /* before the word changes: see the commit rule in dm-shadow.h */
+	if (promote && (READ_ONCE(v->tier_failed) & (1u << shadow_word_leg(word)))) {
+		up_read(&v->phase_lock);
+		c->state = COPY_FAILED;
+		return false;
+	}
+	legal = shadow_tier_apply(v, c->block, promote ? SHADOW_TEV_PROMOTE_DONE :
+							 SHADOW_TEV_CLEAN_DONE, &step);
+	up_read(&v->phase_lock);
+	if (legal && (step.actions & SHADOW_ACT_COPY_AGAIN)) {
+		c->state = COPY_CLAIMED;
+		return true;
+	}
+	c->state = COPY_OVER;	/* not legal: the block was discarded */
+	if (legal)
+		atomic64_inc(promote ? &v->promoted : &v->written_back);
+	return false;
+}
+
+/* All claimed blocks once. Returns true if some have to be copied again. */
+static bool copy_round(struct shadow_volume *v, unsigned int n, bool *blocked)
+{
+	struct shadow_tier_mover *m = &v->tmover;
+	unsigned int i;
+	bool again = false;
+	u8 epoch;
+
+	atomic_set(&m->batch.pending, 1);
+	init_completion(&m->batch.done);
+	epoch = shadow_epoch_enter(&v->epoch);
+	/*
+	 * Entered, then looked at: pairs with shadow_gate_close(). While a failed write is not
+	 * decided about a copy could be of the one that failed.
+	 */
+	*blocked = atomic_read(&v->gate) || atomic_read(&v->failing);
+	for (i = 0; i < n && !*blocked; i++) {
+		struct shadow_tier_copy *c = &m->copies[i];
+		u32 word = READ_ONCE(v->words[c->block]);
+		bool started;
+
+		if (c->state != COPY_CLAIMED)
+			continue;
+		if (c->type == SHADOW_MSG_PROMOTE)
+			started = start_promote(v, c, word);
+		else
+			started = (shadow_life(word) == SHADOW_CLEANING ||
+				   shadow_life(word) == SHADOW_HOLDING) &&
+				  start_writeback(v, c, word);
+		c->state = started ? COPY_STARTED : COPY_FAILED;
+	}
+	if (!atomic_dec_and_test(&m->batch.pending))
+		wait_for_completion_io(&m->batch.done);
+	for (i = 0; i < n; i++) {
+		struct shadow_tier_copy *c = &m->copies[i];
+
+		if (c->state != COPY_STARTED)
+			continue;
+		if (c->read_err || c->write_err)
+			c->state = COPY_FAILED;
+		else
+			again |= settle(v, c);
+	}
+	shadow_epoch_leave(&v->epoch, epoch);
+	return again;
+}
+
+/* --- after the epoch --------------------------------------------------------------- */
+
+/* A home leg failed a write-back that the other took: only that one is current. */
+static void lose_home(struct shadow_volume *v, struct shadow_tier_copy *c)
+{
+	bool origin = c->write_err & 1;	/* the first leg written */
+
+	if (c->legs != SHADOW_MASK_BOTH || c->write_err == 3)
+		return;
+	atomic_or(origin ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN, &v->sole);
+	smp_mb__after_atomic(); /* before the state changes, like v->unflushed */
+	down_read(&v->phase_lock);
+	if (shadow_apply(v, c->block, origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST,
+			 NULL))
+		atomic64_inc(&v->stale);
+	up_read(&v->phase_lock);
+	shadow_commit(v);
+}
+
+static void report(struct shadow_volume *v, struct shadow_tier_copy *c)
+{
+	u8 tier = shadow_word_leg(READ_ONCE(v->words[c->block]));
+	bool promote = c->type == SHADOW_MSG_PROMOTE;
+	u8 home = promote || (c->write_err & 1) ? __ffs(c->legs) : SHADOW_LEG_TARGET;
+
+	if (promote ? c->write_err : c->read_err) {
+		shadow_note_tier_failure(v, c->read_err ? "read" : "write", tier, c->block);
+	} else {
+		shadow_note_error(v, promote ? "read" : "write", home, c->block);
+		atomic64_inc(&v->copy_errors);
+		shadow_raise_event(v);
+	}
+}
+
+static void give_up(struct shadow_volume *v, struct shadow_tier_copy *c)
+{
+	if (c->read_err || c->write_err) {
+		report(v, c);
+		if (c->type != SHADOW_MSG_PROMOTE && !c->read_err)
+			lose_home(v, c);
+	}
+	if (c->type == SHADOW_MSG_PROMOTE)
+		unpromote(v, c->block);
+	else
+		shadow_tier_apply(v, c->block, SHADOW_TEV_CLEAN_FAILED, NULL);
+	c->state = COPY_OVER;
+}
+
+/* Before a copy is made again: forget the mark, or hold the writes; then drain. */
+static void prepare_again(struct shadow_volume *v, unsigned int n, bool last)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		struct shadow_tier_copy *c = &v->tmover.copies[i];
+		enum shadow_tier_event event = SHADOW_TEV_PROMOTE_RETRY;
+
+		if (c->state != COPY_CLAIMED)
+			continue;
+		if (c->type != SHADOW_MSG_PROMOTE)
+			event = last ? SHADOW_TEV_CLEAN_HOLD : SHADOW_TEV_CLEAN_RETRY;
+		if (!shadow_tier_apply(v, c->block, event, NULL))
+			c->state = COPY_OVER;	/* discarded */
+	}
+}
+
+/* Shadows of the round that shall end. */
+static void drop_some(struct shadow_volume *v, unsigned int n)
+{
+	struct shadow_blocks blocks = { .list = v->drop_blocks };
+	unsigned int i;
+
+	mutex_lock(&v->drop_lock);
+	for (i = 0; i < n; i++) {
+		struct shadow_tier_copy *c = &v->tmover.copies[i];
+
+		if (c->type == SHADOW_MSG_DEMOTE &&
+		    shadow_tier_apply(v, c->block, SHADOW_TEV_DROP, NULL))
+			v->drop_blocks[blocks.n++] = c->block;
+	}
+	if (blocks.n)
+		shadow_finish_drops(v, &blocks);
+	mutex_unlock(&v->drop_lock);
+}
+
+static bool may_go_on(struct shadow_volume *v)
+{
+	return READ_ONCE(v->mode) == SHADOW_MODE_RW && !READ_ONCE(v->tmover.stopping) &&
+	       !READ_ONCE(v->tmover.suspended);
+}
+
+/* One round; the claims of claim_some() are all over when it returns. */
+static void do_round(struct shadow_volume *v, unsigned int n)
+{
+	struct shadow_tier_mover *m = &v->tmover;
+	unsigned int i, tries;
+	bool again = true;
+
+	for (i = 0; i < n; i++) {
+		m->copies[i].read_err = 0;
+		m->copies[i].write_err = 0;
+		m->copies[i].legs = 0;
+	}
+	WRITE_ONCE(m->inflight, (u64)n << v->shift);
+	for (tries = 0; tries < MAX_TRIES && again; tries++) {
+		bool blocked;
+
+		if (tries)
+			prepare_again(v, n, tries + 1 == MAX_TRIES);
+		shadow_drain(&v->epoch);
+		do {
+			again = copy_round(v, n, &blocked);
+			if (blocked)
+				wait_event_timeout(m->wake, !may_go_on(v) ||
+						   (!atomic_read(&v->gate) &&
+						    !atomic_read(&v->failing)), HZ / 10);
+		} while (blocked && may_go_on(v));
+	}
+	for (i = 0; i < n; i++)
+		if (m->copies[i].state != COPY_OVER)
+			give_up(v, &m->copies[i]);
+	WRITE_ONCE(m->inflight, 0);
+	shadow_release_parked(v);
+	drop_some(v, n);
+	shadow_commit_soon(v);
+}
+
+/* --- the thread ------------------------------------------------------------------------ */
+
+static bool may_claim(struct shadow_tier_mover *m)
+{
+	return !READ_ONCE(m->suspended) && !READ_ONCE(m->stopping) && !list_empty(&m->queue);
+}
+
+static bool has_work(struct shadow_volume *v)
+{
+	struct shadow_tier_mover *m = &v->tmover;
+
+	return (may_claim(m) && READ_ONCE(v->mode) == SHADOW_MODE_RW) ||
+	       (m->was_busy && list_empty(&m->queue)) || kthread_should_stop();
+}
+
+/* Waits for the rate limit, or for something more urgent. False: look again. */
+static bool rate_allows(struct shadow_tier_mover *m)
+{
+	ktime_t wait;
+
+	if (!READ_ONCE(m->rate))
+		return true;
+	wait = ktime_sub(m->next_start, ktime_get());
+	if (wait <= 0)
+		return true;
+	wait_event_interruptible_hrtimeout(m->wake, !may_claim(m) || !READ_ONCE(m->rate) ||
+					   kthread_should_stop(), wait);
+	return false;
+}
+
+static int tier_thread(void *data)
+{
+	struct shadow_volume *v = data;
+	struct shadow_tier_mover *m = &v->tmover;
+	unsigned int n;
+
+	memalloc_noio_save();
+	while (!kthread_should_stop()) {
+		WRITE_ONCE(m->parked, true);
+		wake_up(&m->idle);
+		wait_event_interruptible(m->wake, has_work(v));
+		WRITE_ONCE(m->parked, false);
+		smp_mb(); /* parked, then look at the flags: pairs with wait_parked() */
+
+		if (m->was_busy && list_empty(&m->queue)) {
+			m->was_busy = false;
+			shadow_raise_event(v);
+			continue;
+		}
+		if (!may_claim(m) || READ_ONCE(v->mode) != SHADOW_MODE_RW || !rate_allows(m))
+			continue;
+		n = claim_some(v);
+		if (!n)
+			continue;
+		shadow_charge_rate(&m->next_start, READ_ONCE(m->rate), (sector_t)n << v->shift);
+		do_round(v, n);
+		cond_resched();
+	}
+	return 0;
+}
+
+/* --- for the others ---------------------------------------------------------------------- */
+
+static void wait_parked(struct shadow_volume *v)
+{
+	struct shadow_tier_mover *m = &v->tmover;
+
+	smp_mb(); /* the flags, then parked: pairs with tier_thread() */
+	wake_up(&m->wake);
+	wait_event(m->idle, !m->thread || READ_ONCE(m->parked));
+}
+
+void shadow_tier_mover_suspend(struct shadow_volume *v)
+{
+	WRITE_ONCE(v->tmover.suspended, true);
+	wait_parked(v);
+}
+
+void shadow_tier_mover_resume(struct shadow_volume *v)
+{
+	WRITE_ONCE(v->tmover.suspended, false);
+	wake_up(&v->tmover.wake);
+}
+
+static void tier_mover_clear(struct shadow_volume *v)
+{
+	struct shadow_tier_mover *m = &v->tmover;
+
+	shadow_queue_clear(v, &m->queue, &m->nr_queued, &m->queued_blocks);
+	wake_up(&m->wake);
+}
+
+/* Forgets the queue and waits until nothing is in flight. Later requests run again. */
+void shadow_tier_mover_stop(struct shadow_volume *v)
+{
+	WRITE_ONCE(v->tmover.stopping, true);
+	wait_parked(v);
+	tier_mover_clear(v);
+	WRITE_ONCE(v->tmover.stopping, false);
+	wake_up(&v->tmover.wake);
+}
+
+void shadow_tier_mover_limit(struct shadow_volume *v, u8 type, u64 value)
+{
+	struct shadow_tier_mover *m = &v->tmover;
+
+	if (type == SHADOW_MSG_LIMIT_TIER_RATE) {
+		WRITE_ONCE(m->rate, value);
+		m->next_start = ktime_get();
+	} else {
+		WRITE_ONCE(m->inflight_limit, max_t(u64, value * 2, 1u << v->shift));
+	}
+	wake_up(&m->wake);
+}
+
+/** shadow_tier_mover_queue() - append the ranges of a message, all or none. */
+int shadow_tier_mover_queue(struct shadow_volume *v, const struct shadow_message *msg,
+			    char **ranges, const char **error)
+{
+	struct shadow_request like = { .type = msg->type, .tier = msg->tier };
+	struct shadow_tier_mover *m = &v->tmover;
+	int r = shadow_queue_requests(v, &m->queue, &m->nr_queued, &m->queued_blocks, &like,
+				      msg->nr_ranges, ranges, error);
+
+	if (!r)
+		WRITE_ONCE(m->was_busy, true);
+	wake_up(&m->wake);
+	return r;
+}
+
+/* Before the first tier there is no thread. */
+int shadow_tier_mover_init(struct shadow_volume *v)
+{
+	struct shadow_tier_mover *m = &v->tmover;
+	int r;
+
+	m->thread = kthread_run(tier_thread, v, "dm-shadow-tier");
+	r = PTR_ERR_OR_ZERO(m->thread);
+	if (r)
+		m->thread = NULL;
+	return r;
+}
+
+void shadow_tier_mover_exit(struct shadow_volume *v)
+{
+	if (v->tmover.thread)
+		kthread_stop(v->tmover.thread);
+	v->tmover.thread = NULL;
+	tier_mover_clear(v);
+}

@@ -110,6 +110,37 @@ bench_cost() {
   cost shadow_moved /dev/mapper/v
 }
 
+# The shadows of all blocks on a tier, and dm-cache with as large a cache that has seen all of it.
+bench_tiers() {
+  modprobe dm_cache_smq
+  local len
+  raw a 64
+  raw b 80
+  null_device meta 16
+  len=$(sectors /dev/a)
+  dm_create lin "0 $len linear /dev/a 0"
+  cost linear /dev/mapper/lin
+  dm remove lin
+  load_module
+  ORIGIN=/dev/a
+  import_volume "$len"
+  local legs="0 $len shadow /dev/meta $BLOCK 2 origin /dev/a tier1 /dev/b 6 leg_id origin O leg_id tier1 F"
+  swap_table v "$legs"
+  message v promote tier1 "0+$(field v blocks)"
+  dm_wait v " tier_queue=0 " " tier_inflight=0 "
+  cost shadow_clean /dev/mapper/v
+  message v mode tier1 writeback
+  cost shadow_dirty /dev/mapper/v
+  (($(field v tier1_reads) > IOS)) || fail "the reads did not go to shadows: $(dm status v)"
+  dm remove v
+  blank_meta
+  dm_create c "0 $len cache /dev/meta /dev/b /dev/a $BLOCK 1 writethrough smq 0"
+  local i
+  for i in 1 2 3 4; do fio_ns /dev/mapper/c randread >/dev/null; done
+  cost cache /dev/mapper/c
+  note "dm-cache: $(dm status c)"
+}
+
 # --- moves -------------------------------------------------------------------------------------
 
 speed_legs() {
@@ -300,7 +331,7 @@ bench_memory() {
   put memory_bytes "$(field v mem)"
 }
 
-all=(cost dd idle mirror clone shadow_alone shadow_full shadow_low pause memory)
+all=(cost tiers dd idle mirror clone shadow_alone shadow_full shadow_low pause memory)
 if (($#)); then all=("$@"); fi
 warm
 status=0

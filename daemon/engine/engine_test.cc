@@ -18,7 +18,7 @@ class EngineTest : public testing::Test {
     auto made = m.engine().CreateVolume(r);
     ASSERT_TRUE(made.ok()) << made.error().ToString();
     for (std::uint64_t b = 0; b < 256; ++b) ASSERT_TRUE(m.world.target("db0").Write(b, 1000 + b));
-    m.world.device_kib_per_s = 8 * 1024;  // two seconds for everything
+    m.world.device_kib_per_s = std::uint64_t{8} << 10;  // two seconds for everything
   }
   ModifyRequest Move() {
     ModifyRequest r;
@@ -105,7 +105,7 @@ TEST_F(EngineTest, GraceEndsByItself) {
 TEST_F(EngineTest, AbortInTheMiddleWithRetiredBlocks) {
   ModifyRequest r = Move();
   r.retire = Retire::kEager;
-  m.world.device_kib_per_s = 2 * 1024;
+  m.world.device_kib_per_s = std::uint64_t{2} << 10;
   const std::string id = Begin(r);
   ASSERT_TRUE(m.RunUntil([&] { return m.engine().GetVolume("db0")->kernel.target > 20; }));
   // Written to the target only: the way back must bring it along.

@@ -80,6 +80,7 @@ Result<std::vector<VolumeInfo>> EngineImpl::ListVolumes() {
     for (const auto& [name, record] : volumes_) records.push_back(record);
   }
   std::vector<VolumeInfo> infos;
+  infos.reserve(records.size());
   for (const VolumeRecord& record : records) infos.push_back(InfoOf(record));
   return infos;
 }

@@ -197,7 +197,8 @@ class Replay {
       if (!sb.legs[leg].present) continue;
       const std::string role = leg == SHADOW_LEG_ORIGIN ? "origin" : "target";
       const std::string id = sb.legs[leg].id;
-      legs += " " + role + " " + options_.scratch + (id == "T" ? "tgt" : "org");
+      legs.append(" ").append(role).append(" ").append(options_.scratch);
+      legs.append(id == "T" ? "tgt" : "org");
       ids += " leg_id " + role + " " + id;
       ++count;
     }

@@ -199,7 +199,7 @@ class Replay {
       const std::string id = sb.legs[leg].id;
       legs.append(" ").append(role).append(" ").append(options_.scratch);
       legs.append(id == "T" ? "tgt" : "org");
-      ids += " leg_id " + role + " " + id;
+      ids.append(" leg_id ").append(role).append(" ").append(id);
       ++count;
     }
     return options_.scratch + "meta " + std::to_string(sb.block_sectors) + " " +

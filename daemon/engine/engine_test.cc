@@ -336,6 +336,25 @@ TEST_F(EngineTest, EventsTellTheStory) {
   EXPECT_TRUE(m.engine().WaitEvents(events->back().seq, 100, 0)->empty());
 }
 
+// The last step of its phase: the event that tells of the next phase has to tell of it, too.
+TEST_F(EngineTest, AFileSystemThatDoesNotGrowIsAWarning) {
+  m.world.filesystems["/dev/mapper/db0"] = {"ext4", 16 * kTestMiB, "/mnt"};
+  m.world.failures["Grow"] = {MakeError(Code::kIoError, "It is busy."), 100};
+  ModifyRequest r = Move();
+  r.size_spec = "+50%";
+  r.grow_filesystem = true;
+  ASSERT_TRUE(m.RunToEnd(Begin(r)));
+  const auto events = m.engine().WaitEvents(0, 100, 0);
+  ASSERT_TRUE(events.ok());
+  int told = 0;
+  for (const Event& e : *events) {
+    if (e.message.find("It is busy.") == std::string::npos) continue;
+    EXPECT_EQ(e.severity, "warning") << e.message;
+    ++told;
+  }
+  EXPECT_GE(told, 1);
+}
+
 TEST_F(EngineTest, RateCanBeSetWhileItRuns) {
   const std::string id = Begin(Move());
   ASSERT_TRUE(m.RunTo(id, Phase::kCopying));

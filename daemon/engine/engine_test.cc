@@ -18,7 +18,7 @@ class EngineTest : public testing::Test {
     auto made = m.engine().CreateVolume(r);
     ASSERT_TRUE(made.ok()) << made.error().ToString();
     for (std::uint64_t b = 0; b < 256; ++b) ASSERT_TRUE(m.world.target("db0").Write(b, 1000 + b));
-    m.world.device_kib_per_s = 8 * 1024;  // two seconds for everything
+    m.world.device_kib_per_s = std::uint64_t{8} << 10;  // two seconds for everything
   }
   ModifyRequest Move() {
     ModifyRequest r;
@@ -105,7 +105,7 @@ TEST_F(EngineTest, GraceEndsByItself) {
 TEST_F(EngineTest, AbortInTheMiddleWithRetiredBlocks) {
   ModifyRequest r = Move();
   r.retire = Retire::kEager;
-  m.world.device_kib_per_s = 2 * 1024;
+  m.world.device_kib_per_s = std::uint64_t{2} << 10;
   const std::string id = Begin(r);
   ASSERT_TRUE(m.RunUntil([&] { return m.engine().GetVolume("db0")->kernel.target > 20; }));
   // Written to the target only: the way back must bring it along.
@@ -334,6 +334,25 @@ TEST_F(EngineTest, EventsTellTheStory) {
   for (const Event& e : *events) told += e.what == "phase" && e.modification_id == id ? 1 : 0;
   EXPECT_EQ(told, 7) << "every change of phase is an event";
   EXPECT_TRUE(m.engine().WaitEvents(events->back().seq, 100, 0)->empty());
+}
+
+// The last step of its phase: the event that tells of the next phase has to tell of it, too.
+TEST_F(EngineTest, AFileSystemThatDoesNotGrowIsAWarning) {
+  m.world.filesystems["/dev/mapper/db0"] = {"ext4", 16 * kTestMiB, "/mnt"};
+  m.world.failures["Grow"] = {MakeError(Code::kIoError, "It is busy."), 100};
+  ModifyRequest r = Move();
+  r.size_spec = "+50%";
+  r.grow_filesystem = true;
+  ASSERT_TRUE(m.RunToEnd(Begin(r)));
+  const auto events = m.engine().WaitEvents(0, 100, 0);
+  ASSERT_TRUE(events.ok());
+  int told = 0;
+  for (const Event& e : *events) {
+    if (e.message.find("It is busy.") == std::string::npos) continue;
+    EXPECT_EQ(e.severity, "warning") << e.message;
+    ++told;
+  }
+  EXPECT_GE(told, 1);
 }
 
 TEST_F(EngineTest, RateCanBeSetWhileItRuns) {

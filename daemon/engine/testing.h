@@ -14,7 +14,7 @@
 namespace shadow {
 
 inline constexpr std::uint64_t kTestMiB = std::uint64_t{1} << 20;
-inline constexpr std::uint64_t kTestBlock = 64 * 1024;
+inline constexpr std::uint64_t kTestBlock = std::uint64_t{64} << 10;
 
 /// The store with crash points around its writes.
 class CrashingStore final : public Store {
@@ -59,7 +59,7 @@ class CrashingStore final : public Store {
   Status Guard(const char* what, F write) {
     w_.Point(std::string("before ") + what);
     SHADOW_TRY(w_.Injected("Store"));
-    const Status done = write();
+    Status done = write();
     w_.Point(std::string("after ") + what);
     return done;
   }

@@ -15,8 +15,8 @@
 namespace shadow {
 namespace {
 
-constexpr std::uint64_t kDefaultBlock = 256 * 1024;
-constexpr std::uint64_t kLeastBlock = 64 * 1024;
+constexpr std::uint64_t kDefaultBlock = std::uint64_t{256} << 10;
+constexpr std::uint64_t kLeastBlock = std::uint64_t{64} << 10;
 constexpr std::uint64_t kMostBlock = std::uint64_t{16} << 20;
 constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 60;
 constexpr std::uint64_t kWipeBytes = std::uint64_t{1} << 20;
@@ -80,6 +80,7 @@ Result<std::vector<VolumeInfo>> EngineImpl::ListVolumes() {
     for (const auto& [name, record] : volumes_) records.push_back(record);
   }
   std::vector<VolumeInfo> infos;
+  infos.reserve(records.size());
   for (const VolumeRecord& record : records) infos.push_back(InfoOf(record));
   return infos;
 }

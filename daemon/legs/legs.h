@@ -81,6 +81,6 @@ class LegProvider {
 /// What to allocate for a new volume: room to grow to four times the blocks, at least 1 MiB.
 [[nodiscard]] std::uint64_t MetadataAllocation(std::uint64_t blocks);
 /// How much of a metadata device must be zero before its first use.
-inline constexpr std::uint64_t kMetadataZeroBytes = 64 * 1024;
+inline constexpr std::uint64_t kMetadataZeroBytes = std::uint64_t{64} << 10;
 
 }  // namespace shadow

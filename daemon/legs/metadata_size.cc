@@ -9,7 +9,7 @@ namespace {
 constexpr std::uint64_t kBlocksPerPage = 4032;
 constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::uint64_t kCopiesOfPage = 2;
-constexpr std::uint64_t kPagesStart = 64 * 1024;
+constexpr std::uint64_t kPagesStart = std::uint64_t{64} << 10;
 constexpr std::uint64_t kRoomToGrow = 4;
 constexpr std::uint64_t kLeastBytes = 1 << 20;
 

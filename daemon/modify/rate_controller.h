@@ -21,7 +21,7 @@ struct CopyPath {
   std::uint64_t source_bandwidth = 0;
   std::uint64_t target_bandwidth = 0;
   std::uint64_t source_latency_us = 0;
-  std::uint64_t block_bytes = 256 * 1024;
+  std::uint64_t block_bytes = std::uint64_t{256} << 10;
 };
 
 struct RateInput {

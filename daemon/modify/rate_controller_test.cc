@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
 
-CopyPath HddToNvme() { return {125 * kMiB, 1500 * kMiB, 2000, 256 * 1024}; }
+CopyPath HddToNvme() { return {125 * kMiB, 1500 * kMiB, 2000, std::uint64_t{256} << 10}; }
 
 RateInput Tick(Impact impact, std::uint64_t ios, std::uint64_t p99_us) {
   RateInput in;
@@ -101,7 +101,7 @@ TEST(RateController, WithoutMeasurementsItLearns) {
 }
 
 TEST(RateController, NoiseOfFastDevicesIsNoHarm) {
-  RateController c(CopyPath{1000 * kMiB, 1000 * kMiB, 20, 256 * 1024});
+  RateController c(CopyPath{1000 * kMiB, 1000 * kMiB, 20, std::uint64_t{256} << 10});
   RateInput in = Tick(Impact::kLow, 100, 100);
   in.baseline_p99_us = 30;
   const std::uint64_t first = c.Decide(in).rate;

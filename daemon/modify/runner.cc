@@ -127,7 +127,8 @@ Status ModificationRunner::Enter(const Transition& t, const std::optional<Error>
   }
   Publish();
   if (after != before) {
-    Emit(after == Phase::kFailed ? "error" : "info", "phase", history->note);
+    // A step that was left out may have been the last of its phase.
+    Emit(after == Phase::kFailed ? "error" : why ? "warning" : "info", "phase", history->note);
   } else if (why) {
     Emit("warning", "step", history ? history->note : why->ToString());
   }

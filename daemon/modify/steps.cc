@@ -169,8 +169,7 @@ StepOutcome ModificationRunner::Attach() {
   ShadowTable table = move ? TwoLegTable(volume_, record_)
                            : OneLegTable(volume_, record_.origin, record_.new_sectors);
   table.shrink = record_.new_sectors < record_.old_sectors;
-  const StepOutcome put =
-      PutTable(table, OneLegTable(volume_, record_.origin, record_.old_sectors));
+  StepOutcome put = PutTable(table, OneLegTable(volume_, record_.origin, record_.old_sectors));
   if (put.kind == OutcomeKind::kDone) volume_.sectors = record_.new_sectors;
   return put;
 }
@@ -228,7 +227,7 @@ StepOutcome ModificationRunner::PhaseMessage(const char* message,
 }
 
 StepOutcome ModificationRunner::Cutover() {
-  const StepOutcome outcome = PhaseMessage("cutover", {"grace"});
+  StepOutcome outcome = PhaseMessage("cutover", {"grace"});
   if (outcome.kind == OutcomeKind::kDone) {
     record_.grace_ends_ms =
         deps_.clock->WallMs() + std::max<std::int64_t>(0, record_.request.grace_ms);
@@ -243,7 +242,7 @@ StepOutcome ModificationRunner::Grace() {
 }
 
 StepOutcome ModificationRunner::Commit() {
-  const StepOutcome outcome = PhaseMessage("commit", {"steady"});
+  StepOutcome outcome = PhaseMessage("commit", {"steady"});
   // From here on the volume's home is the target: recorded together with the end of this step.
   if (outcome.kind == OutcomeKind::kDone) {
     volume_.origin = record_.target;
@@ -292,7 +291,7 @@ StepOutcome ModificationRunner::RollBackTarget() {
 StepOutcome ModificationRunner::AbortTarget() { return PhaseMessage("abort", {"steady"}); }
 
 StepOutcome ModificationRunner::RestoreTable() {
-  const StepOutcome put =
+  StepOutcome put =
       PutTable(OneLegTable(volume_, record_.origin, record_.old_sectors), std::nullopt);
   if (put.kind == OutcomeKind::kDone) volume_.sectors = record_.old_sectors;
   return put;

@@ -19,7 +19,7 @@ VolumeInfo MakeVolume(const std::string& name, std::uint64_t size, const std::st
   v.uuid = "6c1e0000-0000-4000-8000-00000000000" + std::to_string(name.size());
   v.device = "/dev/mapper/" + name;
   v.size_bytes = size;
-  v.block_bytes = 256 * 1024;
+  v.block_bytes = std::uint64_t{256} << 10;
   const bool is_device = place.starts_with('/');
   v.storage_class = is_device ? "" : place;
   v.origin = is_device ? place : "/dev/" + place + "/" + name;

@@ -74,7 +74,7 @@ class SimDeviceMapper final : public DeviceMapper {
     ShadowTable table = device->target->table();
     if (device->inactive) table = *device->inactive;
     device->inactive.reset();
-    const Status resumed = device->target->Resume(table);
+    Status resumed = device->target->Resume(table);
     device->suspended = !resumed.ok();
     if (!resumed.ok()) {
       device->target->Suspend();

@@ -12,7 +12,7 @@ constexpr std::uint64_t kMiB = 1 << 20;
 constexpr const char* kOneLeg = "/dev/m 128 1 origin /dev/a 3 leg_id origin A";
 constexpr const char* kTwoLegs =
     "/dev/m 128 2 origin /dev/a target /dev/b 6 leg_id origin A leg_id target B";
-constexpr std::uint64_t kSectors = 16 * 128;
+constexpr std::uint64_t kSectors = std::uint64_t{16} * 128;
 
 class SimTest : public testing::Test {
  protected:

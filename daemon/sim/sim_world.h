@@ -90,7 +90,7 @@ class SimWorld {
   std::vector<std::string> log;  // calls with an effect, in order
   bool module_loaded = true;
   bool control_allowed = true;
-  std::uint64_t device_kib_per_s = 100 * 1024;
+  std::uint64_t device_kib_per_s = std::uint64_t{100} << 10;
   LatencyWindow latency;  // what the statistics say
   std::uint64_t points = 0;
   std::uint32_t next_minor = 1;

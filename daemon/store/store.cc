@@ -294,11 +294,11 @@ class SqliteStore final : public Store {
                            ", later than this program's " + std::to_string(kSchemaVersion) + ".",
                        "use the later shadowd");
     }
-    const Status made = Transaction([&]() -> Status {
+    Status made = Transaction([&]() -> Status {
       SHADOW_TRY(Execute(kSchema));
       return Execute(("PRAGMA user_version = " + std::to_string(kSchemaVersion)).c_str());
     });
-    SHADOW_TRY(made);
+    if (!made.ok()) return made;
     if (max_pages > 0) {
       SHADOW_TRY(Execute(("PRAGMA max_page_count = " + std::to_string(max_pages)).c_str()));
     }

@@ -318,7 +318,7 @@ std::vector<u8> ReadGolden(const std::string& name) {
       }
     if (image.size() < offset + bytes.size() * repeat) image.resize(offset + bytes.size() * repeat);
     for (size_t r = 0; r < repeat; r++)
-      std::copy(bytes.begin(), bytes.end(), image.begin() + offset + r * bytes.size());
+      std::copy(bytes.begin(), bytes.end(), image.begin() + static_cast<std::ptrdiff_t>(offset + r * bytes.size()));
   }
   return image;
 }

@@ -39,6 +39,7 @@ TEST(Metrics, TiesAndOneClass) {
 TEST(Metrics, ExpectedCalibrationError) {
   // Two bins: 4 samples said .9 with 3 hits, 6 samples said .1 with 0 hits.
   std::vector<Scored> s;
+  s.reserve(10);
   for (int i = 0; i < 4; ++i) s.push_back({0.9f, 1, i < 3});
   for (int i = 0; i < 6; ++i) s.push_back({0.1f, 1, false});
   EXPECT_NEAR(Measure(s).ece, 0.4 * 0.15 + 0.6 * 0.1, 1e-6);
@@ -46,6 +47,7 @@ TEST(Metrics, ExpectedCalibrationError) {
 
 TEST(Metrics, PrecisionAtCapacityTakesTheTop) {
   std::vector<Scored> s;
+  s.reserve(100);
   for (int i = 0; i < 100; ++i) s.push_back({static_cast<float>(i) / 100.0f, 1, i >= 95 || i == 3});
   const Metrics m = Measure(s);
   EXPECT_NEAR(m.precision[0], 1.0, 1e-9);

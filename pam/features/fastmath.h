@@ -20,6 +20,7 @@ inline std::uint16_t ToHalf(float f) {
   const float a = std::fabs(f);
   if (a >= 65504.0f) return static_cast<std::uint16_t>(sign | 0x7bffu);
   if (a < 6.103515625e-5f) {  // subnormal: multiples of 2^-24
+    // NOLINTNEXTLINE(bugprone-incorrect-roundings): never negative, and lround is a call
     return static_cast<std::uint16_t>(sign | static_cast<std::uint32_t>(a * 16777216.0f + 0.5f));
   }
   std::uint32_t y = (x & 0x7fffffffu) - (112u << 23);

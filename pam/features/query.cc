@@ -31,7 +31,8 @@ float PeriodScore(std::uint64_t history, float density) {
   for (int period = kShortest; period <= kLongest; ++period) {
     if ((history >> (period - 1) & 1) == 0) continue;  // not due now: counting would be for nothing
     const std::uint64_t hits = history & kMasks[period];
-    const auto all = static_cast<float>(64 / period);
+    const int times = 64 / period;
+    const auto all = static_cast<float>(times);
     best = std::max(best, static_cast<float>(std::popcount(hits)) / all);
   }
   return std::max(0.0f, best - density);
@@ -93,7 +94,8 @@ void FeatureEngine::Query(std::uint32_t index, float* out) const {
   out[kHourAgo] = (mark & kMarkHourAgo) != 0 ? 1.0f : 0.0f;
   out[kHourHits] = static_cast<float>(mark & kMarkHours) / static_cast<float>(hours);
   out[kYesterday] = (mark & kMarkYesterday) != 0 ? 1.0f : 0.0f;
-  out[kYesterdayNear] = FastLog1p(static_cast<float>((mark & kMarkNear) / kMarkNearOne));
+  const auto near = (mark & kMarkNear) / kMarkNearOne;
+  out[kYesterdayNear] = FastLog1p(static_cast<float>(near));
   out[kWeekAgo] = (mark & kMarkWeek) != 0 ? 1.0f : 0.0f;
   const std::uint64_t history = idle < 64 ? s.recent << idle : 0;
   const float density = static_cast<float>(std::popcount(history)) / 64.0f;

@@ -15,7 +15,7 @@ namespace shadow::pam {
 Mixer::Mixer(const MixerOptions& options) : options_(options) {
   w_ = {0, 0.5, 0, 0, 0.5};
   for (int i = 0; i < kMixInputs; ++i) {
-    precision_[static_cast<std::size_t>(i * kMixInputs + i)] =
+    precision_[static_cast<std::size_t>(i) * (kMixInputs + 1)] =
         i == 0 ? options.intercept_prior : options.prior;
   }
 }
@@ -23,7 +23,7 @@ Mixer::Mixer(const MixerOptions& options) : options_(options) {
 float Mixer::Mix(const std::array<float, kExperts>& logit) const {
   double z = w_[0];
   for (int i = 0; i < kExperts; ++i)
-    z += w_[static_cast<std::size_t>(i + 1)] * logit[static_cast<std::size_t>(i)];
+    z += w_[static_cast<std::size_t>(i) + 1] * logit[static_cast<std::size_t>(i)];
   return static_cast<float>(std::clamp(z, -14.0, 14.0));
 }
 
@@ -67,7 +67,7 @@ void Mixer::Update(std::span<const MixRow> rows) {
   const double forget = std::clamp(std::exp(-hits / options_.memory), 0.9, 0.998);
   for (double& p : precision_) p *= forget;
   for (int i = 0; i < kMixInputs; ++i) {  // the prior itself is not forgotten
-    precision_[static_cast<std::size_t>(i * kMixInputs + i)] +=
+    precision_[static_cast<std::size_t>(i) * (kMixInputs + 1)] +=
         (1 - forget) * (i == 0 ? options_.intercept_prior : options_.prior);
   }
   if (!rows.empty()) Newton(rows, 3);

@@ -52,7 +52,7 @@ class Mixer {
   void Newton(std::span<const MixRow> rows, int steps);
   MixerOptions options_;
   std::array<double, kMixInputs> w_{};
-  std::array<double, kMixInputs * kMixInputs> precision_{};
+  std::array<double, std::size_t{kMixInputs} * kMixInputs> precision_{};
 };
 
 }  // namespace shadow::pam

@@ -56,10 +56,11 @@ void HeadForward(const NetWeights& net, const LstmState* const* states, const fl
 
 bool NetWeights::Valid() const {
   return ValidNormaliser(event, kEventInputs) && ValidNormaliser(query, kFeatures) &&
-         Finite(w_ih, 4 * kHidden * kEventInputs) && Finite(w_hh, 4 * kHidden * kHidden) &&
-         Finite(bias, 4 * kHidden) && Finite(w1, kHead * kHeadIn) && Finite(b1, kHead) &&
-         Finite(w2, kHead * kHead) && Finite(b2, kHead) && Finite(w3, kOutputs * kHead) &&
-         Finite(b3, kOutputs);
+         Finite(w_ih, std::size_t{4} * kHidden * kEventInputs) &&
+         Finite(w_hh, std::size_t{4} * kHidden * kHidden) &&
+         Finite(bias, std::size_t{4} * kHidden) && Finite(w1, std::size_t{kHead} * kHeadIn) &&
+         Finite(b1, kHead) && Finite(w2, std::size_t{kHead} * kHead) && Finite(b2, kHead) &&
+         Finite(w3, std::size_t{kOutputs} * kHead) && Finite(b3, kOutputs);
 }
 
 void NetWeights::Save(std::string* out) const {

@@ -70,7 +70,7 @@ inline void Step8(const NetWeights& net, const float* events, LstmState* const* 
   for (int l = 0; l < kLanes; ++l) {
     const int s = l < n ? l : 0;
     float row[kEventInputs];
-    net.event.Apply(events + s * kEventInputs, row);
+    net.event.Apply(events + std::ptrdiff_t{s} * kEventInputs, row);
     for (int i = 0; i < kEventInputs; ++i) x[i][l] = row[i];
     for (int i = 0; i < kHidden; ++i) {
       h[i][l] = static_cast<float>(states[s]->h[i]) * (1.0f / 127.0f);
@@ -80,7 +80,7 @@ inline void Step8(const NetWeights& net, const float* events, LstmState* const* 
   V gates[4 * kHidden];
   for (int r = 0; r < 4 * kHidden; r += 8) {
     V acc[8];
-    for (int k = 0; k < 8; ++k) acc[k] = Splat(net.bias[static_cast<std::size_t>(r + k)]);
+    for (int k = 0; k < 8; ++k) acc[k] = Splat(net.bias[static_cast<std::size_t>(r) + k]);
     MatTile<kEventInputs>(net.w_ih.data(), r, x, acc);
     MatTile<kHidden>(net.w_hh.data(), r, h, acc);
     for (int k = 0; k < 8; ++k) gates[r + k] = acc[k];
@@ -117,19 +117,19 @@ inline void Head8(const NetWeights& net, const LstmState* const* states, const f
   V b[kHead];
   for (int r = 0; r < kHead; r += 8) {
     V acc[8];
-    for (int k = 0; k < 8; ++k) acc[k] = Splat(net.b1[static_cast<std::size_t>(r + k)]);
+    for (int k = 0; k < 8; ++k) acc[k] = Splat(net.b1[static_cast<std::size_t>(r) + k]);
     MatTile<kHeadIn>(net.w1.data(), r, in, acc, first);
     for (int k = 0; k < 8; ++k) a[r + k] = Max(acc[k], Splat(0.0f));
   }
   for (int r = 0; r < kHead; r += 8) {
     V acc[8];
-    for (int k = 0; k < 8; ++k) acc[k] = Splat(net.b2[static_cast<std::size_t>(r + k)]);
+    for (int k = 0; k < 8; ++k) acc[k] = Splat(net.b2[static_cast<std::size_t>(r) + k]);
     MatTile<kHead>(net.w2.data(), r, a, acc);
     for (int k = 0; k < 8; ++k) b[r + k] = Max(acc[k], Splat(0.0f));
   }
   for (int r = 0; r < kOutputs; ++r) {
     V acc = Splat(net.b3[static_cast<std::size_t>(r)]);
-    for (int c = 0; c < kHead; ++c) acc += b[c] * net.w3[static_cast<std::size_t>(r * kHead + c)];
+    for (int c = 0; c < kHead; ++c) acc += b[c] * net.w3[static_cast<std::size_t>(r) * kHead + c];
     for (int l = 0; l < n; ++l) out[l * kOutputs + r] = acc[l];
   }
 }

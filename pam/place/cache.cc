@@ -287,6 +287,7 @@ class Static : public CachePolicy {  // the most accessed blocks of the whole tr
     std::unordered_map<std::uint32_t, std::size_t> count;
     for (const auto& r : future) ++count[r.block];
     std::vector<std::pair<std::size_t, std::uint32_t>> order;
+    order.reserve(count.size());
     for (const auto& [b, n] : count) order.emplace_back(n, b);
     std::sort(order.rbegin(), order.rend());
     for (std::size_t i = 0; i < std::min(capacity, order.size()); ++i) in_.insert(order[i].second);

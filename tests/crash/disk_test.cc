@@ -32,7 +32,7 @@ TEST_F(DiskTest, FuaIsDurableAndDoesNotFlushOthers) {
   disk.Write(4, 1, b_.data(), true);
   const Bytes medium = Cut(disk, Keep::kNone);
   EXPECT_EQ(medium[0], 9);
-  EXPECT_EQ(medium[4 * 512], 2);
+  EXPECT_EQ(medium[2048], 2);
 }
 
 TEST_F(DiskTest, LoggedBehindAFuaWriteIsOlder) {
@@ -61,8 +61,8 @@ TEST_F(DiskTest, SomeWritesAreTorn) {
 TEST_F(DiskTest, DiscardsAreZeroes) {
   Disk disk(8, 9, Plant::kNothing, 1);
   disk.Write(2, 2, nullptr, false);
-  EXPECT_EQ(Cut(disk, Keep::kAll)[2 * 512], 0);
-  EXPECT_EQ(Cut(disk, Keep::kAll)[4 * 512], 9);
+  EXPECT_EQ(Cut(disk, Keep::kAll)[1024], 0);
+  EXPECT_EQ(Cut(disk, Keep::kAll)[2048], 9);
 }
 
 TEST_F(DiskTest, PlantedFaults) {

@@ -197,8 +197,9 @@ class Replay {
       if (!sb.legs[leg].present) continue;
       const std::string role = leg == SHADOW_LEG_ORIGIN ? "origin" : "target";
       const std::string id = sb.legs[leg].id;
-      legs += " " + role + " " + options_.scratch + (id == "T" ? "tgt" : "org");
-      ids += " leg_id " + role + " " + id;
+      legs.append(" ").append(role).append(" ").append(options_.scratch);
+      legs.append(id == "T" ? "tgt" : "org");
+      ids.append(" leg_id ").append(role).append(" ").append(id);
       ++count;
     }
     return options_.scratch + "meta " + std::to_string(sb.block_sectors) + " " +

@@ -102,7 +102,8 @@ void MetaDevice::Failed(u32 write, u8 sectors_written) {
 void MetaDevice::Apply(const Write& w, Page& to) const {
   for (u32 s = 0; s < kSectors; s++)
     if (w.sectors >> s & 1)
-      std::memcpy(&to[s * kSectorSize], &w.data[s * kSectorSize], kSectorSize);
+      std::memcpy(&to[std::size_t{s} * kSectorSize], &w.data[std::size_t{s} * kSectorSize],
+                  kSectorSize);
 }
 
 /// Writes of a slot (all, or those that have ended), oldest first.

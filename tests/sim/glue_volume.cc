@@ -124,7 +124,7 @@ Decision DecideSteady(const shadow_superblock& sb, const Table& t, shadow_superb
   const u64 len = SectorsFor(t.len);
   const bool attach = t.given[SHADOW_LEG_TARGET];
   if (t.dev[SHADOW_LEG_ORIGIN] < 0) return No(error, "the origin cannot be missing");
-  if (std::strcmp(sb.legs[SHADOW_LEG_ORIGIN].id, t.id[SHADOW_LEG_ORIGIN]))
+  if (std::strcmp(sb.legs[SHADOW_LEG_ORIGIN].id, t.id[SHADOW_LEG_ORIGIN]) != 0)
     return No(error, "not the origin that the metadata names");
   if (len < sb.nr_sectors && !t.shrink) return No(error, "shorter than the volume");
   if (attach && t.dev[SHADOW_LEG_TARGET] < 0) return No(error, "a missing target makes no sense");
@@ -168,7 +168,7 @@ Decision Decide(const shadow_superblock* sb, const Table& t, shadow_superblock* 
   if (sb->phase == SHADOW_STEADY) return DecideSteady(*sb, t, next, error);
   if (!t.given[SHADOW_LEG_TARGET]) return No(error, "modification under way: give the target");
   for (u32 leg = 0; leg < kHomeLegs; leg++)
-    if (t.dev[leg] >= 0 && std::strcmp(sb->legs[leg].id, t.id[leg]))
+    if (t.dev[leg] >= 0 && std::strcmp(sb->legs[leg].id, t.id[leg]) != 0)
       return No(error, "a leg is not the one in the metadata");
   if (len != sb->nr_sectors) return No(error, "length cannot change now");
   return Decision::kRun;
@@ -264,6 +264,7 @@ Task<bool> Volume::CarryOut(const Table& t, Decision d, const shadow_superblock&
       Resize(tracked);
       break;
   }
+  // A copy with the same padding. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison)
   if (ok && (d != Decision::kRun || std::memcmp(&sb_, &next, sizeof(next)) != 0))
     ok = co_await WriteSb(next);
   co_return ok;

@@ -372,7 +372,8 @@ bool World::SuperblocksAgree() const {
   }
   sb[0].flags = sb[1].flags;
   sb[0].generation = sb[1].generation;
-  return !std::memcmp(&sb[0], &sb[1], sizeof(sb[0]));
+  // Decoded into zeroes. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison)
+  return std::memcmp(&sb[0], &sb[1], sizeof(sb[0])) == 0;
 }
 
 /// One bit of the metadata turns while the volume is down after a clean stop. A page: nothing can

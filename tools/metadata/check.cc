@@ -90,8 +90,8 @@ class Checker {
     for (unsigned place = 0; place < 2; place++)
       if (const auto& s = image_.superblock(place); s.flip) {
         Add(Kind::kRepair, Super(place) + " is damaged: " + BitName(*s.flip) + " is flipped.");
-        Bytes fixed(image_.bytes().begin() + place * kPage,
-                    image_.bytes().begin() + (place + 1) * kPage);
+        const auto first = image_.bytes().begin() + static_cast<std::ptrdiff_t>(place * kPage);
+        Bytes fixed(first, first + kPage);
         fixed[s.flip->byte] ^= static_cast<std::uint8_t>(1u << s.flip->bit);
         report_.repairs.push_back({place * kPage, std::move(fixed)});
       }
@@ -99,7 +99,7 @@ class Checker {
       if (sb_.generation != b.header.generation + 1)
         Add(Kind::kFatal, "The superblocks' generations " + N(b.header.generation) + " and " +
                               N(sb_.generation) + " do not follow each other.");
-      if (strcmp(sb_.uuid, b.header.uuid) || sb_.block_sectors != b.header.block_sectors)
+      if (strcmp(sb_.uuid, b.header.uuid) != 0 || sb_.block_sectors != b.header.block_sectors)
         Add(Kind::kFatal, "The superblocks belong to different volumes.");
     } else if (b.error == SHADOW_FORMAT_BLANK) {
       if (sb_.generation != 1) {

@@ -162,7 +162,7 @@ Result<Bytes> Build(const Json& j) {
     if (sb == "blank") continue;
     if (sb.is_null()) return Bad("superblock " + std::to_string(place) + " was damaged");
     SHADOW_ASSIGN(Bytes b, SuperblockBytes(sb));
-    std::copy(b.begin(), b.end(), all.begin() + place * kPage);
+    std::copy(b.begin(), b.end(), all.begin() + static_cast<std::ptrdiff_t>(place * kPage));
   }
   const Image head(all);
   if (!head.newest()) return Bad("there is no superblock");
@@ -255,7 +255,7 @@ std::string DumpText(const Image& image) {
             });
     for (unsigned r = 0; r < SHADOW_REGIONS_PER_PAGE; r++)
       if (shadow_page_intent_const(page.data())[r / 8] >> (r % 8) & 1)
-        out << "  writes were under way in blocks " << first + r * 16 << "+16\n";
+        out << "  writes were under way in blocks " << first + std::uint64_t{r} * 16 << "+16\n";
   }
   return out.str();
 }

@@ -56,7 +56,8 @@ Report CheckOf(const Bytes& b, Assume assume = Assume::kNothing) {
 }
 
 Bytes Repaired(Bytes b, const Report& r) {
-  for (const auto& w : r.repairs) std::copy(w.data.begin(), w.data.end(), b.begin() + w.offset);
+  for (const auto& w : r.repairs)
+    std::copy(w.data.begin(), w.data.end(), b.begin() + static_cast<std::ptrdiff_t>(w.offset));
   return b;
 }
 

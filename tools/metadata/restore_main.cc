@@ -50,11 +50,10 @@ int main(int argc, char** argv) {
     return Say(MakeError(Code::kFailedPrecondition,
                          path + " holds the metadata of volume " + old->uuid, "give --force"));
   // Superblocks last and after a flush: an interrupted restore must not look like a volume.
-  const auto head = bytes->begin() + 2 * SHADOW_PAGE_SIZE;
+  const std::size_t both = std::size_t{2} * SHADOW_PAGE_SIZE;
+  const auto head = bytes->begin() + static_cast<std::ptrdiff_t>(both);
   const std::vector<std::vector<Write>> steps = {
-      {{0, Bytes(2 * SHADOW_PAGE_SIZE)}},
-      {{2 * SHADOW_PAGE_SIZE, Bytes(head, bytes->end())}},
-      {{0, Bytes(bytes->begin(), head)}}};
+      {{0, Bytes(both)}}, {{both, Bytes(head, bytes->end())}}, {{0, Bytes(bytes->begin(), head)}}};
   for (const auto& step : steps)
     if (const auto done = device->Apply(step); !done.ok()) return Say(done.error());
   std::cout << "Restored volume " << restored.newest()->uuid << ": " << restored.nr_blocks()

@@ -56,7 +56,7 @@ Error ConnectionError(const std::string& address, const std::string& words) {
 
 }  // namespace
 
-Client::Client(std::string socket) : Client(socket, SocketChannel(socket)) {}
+Client::Client(const std::string& socket) : Client(socket, SocketChannel(socket)) {}
 
 Client::Client(std::string name, const std::shared_ptr<grpc::Channel>& channel)
     : socket_(std::move(name)),

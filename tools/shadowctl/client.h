@@ -63,7 +63,7 @@ class Client {
   [[nodiscard]] v1::SystemService::Stub& system() { return *system_; }
 
  private:
-  explicit Client(std::string socket);
+  explicit Client(const std::string& socket);
   Client(std::string name, const std::shared_ptr<grpc::Channel>& channel);
 
   std::string socket_;

@@ -56,7 +56,7 @@ class DocsTest : public testing::Test {
   Flags flags_;
 };
 
-std::string Unescape(std::string text) {
+std::string Unescape(const std::string& text) {
   return std::regex_replace(text, std::regex(R"(\\-)"), "-");
 }
 

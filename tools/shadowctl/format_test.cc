@@ -54,7 +54,7 @@ TEST(HumanizeTest, Durations) {
   EXPECT_EQ(FormatDuration(38'900), "38 s");
   EXPECT_EQ(FormatDuration(125'000), "2 min 5 s");
   EXPECT_EQ(FormatDuration(3'725'000), "1 h 2 min");
-  EXPECT_EQ(FormatDuration(100 * 3'600'000), "4 d 4 h");
+  EXPECT_EQ(FormatDuration(360'000'000), "4 d 4 h");
   EXPECT_EQ(FormatDuration(-5), "0.0 s");
   EXPECT_EQ(FormatClock(38'000), "0:38");
   EXPECT_EQ(FormatClock(725'000), "12:05");

@@ -80,7 +80,7 @@ std::string Join(const std::vector<Piece>& pieces, const Terminal& terminal) {
 }
 
 /// Cuts an ASCII line that still does not fit.
-std::string Fit(std::vector<Piece> pieces, const Terminal& terminal, int room) {
+std::string Fit(const std::vector<Piece>& pieces, const Terminal& terminal, int room) {
   if (Total(pieces) <= room) return Join(pieces, terminal);
   Terminal plain = terminal;
   plain.colours = false;

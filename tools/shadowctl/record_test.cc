@@ -48,6 +48,7 @@ class FakeDaemon {
       ::dup2(from[1], STDOUT_FILENO);
       for (int fd : {to[0], to[1], from[0], from[1]}) ::close(fd);
       std::vector<char*> argv;
+      argv.reserve(words.size() + 1);
       for (std::string& word : words) argv.push_back(word.data());
       argv.push_back(nullptr);
       ::execv(argv[0], argv.data());
@@ -87,12 +88,17 @@ void ReplaceAll(std::string& text, const std::string& from, const std::string& t
   }
 }
 
+/// `command` for the shell, with its output in files of `folder`.
+std::string Redirected(const std::string& command, const std::string& folder) {
+  return "{ " + command + "\n} </dev/null >" + folder + "/stdout 2>" + folder + "/stderr";
+}
+
 /// `text` with `mark` before each line.
 std::string Marked(const std::string& text, const std::string& mark) {
   std::string out;
   std::istringstream in(text);
   for (std::string line; std::getline(in, line);)
-    out += line.empty() ? mark + "\n" : mark + " " + line + "\n";
+    out.append(mark).append(line.empty() ? "" : " ").append(line).append("\n");
   return out;
 }
 
@@ -130,9 +136,7 @@ TEST_P(RecordTest, DoesWhatItSays) {
     if (line.starts_with("@ start")) daemon.Start(line.substr(7));
     if (!line.starts_with("$ ")) continue;
     ++commands;
-    const std::string command =
-        "{ " + line.substr(2) + "\n} </dev/null >" + folder + "/stdout 2>" + folder + "/stderr";
-    const int status = std::system(command.c_str());
+    const int status = std::system(Redirected(line.substr(2), folder).c_str());
     std::string out = ReadFile(folder + "/stdout");
     std::string err = ReadFile(folder + "/stderr");
     ReplaceAll(out, folder, "TMP");

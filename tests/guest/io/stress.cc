@@ -248,7 +248,7 @@ class Runner {
       const auto value = ReadSector(data + i * kSector, sector + i);
       if (value && model_.Allows(sector + i, *value)) continue;
       std::fprintf(stderr, "shadow_io: WRONG DATA at sector %llu: %s, expected %s\n",
-                   static_cast<unsigned long long>(sector + i),
+                   static_cast<unsigned long long>(sector) + i,
                    Found(data + i * kSector, sector + i).c_str(),
                    model_.Describe(sector + i).c_str());
       wrong_ = stop_ = true;
@@ -335,7 +335,7 @@ int Check(const CheckOptions& options) {
       if (!value || !model.Allows(at + i, *value)) {
         if (++wrong <= 10) {
           std::fprintf(stderr, "shadow_io: WRONG DATA at sector %llu: %s, expected %s\n",
-                       static_cast<unsigned long long>(at + i), Found(data, at + i).c_str(),
+                       static_cast<unsigned long long>(at) + i, Found(data, at + i).c_str(),
                        model.Describe(at + i).c_str());
         }
       } else if (model.Ambiguous(at + i)) {

@@ -33,12 +33,14 @@ struct BlockHistory {
 class History {
  public:
   static constexpr std::uint32_t kTicks = 16;  // of a window
-  /// Takes accesses of [now, now + windows) in windows since the start; the clock moves on to its
-  /// end. Accesses count as if at the end. Parts of a window may be given one after the other.
+
+  /// Moves the clock on by `windows` (at least a tick in the long run; negative or not a number: 0)
+  /// and counts the accesses of `part` as if they came at its end. Parts of a window may be given
+  /// one after the other.
   void Add(const AccessWindow& part, double windows);
 
   /// Windows since the start.
-  [[nodiscard]] double now() const;
+  [[nodiscard]] double now() const { return static_cast<double>(tick_) / kTicks; }
   [[nodiscard]] std::size_t size() const { return blocks_.size(); }
   [[nodiscard]] const BlockHistory& at(std::size_t index) const { return blocks_[index]; }
   /// Null if it was never touched.
@@ -48,22 +50,25 @@ class History {
   [[nodiscard]] double Count(const BlockHistory& b, int half_life) const;
   /// Windows since the last access.
   [[nodiscard]] double Idle(const BlockHistory& b) const;
-  /// Expected discounted accesses, and writes among them, if it goes on at the pace of this
-  /// half-life; `share` is that of writes in the long run.
+  /// Expected discounted accesses (half-life kDiscountWindows) if the block goes on at its pace
+  /// over this half-life.
   [[nodiscard]] double Expected(const BlockHistory& b, int half_life) const;
-  [[nodiscard]] double WriteShare(const BlockHistory& b) const;
+  /// Share of writes among its accesses, 0..1.
+  [[nodiscard]] static double WriteShare(const BlockHistory& b);
   /// Probability of an access within `windows`.
   [[nodiscard]] double Heat(const BlockHistory& b, double windows) const;
   [[nodiscard]] std::size_t Bytes() const;
 
  private:
-  [[nodiscard]] std::uint32_t FindSlot(std::uint32_t block) const;
+  [[nodiscard]] std::size_t SlotOf(std::uint32_t block) const;
   void Rehash(std::size_t slots);
-  [[nodiscard]] double Decay(int half_life, std::uint64_t ticks) const;
+  BlockHistory& FindOrAdd(std::uint32_t block);
+  /// Windows that an average over this half-life has seen so far.
+  [[nodiscard]] double Seen(int half_life) const;
 
   pam::Chunked<BlockHistory> blocks_;
   std::vector<std::uint32_t> slots_;  // open addressing; index + 1, 0: empty
-  std::uint64_t tick_ = 0;
+  std::uint32_t tick_ = 0;
   double rest_ = 0;  // of a tick
 };
 

@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "daemon/base/clock.h"
 #include "daemon/modify/copy_order.h"
 #include "daemon/place/planner.h"
 #include "daemon/place/policies.h"

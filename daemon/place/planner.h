@@ -55,6 +55,8 @@ struct PlanSettings {
   double margin = 1.5;
   /// The same for a block that only fills a tier, being less hot than what belongs there.
   double fill_margin = 3;
+  /// To push a shadow out, a block must also save so much more than that one: 0.25 is a quarter.
+  double hysteresis = 0.25;
   /// Wear of a fast device, in ms for each MiB written to it.
   double wear_ms_per_mib = 1;
   /// A dirty shadow goes home after so many windows, or when it belongs on home.
@@ -119,7 +121,8 @@ struct Explanation {
   std::array<double, kPlaces> read_ms{}, write_ms{};  // by Place; 0: no such tier
   std::array<double, kPlaces> saved_ms{};  // expected, if it were there instead of on home
   std::array<double, kPlaces> cost_ms{};   // of moving it there from where it is
-  double transfer_ms = 0, interference_ms = 0, wear_ms = 0;  // the parts of the best move's cost
+  // The parts of the cost of moving it to `best`; `evict_ms`: writing home what it pushes out.
+  double transfer_ms = 0, interference_ms = 0, wear_ms = 0, writeback_ms = 0, evict_ms = 0;
   double margin = 0;     // benefit must be more than margin x cost
   double victim_ms = 0;  // what the block that it would push out saves; 0: a slot is free
   double benefit_ms = 0, best_cost_ms = 0;  // of the best move there is

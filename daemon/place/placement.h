@@ -28,9 +28,12 @@ struct PlacementSettings {
   std::int64_t window_us = 60'000'000;                       // everything else scales with it
   int parts = 12;                                            // of a window, for the reactive path
   std::uint64_t budget_per_minute = std::uint64_t{1} << 30;  // bytes moved; per 60 s of real time
-  double served_share = 0.25;  // at most so many bytes are moved for each byte served, plus ...
-  std::uint64_t free_bytes = std::uint64_t{64} << 20;  // ... so many that are always there
+  /// At most so many bytes are moved for each byte served, plus so many to begin with.
+  double served_share = 1;
+  std::uint64_t free_bytes = std::uint64_t{64} << 20;
   bool reactive = true;
+  /// A touch just now promises so many accesses to come (counted with a half-life of 2 windows).
+  double reactive_worth = 1;
   PlanSettings plan;
   PolicySettings policies;
 };
@@ -86,8 +89,8 @@ class Placement final : public HeatSource {
   Placement(const PlacementSettings& settings, std::uint64_t blocks, std::uint64_t block_bytes,
             PamVolume pam, const Clock& clock);
   [[nodiscard]] TierPlan Plan(const TierWorld& world, std::vector<BlockHeat> ranking);
-  void Refill();
-  void Publish();
+  [[nodiscard]] PlanInput Input() const;
+  void Earn(const AccessWindow& part);
 
   PlacementSettings settings_;
   std::uint64_t blocks_, block_bytes_;
@@ -95,19 +98,20 @@ class Placement final : public HeatSource {
   const Clock& clock_;
   History history_;
   std::unique_ptr<PlacementPolicy> policy_;
-  AccessWindow window_;  // parts so far
-  std::vector<BlockHeat> ranking_, asked_;
+  AccessWindow window_;                     // parts so far
+  std::vector<BlockHeat> ranking_, asked_;  // of the last window; what the last plan was made from
+  std::vector<std::uint32_t> touched_;      // in the last part
   TierWorld world_;
   TierPlan plan_;
   std::unordered_map<std::uint32_t, std::uint64_t> dirty_since_;  // window
   PlacementStatus status_;
-  double budget_ = 0;
+  double budget_ = 0, earned_ = 0;  // bytes: by time, by bytes served
   std::int64_t budget_us_ = 0;
   double iops_ = 0;
 
-  mutable std::mutex warm_mutex_;
-  std::vector<WarmBlock> warm_;  // guarded by warm_mutex_
-  std::uint64_t version_ = 0;    // likewise
+  /// Held while history_, ranking_, world_ or version_ change, and by Warm(): it needs no copy.
+  mutable std::mutex mutex_;
+  std::uint64_t version_ = 0;
 };
 
 }  // namespace shadow

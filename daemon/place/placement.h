@@ -78,8 +78,8 @@ class Placement final : public HeatSource {
   /// By the last plan's input.
   [[nodiscard]] Explanation Explain(std::uint32_t block) const;
   [[nodiscard]] PlacementStatus GetStatus() const;
-  /// The last ranking, by falling accesses.
-  [[nodiscard]] const std::vector<BlockHeat>& ranking() const { return ranking_; }
+  /// What the last plan was made from, in any order.
+  [[nodiscard]] const std::vector<BlockHeat>& ranking() const { return asked_; }
 
   // HeatSource; thread safe.
   [[nodiscard]] std::vector<WarmBlock> Warm() const override;
@@ -98,9 +98,9 @@ class Placement final : public HeatSource {
   const Clock& clock_;
   History history_;
   std::unique_ptr<PlacementPolicy> policy_;
-  AccessWindow window_;                     // parts so far
-  std::vector<BlockHeat> ranking_, asked_;  // of the last window; what the last plan was made from
-  std::vector<std::uint32_t> touched_;      // in the last part
+  AccessWindow window_;                 // parts so far
+  std::vector<BlockHeat> asked_;        // what the last plan was made from
+  std::vector<std::uint32_t> touched_;  // in the last part
   TierWorld world_;
   TierPlan plan_;
   std::unordered_map<std::uint32_t, std::uint64_t> dirty_since_;  // window
@@ -109,7 +109,7 @@ class Placement final : public HeatSource {
   std::int64_t budget_us_ = 0;
   double iops_ = 0;
 
-  /// Held while history_, ranking_, world_ or version_ change, and by Warm(): it needs no copy.
+  /// Held while history_, asked_, world_ or version_ change, and by Warm(): it needs no copy.
   mutable std::mutex mutex_;
   std::uint64_t version_ = 0;
 };

@@ -10,18 +10,19 @@ namespace {
 
 /// Steps of expected writes: below 1/8, then doubling up to 1024 and more. Coarse, so that
 /// neighbours stay together.
-constexpr int kSteps = 15;
-constexpr int kTiers = 3;
+constexpr int kWriteSteps = 15;
+constexpr int kOrderTiers = 3;
 
 int StepOf(float writes) {
   if (!(writes >= 0.125F)) return 0;
-  return std::min(kSteps - 1, 4 + static_cast<int>(std::floor(std::log2(std::min(writes, 1e6F)))));
+  return std::min(kWriteSteps - 1,
+                  4 + static_cast<int>(std::floor(std::log2(std::min(writes, 1e6F)))));
 }
 
 /// Coldest first: home alone, tier 2, tier 1; by rising writes within each.
 std::size_t BucketOf(const WarmBlock& w) {
   const int tier = w.tier == 1 ? 2 : w.tier == 2 ? 1 : 0;
-  return static_cast<std::size_t>(tier * kSteps + StepOf(w.writes));
+  return static_cast<std::size_t>(tier * kWriteSteps + StepOf(w.writes));
 }
 
 void Append(std::uint64_t first, std::uint64_t count, std::vector<BlockRange>* to) {
@@ -39,7 +40,7 @@ std::vector<BlockRange> HeatOrder::Order(std::vector<BlockRange> todo) {
   if (!source_) return todo;
   version_ = source_->Version();
   const std::vector<WarmBlock> warm = source_->Warm();
-  std::array<std::vector<BlockRange>, kTiers * kSteps> buckets;
+  std::array<std::vector<BlockRange>, kOrderTiers * kWriteSteps> buckets;
   auto next = warm.begin();
   for (const BlockRange& range : todo) {
     const std::uint64_t end = range.first + range.count;

@@ -11,7 +11,7 @@ namespace {
 constexpr int kSlow = kHalf240;  // of hits and writes
 /// Windows without an access that every block is taken to have behind it: a block that was touched
 /// in the first window of all is not hot yet.
-constexpr double kPriorWindows = 10;
+constexpr double kPriorWindows = 30;
 
 std::size_t Hash(std::uint32_t block) {
   return static_cast<std::size_t>((block * std::uint64_t{0x9e3779b97f4a7c15}) >> 24);

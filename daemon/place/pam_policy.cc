@@ -24,8 +24,9 @@ constexpr std::int64_t kAnswerMs = 2'000;
 constexpr std::size_t kMostQueued = 16;       // windows that wait for the worker
 constexpr std::uint64_t kStale = 3;           // windows
 constexpr std::uint64_t kFirstTraining = 15;  // windows; later ones are the worker's own business
-constexpr std::uint64_t kMostBlocks = 1'000'000;
-constexpr std::size_t kHourHorizon = 2;  // index of 1 h among the worker's horizons
+constexpr std::uint64_t kMostBlocks = 1'000'000;  // of a window
+constexpr std::size_t kMostAnswered = 800'000;    // an answer has to fit into a frame
+constexpr std::size_t kHourHorizon = 2;           // index of 1 h among the worker's horizons
 
 class Pam final : public PlacementPolicy {
  public:
@@ -54,7 +55,7 @@ class Pam final : public PlacementPolicy {
   }
 
   std::vector<BlockHeat> Rank(std::size_t most) override {
-    most_ = std::clamp<std::size_t>(most, 1, kMostBlocks);
+    most_ = std::clamp<std::size_t>(most, 1, kMostAnswered);
     reason_ = WhyNot();
     if (!reason_.empty()) return RankEwma(history_, settings_, most);
     // Blocks that only one of the two thinks of are kept: the other says what it says of them.

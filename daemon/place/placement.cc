@@ -10,12 +10,12 @@ namespace shadow {
 namespace {
 
 constexpr std::size_t kLeastRanked = 4096;
-constexpr std::size_t kMostRanked = 1'000'000;
+constexpr std::size_t kMostRanked = 800'000;  // an answer of the worker holds so many
 
 /// The ranked blocks that decide anything: all slots, those that would like to have one, and some.
 std::size_t RankedFor(const TierWorld& world) {
-  return std::clamp<std::size_t>(2 * (world.tier1.slots + world.tier2.slots), kLeastRanked,
-                                 kMostRanked);
+  const std::size_t slots = world.tier1.slots + world.tier2.slots;
+  return std::clamp<std::size_t>(slots + slots / 8 + kLeastRanked, kLeastRanked, kMostRanked);
 }
 
 void Merge(const AccessWindow& part, AccessWindow* into) {

@@ -33,7 +33,7 @@ struct PlacementSettings {
   std::uint64_t free_bytes = std::uint64_t{64} << 20;
   bool reactive = true;
   /// A touch just now promises so many accesses to come (counted with a half-life of 2 windows).
-  double reactive_worth = 1;
+  double reactive_worth = 4;
   PlanSettings plan;
   PolicySettings policies;
 };

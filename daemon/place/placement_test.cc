@@ -14,6 +14,7 @@ class PlacementTest : public testing::Test {
  protected:
   PlacementTest() {
     settings_.policy = "ewma";
+    settings_.reactive_worth = 1;
     world_.home = {8, 8, 128, 128};
     world_.tier1 = {4, 0, true, true, {0.1, 0.1, 512, 512}};
     world_.tier2 = {8, 0, true, true, {1, 1, 512, 512}};

@@ -88,6 +88,17 @@ class Planner {
     return nullptr;
   }
 
+  /// What the least valued block saves that the plan promotes to a tier; 0: none.
+  [[nodiscard]] double LeastPromoted(Place tier, const TierPlan& plan) const {
+    double least = 0;
+    for (const Move& m : plan.moves) {
+      if (m.kind != MoveKind::kPromote || m.tier != tier) continue;
+      const double saved = costs_.Saved(HeatOf(m.block), tier);
+      least = least == 0 ? saved : std::min(least, saved);
+    }
+    return least;
+  }
+
  private:
   static std::size_t Index(Place p) { return static_cast<std::size_t>(p); }
   std::vector<bool>::reference Moved(const Shadow* s) {
@@ -257,6 +268,18 @@ class Planner {
   TierPlan plan_;
 };
 
+/// Slots of a tier that are free when the plan is done.
+std::uint64_t FreeAfter(const TierState& tier, Place place, const TierPlan& plan) {
+  std::uint64_t used = tier.used;
+  std::uint64_t freed = 0;
+  for (const Move& m : plan.moves) {
+    if (m.tier != place) continue;
+    used += m.kind == MoveKind::kPromote ? 1 : 0;
+    freed += m.kind == MoveKind::kDemote ? 1 : 0;
+  }
+  return tier.slots + freed > used ? tier.slots + freed - used : 0;
+}
+
 /// What a sentence needs of a number: "0.42", "17", "1234".
 std::string Short(double v) {
   char text[32];
@@ -311,10 +334,13 @@ Explanation ExplainBlock(const PlanInput& input, const PlanSettings& settings, c
     if (t == e.place || (e.place == Place::kTier1 && t == Place::kTier2)) continue;
     const Cost cost = costs.Promote(h, e.place, e.dirty, t);
     e.cost_ms[i] = cost.Sum();
-    const Resident* least =
-        tier.used + plan.state.promotes >= tier.slots ? planner.Least(t, plan) : nullptr;
+    const Resident* least = nullptr;
+    double victim = 0;
+    if (FreeAfter(tier, t, plan) == 0) {
+      least = planner.Least(t, plan);
+      victim = least != nullptr ? std::max(0.0, least->saved) : planner.LeastPromoted(t, plan);
+    }
     const double evict = least != nullptr && least->dirty ? costs.WriteHome(t).Sum() : 0;
-    const double victim = least != nullptr ? std::max(0.0, least->saved) : 0;
     const double net = e.saved_ms[i] - here - victim - cost.Sum() - evict;
     if (net <= best) continue;
     best = net;

@@ -60,7 +60,7 @@ struct PlanSettings {
   /// Wear of a fast device, in ms for each MiB written to it.
   double wear_ms_per_mib = 1;
   /// A dirty shadow goes home after so many windows, or when it belongs on home.
-  std::uint32_t writeback_windows = 30;
+  std::uint32_t writeback_windows = 120;
   /// At most so many moves are planned in a round.
   std::size_t most_moves = 4096;
 };

@@ -167,6 +167,7 @@ TEST(Planner, ASwapOfADirtyShadowPaysForItsWayHome) {
 TEST(Planner, WritesHomeWhatIsDueOrCold) {
   Scene s;
   s.in.tier1.write_back = true;
+  s.settings.writeback_windows = 30;
   s.shadows = {{0, Place::kTier1, true, false, 30},
                {1, Place::kTier1, true, false, 29},
                {2, Place::kTier1, true, false, 0},

@@ -121,7 +121,7 @@ class Pam final : public PlacementPolicy {
     o->set_start_us(volume_.wall_clock && !queue_.empty()
                         ? std::max<std::int64_t>(0, queue_.front().start_us)
                         : 0);
-    heat_id_ = status_id_ = train_id_ = 0;
+    heat_id_ = status_id_ = train_id_ = save_id_ = 0;
     refused_.clear();
     const auto id = client.Send(std::move(open));
     open_id_ = id.ok() ? *id : 0;
@@ -180,7 +180,7 @@ class Pam final : public PlacementPolicy {
     PamClient& client = *volume_.client;
     client.Pump(0);
     if (generation_ != client.generation() || !client.running()) {
-      heat_id_ = status_id_ = open_id_ = train_id_ = 0;
+      heat_id_ = status_id_ = open_id_ = train_id_ = save_id_ = 0;
       close_ids_.clear();
       return;
     }
@@ -194,7 +194,15 @@ class Pam final : public PlacementPolicy {
       if (!reply.error().empty()) refused_ = reply.error();
       return true;
     });
-    if (train_id_ != 0 && client.Take(train_id_, &reply)) train_id_ = 0;
+    if (train_id_ != 0 && client.Take(train_id_, &reply)) {
+      train_id_ = 0;
+      Request save;  // what was learned outlives the worker
+      save.mutable_save()->set_volume(volume_.volume);
+      const auto id = client.Send(std::move(save));
+      if (id.ok()) save_id_ = *id;
+    }
+    // Without a state directory it is refused, and that is no harm.
+    if (save_id_ != 0 && client.Take(save_id_, &reply)) save_id_ = 0;
     if (heat_id_ != 0 && client.Take(heat_id_, &reply)) {
       heat_id_ = 0;
       TakeHeat(reply);
@@ -248,7 +256,8 @@ class Pam final : public PlacementPolicy {
   std::vector<std::uint64_t> close_ids_;
   std::uint64_t windows_ = 0, heat_window_ = 0, asked_window_ = 0;
   std::uint64_t next_training_ = kFirstTraining;
-  std::uint64_t generation_ = 0, open_id_ = 0, heat_id_ = 0, status_id_ = 0, train_id_ = 0;
+  std::uint64_t generation_ = 0, open_id_ = 0, heat_id_ = 0, status_id_ = 0, train_id_ = 0,
+                save_id_ = 0;
   std::uint64_t model_bytes_ = 0;
   std::size_t most_ = 4096;
   bool trained_ = false, ewma_rules_ = false;

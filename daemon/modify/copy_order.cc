@@ -55,7 +55,9 @@ std::vector<BlockRange> HeatOrder::Order(std::vector<BlockRange> todo) {
     Append(at, end - at, &buckets[0]);
   }
   todo.clear();
-  for (const auto& bucket : buckets) todo.insert(todo.end(), bucket.begin(), bucket.end());
+  for (const auto& bucket : buckets) {
+    for (const BlockRange& range : bucket) Append(range.first, range.count, &todo);
+  }
   return todo;
 }
 

@@ -103,6 +103,7 @@ int Main(int argc, char** argv) {
         r, took, own, worker, w.blocks.size(), plan.moves.size(), s.policy.ruling.c_str(),
         s.policy.reason.c_str());
     std::fflush(stdout);
+    client.Pump(600'000);  // training, which is not part of a round
     if (!filling && s.policy.ruling == "pam") ms.push_back(own + worker);
   }
   const PlacementStatus s = placement.GetStatus();

@@ -11,10 +11,13 @@
 namespace shadow {
 namespace {
 
-constexpr std::uint64_t kBatchBlocks = 8192;  // queued at most: an order can still be changed
 constexpr std::size_t kBatchRanges = 512;
 constexpr std::int64_t kRetireEveryUs = 1'000'000;
 constexpr std::uint64_t kKib = 1024;
+
+std::shared_ptr<const HeatSource> HeatOf(const Deps& deps, const std::string& volume) {
+  return deps.heat ? deps.heat(volume) : nullptr;
+}
 
 }  // namespace
 
@@ -55,7 +58,8 @@ Copier::Copier(const Deps& deps, std::string volume, const CopyPath& path, Direc
       meter_(*meter),
       volume_(std::move(volume)),
       direction_(direction),
-      order_(deps.make_copy_order ? deps.make_copy_order() : std::make_unique<AscendingOrder>()),
+      order_(deps.make_copy_order ? deps.make_copy_order()
+                                  : std::make_unique<HeatOrder>(HeatOf(deps, volume_))),
       controller_(path),
       retire_(direction == Direction::kToTarget ? retire : Retire::kNever) {}
 
@@ -142,13 +146,20 @@ Status Copier::Refill(const TargetStatus& status, bool* done, std::optional<Erro
 }
 
 Status Copier::QueueBatch(const TargetStatus& status) {
-  if (todo_.empty() || status.queue >= kBatchBlocks / 2) return Ok();
+  const std::uint64_t most = order_->BatchBlocks();
+  if (todo_.empty() || status.queue >= most / 2) return Ok();
+  if (order_->Changed()) {
+    std::vector<BlockRange> left(todo_.begin(), todo_.end());
+    std::sort(left.begin(), left.end(),
+              [](const BlockRange& a, const BlockRange& b) { return a.first < b.first; });
+    left = order_->Order(std::move(left));
+    todo_.assign(left.begin(), left.end());
+  }
   std::vector<BlockRange> batch;
   std::deque<BlockRange> rest = todo_;
-  for (std::uint64_t blocks = 0;
-       !rest.empty() && blocks < kBatchBlocks && batch.size() < kBatchRanges;) {
+  for (std::uint64_t blocks = 0; !rest.empty() && blocks < most && batch.size() < kBatchRanges;) {
     BlockRange& next = rest.front();
-    const std::uint64_t take = std::min(next.count, kBatchBlocks - blocks);
+    const std::uint64_t take = std::min(next.count, most - blocks);
     batch.push_back({next.first, take});
     blocks += take;
     next.first += take;
@@ -192,7 +203,7 @@ Status Copier::SendLimits(const RateLimits& limits) {
 Status Copier::RetireSome() {
   const std::int64_t now = deps_.clock->MonotonicUs();
   if (!policy_) {
-    policy_ = std::make_unique<RetirePolicy>(retire_, last_->kernel.blocks);
+    policy_ = std::make_unique<RetirePolicy>(retire_, last_->kernel.blocks, HeatOf(deps_, volume_));
     window_us_ = retired_us_ = now;
   }
   if (now - retired_us_ < kRetireEveryUs) return Ok();

@@ -5,7 +5,9 @@
 
 namespace shadow {
 
-RetirePolicy::RetirePolicy(Retire policy, std::uint64_t blocks) : policy_(policy) {
+RetirePolicy::RetirePolicy(Retire policy, std::uint64_t blocks,
+                           std::shared_ptr<const HeatSource> heat)
+    : policy_(policy), heat_(std::move(heat)) {
   if (policy == Retire::kCold) idle_windows_.assign(blocks, 0);
 }
 
@@ -20,6 +22,10 @@ void RetirePolicy::OnAccess(const std::vector<AccessRun>& runs) {
 void RetirePolicy::OnWindowEnd() {
   for (std::uint8_t& idle : idle_windows_) {
     if (idle < kColdWindows) ++idle;
+  }
+  if (!heat_ || idle_windows_.empty()) return;
+  for (const WarmBlock& w : heat_->Warm()) {
+    if (w.heat >= kColdHeat && w.block < idle_windows_.size()) idle_windows_[w.block] = 0;
   }
 }
 

@@ -27,6 +27,26 @@ TEST(RetirePolicy, ColdWaitsForIdleWindows) {
   EXPECT_EQ(CountBlocks(p.Choose(kMap)), 6U);
 }
 
+class FixedHeat final : public HeatSource {
+ public:
+  std::vector<WarmBlock> warm;
+  [[nodiscard]] std::vector<WarmBlock> Warm() const override { return warm; }
+  [[nodiscard]] std::uint64_t Version() const override { return 0; }
+};
+
+TEST(RetirePolicy, ColdWaitsForTheHeatToo) {
+  auto heat = std::make_shared<FixedHeat>();
+  heat->warm = {{1, 3, 0.5F, 0}, {2, 3, 0.29F, 9}, {1000, 1, 1, 1}};
+  RetirePolicy p(Retire::kCold, 8, heat);
+  for (int i = 0; i < RetirePolicy::kColdWindows; ++i) p.OnWindowEnd();
+  EXPECT_EQ(p.Choose(kMap), (std::vector<BlockRange>{{0, 1}, {2, 2}, {6, 2}}));
+  heat->warm[0].heat = 0;
+  for (int i = 0; i < RetirePolicy::kColdWindows - 1; ++i) p.OnWindowEnd();
+  EXPECT_EQ(CountBlocks(p.Choose(kMap)), 5U);
+  p.OnWindowEnd();
+  EXPECT_EQ(CountBlocks(p.Choose(kMap)), 6U);
+}
+
 TEST(RetirePolicy, RangesBeyondTheEndAreHarmless) {
   RetirePolicy p(Retire::kCold, 4);
   p.OnAccess({{{2, 1000}, true, true}, {{1ULL << 60, 5}, true, true}});

@@ -202,8 +202,9 @@ std::string Worker::Handle(const std::string& frame) {
           order[i] = {-static_cast<float>(m.ExpectedAccesses(m.engine().state(i).block)), i};
         }
         const std::size_t n = std::min<std::size_t>(ask.most(), order.size());
-        std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n),
-                          order.end());
+        const auto last = order.begin() + static_cast<std::ptrdiff_t>(n);
+        std::nth_element(order.begin(), last, order.end());
+        std::sort(order.begin(), last);
         auto* heat = reply.mutable_heat();
         for (std::size_t k = 0; k < n; ++k) {
           const std::uint32_t block = m.engine().state(order[k].second).block;

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/modify/copy_order.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace shadow {
+namespace {
+
+/// Steps of expected writes: below 1/8, then doubling up to 1024 and more. Coarse, so that
+/// neighbours stay together.
+constexpr int kWriteSteps = 15;
+constexpr int kOrderTiers = 3;
+
+int StepOf(float writes) {
+  if (!(writes >= 0.125F)) return 0;
+  return std::min(kWriteSteps - 1,
+                  4 + static_cast<int>(std::floor(std::log2(std::min(writes, 1e6F)))));
+}
+
+/// Coldest first: home alone, tier 2, tier 1; by rising writes within each.
+std::size_t BucketOf(const WarmBlock& w) {
+  const int tier = w.tier == 1 ? 2 : w.tier == 2 ? 1 : 0;
+  return static_cast<std::size_t>(tier * kWriteSteps + StepOf(w.writes));
+}
+
+void Append(std::uint64_t first, std::uint64_t count, std::vector<BlockRange>* to) {
+  if (count == 0) return;
+  if (!to->empty() && to->back().first + to->back().count == first) {
+    to->back().count += count;
+  } else {
+    to->push_back({first, count});
+  }
+}
+
+}  // namespace
+
+std::vector<BlockRange> HeatOrder::Order(std::vector<BlockRange> todo) {
+  if (!source_) return todo;
+  version_ = source_->Version();
+  const std::vector<WarmBlock> warm = source_->Warm();
+  std::array<std::vector<BlockRange>, kOrderTiers * kWriteSteps> buckets;
+  auto next = warm.begin();
+  for (const BlockRange& range : todo) {
+    const std::uint64_t end = range.first + range.count;
+    std::uint64_t at = range.first;
+    while (next != warm.end() && next->block < at) ++next;
+    for (; next != warm.end() && next->block < end; ++next) {
+      if (next->block < at) continue;  // said twice
+      Append(at, next->block - at, &buckets[0]);
+      Append(next->block, 1, &buckets[BucketOf(*next)]);
+      at = std::uint64_t{next->block} + 1;
+    }
+    Append(at, end - at, &buckets[0]);
+  }
+  todo.clear();
+  for (const auto& bucket : buckets) {
+    for (const BlockRange& range : bucket) Append(range.first, range.count, &todo);
+  }
+  return todo;
+}
+
+bool HeatOrder::Changed() const { return source_ && source_->Version() != version_; }
+
+std::uint64_t HeatOrder::BatchBlocks() const {
+  return source_ && source_->Version() != 0 ? 2048 : CopyOrder::BatchBlocks();
+}
+
+}  // namespace shadow

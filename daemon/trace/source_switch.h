@@ -28,6 +28,9 @@ struct SourceOptions {
   /// "auto" (the harvest: see docs/trace.md for what each costs), "access" or "blktrace".
   std::string source = "auto";
   std::function<void(const std::string& sentence)> on_event;  // may be empty
+  /// Where a note is kept of a trace that runs, so that the next start ends one that a crash left
+  /// running. "": none.
+  std::string state_dir;
   std::string dev_dir = "/dev/mapper";
   std::string debugfs = "/sys/kernel/debug";
   std::string sysfs = "/sys";
@@ -63,7 +66,10 @@ class SourceSwitch final : public AccessSource {
   [[nodiscard]] SourceState State() const { return state_; }
 
  private:
-  Status Change(int to, const std::string& why, std::int64_t now_us);
+  Status Begin(int wanted, std::int64_t now_us);
+  Status Change(int to, std::int64_t now_us);
+  Status GiveUp(const Error& why, std::int64_t now_us);
+  void Penalise(const std::string& why);
   void Say(const std::string& sentence) const;
 
   std::array<std::unique_ptr<AccessSource>, 2> sources_;
@@ -72,6 +78,7 @@ class SourceSwitch final : public AccessSource {
   int penalty_;           // windows without `first` after its next failure
   int penalty_left_ = 0;  // of the present one
   int good_ = 0;          // windows of `first` in a row without a loss
+  bool cut_ = false;      // the source changed in the middle of this window
   int ruling_ = -1;       // index into sources_; -1: neither
   SourceState state_;
 };

@@ -6,6 +6,7 @@
 #include <linux/blktrace_api.h>
 #include <linux/fs.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -15,6 +16,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <utility>
 #include <vector>
@@ -83,6 +85,7 @@ class LinuxBlktraceChannel final : public BlktraceChannel {
 
   Status Open() override {
     SHADOW_ASSIGN(const Fd device, OpenDevice());
+    SHADOW_TRY(LockNote());
     blk_user_trace_setup setup{};
     const long cpus = std::max(1L, sysconf(_SC_NPROCESSORS_CONF));
     const std::size_t share = options_.most_memory / kBuffers / static_cast<std::size_t>(cpus);
@@ -94,16 +97,13 @@ class LinuxBlktraceChannel final : public BlktraceChannel {
     buffer_bytes_ = std::size_t{setup.buf_size} * kBuffers;
     int error = Ioctl(device, BLKTRACESETUP, &setup);
     if (error == EBUSY && EndLeftOver(device)) error = Ioctl(device, BLKTRACESETUP, &setup);
-    if (error == EBUSY) {
-      return MakeError(
-          Code::kUnavailable, "Somebody else traces " + options_.device + ".",
-          "there is one blktrace a device; end it with blktrace -k -d " + options_.device);
-    }
+    if (error == EBUSY) return SomebodyElse();
     if (error != 0) {
       return Failed("The kernel does not trace " + options_.device, error,
                     "blktrace needs CONFIG_BLK_DEV_IO_TRACE, debugfs and root");
     }
     running_ = true;
+    identity_.clear();
     folder_ = options_.debugfs + "/block/" + std::string(setup.name, strnlen(setup.name, 32));
     auto status = Begin(device);
     if (!status.ok()) Close();
@@ -134,14 +134,17 @@ class LinuxBlktraceChannel final : public BlktraceChannel {
   void Close() override {
     files_.clear();
     dropped_ = Fd();
-    if (!running_) return;
-    running_ = false;
+    if (!std::exchange(running_, false)) {
+      note_ = Fd();
+      return;
+    }
     auto device = OpenDevice();
     if (device.ok()) {
       // Ours only: it may have been ended, and another one begun, meanwhile.
       if (identity_.empty() || Identity() == identity_) TearDown(*device);
     }
-    if (!options_.state_dir.empty()) unlink(NotePath().c_str());
+    if (note_.ok()) static_cast<void>(ftruncate(note_.get(), 0));
+    note_ = Fd();
   }
 
  private:
@@ -168,14 +171,12 @@ class LinuxBlktraceChannel final : public BlktraceChannel {
                     "mount debugfs at " + options_.debugfs);
     }
     identity_ = Identity();
-    if (!options_.state_dir.empty()) {
-      std::ofstream note(NotePath(), std::ios::trunc);
-      note << identity_ << "\n";
-      if (!note.flush()) {
-        return MakeError(Code::kUnavailable,
-                         "It cannot be noted in " + NotePath() +
-                             " that the trace is ours: " + std::strerror(errno) + ".",
-                         "without it a crash would leave the trace running");
+    if (note_.ok()) {
+      const auto size = static_cast<ssize_t>(identity_.size());
+      if (ftruncate(note_.get(), 0) != 0 ||
+          pwrite(note_.get(), identity_.data(), identity_.size(), 0) != size) {
+        return Failed("It cannot be noted in " + NotePath() + " that the trace is ours", errno,
+                      "without it a crash would leave the trace running");
       }
     }
     if (const int error = Ioctl(device, BLKTRACESTART, nullptr); error != 0) {
@@ -203,22 +204,37 @@ class LinuxBlktraceChannel final : public BlktraceChannel {
     return boot + " " + std::to_string(st.st_ino) + " " + folder_;
   }
 
+  Error SomebodyElse() const {
+    return MakeError(
+        Code::kUnavailable, "Somebody else traces " + options_.device + ".",
+        "there is one blktrace a device; end it with blktrace -k -d " + options_.device);
+  }
+
+  // The note is locked for as long as its writer lives: whoever gets the lock may judge what it
+  // says.
+  Status LockNote() {
+    if (options_.state_dir.empty()) return Ok();
+    note_ = Fd(open(NotePath().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!note_.ok()) return Failed("The file " + NotePath() + " cannot be opened", errno);
+    if (flock(note_.get(), LOCK_EX | LOCK_NB) == 0) return Ok();
+    note_ = Fd();
+    return SomebodyElse();
+  }
+
   // Ends the trace that runs if it is the one that we noted; false if it is somebody else's.
   bool EndLeftOver(const Fd& device) {
-    if (options_.state_dir.empty()) return false;
-    std::ifstream file(NotePath());
-    std::string boot, number, noted;
-    if (!(file >> boot >> number >> std::ws) || !std::getline(file, noted)) return false;
-    folder_ = noted;
-    struct stat dev {};
-    // The folder has the kernel's name of the device, which must still be this one's.
-    std::ifstream numbers("/sys/block/" + noted.substr(noted.rfind('/') + 1) + "/dev");
-    std::string pair;
-    if (!(numbers >> pair) || fstat(device.get(), &dev) != 0 ||
-        pair != std::to_string(major(dev.st_rdev)) + ":" + std::to_string(minor(dev.st_rdev)) ||
-        Identity() != boot + " " + number + " " + noted) {
-      return false;
-    }
+    std::string noted(512, '\0');
+    const ssize_t got = note_.ok() ? pread(note_.get(), noted.data(), noted.size(), 0) : 0;
+    noted.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+    struct stat st {};
+    std::error_code none;
+    if (noted.empty() || fstat(device.get(), &st) != 0) return false;
+    const auto disk =
+        std::filesystem::read_symlink("/sys/dev/block/" + std::to_string(major(st.st_rdev)) + ":" +
+                                          std::to_string(minor(st.st_rdev)),
+                                      none);
+    folder_ = options_.debugfs + "/block/" + disk.filename().string();
+    if (Identity() != noted) return false;
     TearDown(device);
     return true;
   }
@@ -232,7 +248,7 @@ class LinuxBlktraceChannel final : public BlktraceChannel {
   std::string folder_;    // .../block/dm-0
   std::string identity_;  // of our trace
   std::vector<Fd> files_;
-  Fd dropped_;
+  Fd dropped_, note_;
   std::size_t buffer_bytes_ = 0;
   bool running_ = false;
 };

@@ -18,7 +18,7 @@ namespace shadow {
 
 /// Harvests in a window. The more, the closer is the count to the number of accesses; why this
 /// many: docs/trace.md.
-inline constexpr int kHarvests = 12;
+inline constexpr int kHarvests = 24;
 
 struct AccessBitsOptions {
   std::string volume;             // dm name

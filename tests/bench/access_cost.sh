@@ -8,7 +8,7 @@
 # shellcheck source=tests/lab/guest-lib.sh
 . "$(dirname "$0")/../lab/guest-lib.sh"
 
-IOS=${TEST_BENCH_IOS:-100000}
+SECONDS_EACH=${TEST_BENCH_SECONDS:-6}
 BLOCK=512
 VALUES=$SCRATCH.values
 put() {
@@ -17,8 +17,8 @@ put() {
 }
 # iops DEVICE WORKLOAD: I/Os a second of 4 KiB direct I/O at depth 1, the sources' own work included.
 iops() {
-  fio --name=x --filename="$1" --rw="$2" --bs=4k --direct=1 --ioengine=psync --size="${SIZE:-64m}" \
-    --number_ios="$IOS" --norandommap --randseed=1 --output-format=json |
+  fio --name=x --filename="$1" --rw="$2" --bs=4k --direct=1 --ioengine=psync --size=64m \
+    --time_based --runtime="$SECONDS_EACH" --norandommap --randseed=1 --output-format=json |
     jq '[.jobs[0].read.iops, .jobs[0].write.iops] | add | floor'
 }
 # running NAME SOURCE WINDOW: rates while that source runs ("none": nothing does).
@@ -42,15 +42,15 @@ volume() {
   null_device meta 8
   import_volume "$(sectors /dev/org)"
   # warm: programs and bits
-  iops /dev/mapper/v randwrite >/dev/null
+  SECONDS_EACH=1 iops /dev/mapper/v randwrite >/dev/null
   timeout 5 shadow-trace watch v --source both --window 0.1 --windows 2 >/dev/null
 }
 measure() {
   running "$1_none" none
-  # Ten and a hundred times as often as with windows of a minute: a run is a second or less.
-  running "$1_access_500ms" access 6
-  running "$1_access_50ms" access 0.6
-  running "$1_blktrace" blktrace 60
+  # Ten and a hundred times as often as with windows of a minute: a run takes seconds.
+  running "$1_access_500ms" access 12
+  running "$1_access_50ms" access 1.2
+  running "$1_blktrace" blktrace 1
   running "$1_none_again" none
 }
 bench_nvme() {
@@ -58,7 +58,7 @@ bench_nvme() {
   measure nvme
 }
 bench_fast() {
-  IOS=$((IOS * 4)) # as long as the other, or longer
+  SECONDS_EACH=2 # as many I/Os, or more
   volume fast memory_backed=0 queue_mode=0 discard=0
   measure fast
 }

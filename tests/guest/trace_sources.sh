@@ -37,6 +37,7 @@ test_both_sources_see_the_same_blocks() {
   watch --source both
   said >/dev/null
   said >/dev/null
+  # (blkdiscard without -f would look for signatures.)
   # 64 KiB blocks: one write in 3, one that crosses 7 and 8, a read of 16..31, one in all of 40..55.
   io /dev/zero /dev/mapper/v 4k seek=48 count=1 oflag=direct
   io /dev/zero /dev/mapper/v 8k seek=$((63)) count=2 oflag=direct
@@ -44,7 +45,7 @@ test_both_sources_see_the_same_blocks() {
   io /dev/zero /dev/mapper/v 64k seek=40 count=16 oflag=direct
   fio --name=x --filename=/dev/mapper/v --rw=randrw --bs=4k --direct=1 --ioengine=psync --offset=32m \
     --size=16m --number_ios=400 --randseed=7 >/dev/null
-  blkdiscard -o $((60 << 20)) -l $((1 << 20)) /dev/mapper/v
+  blkdiscard -f -o $((60 << 20)) -l $((1 << 20)) /dev/mapper/v
   echo >&7
   local trace access
   trace=$(said)

@@ -31,8 +31,8 @@ running() {
   fi
   for workload in read write; do put "$1_${workload}_iops" "$(iops /dev/mapper/v "rand$workload")"; done
   if [[ $2 == none ]]; then return; fi
-  kill -INT $watch
-  wait $watch || fail "the source failed"
+  kill -INT "$watch"
+  wait "$watch" || fail "the source failed"
   put "$1_lost" "$(jq -s 'map(.lost // 0) | add' "$SCRATCH/windows")"
   put "$1_windows" "$(jq -s 'map(select(.blocks)) | length' "$SCRATCH/windows")"
 }
@@ -58,7 +58,7 @@ bench_nvme() {
   measure nvme
 }
 bench_fast() {
-  SECONDS_EACH=2 # as many I/Os, or more
+  SECONDS_EACH=1 # as many I/Os
   volume fast memory_backed=0 queue_mode=0 discard=0
   measure fast
 }

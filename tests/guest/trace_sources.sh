@@ -56,7 +56,9 @@ test_both_sources_see_the_same_blocks() {
   expect_eq "blocks" "$(blocks "$trace")" "$(blocks "$access")"
   expect_eq "written blocks" "$(written "$trace")" "$(written "$access")"
   expect_eq "requests" "$(jq .ops <<<"$trace")" $((1 + 2 + 1 + 16 + 400))
-  expect_eq "requests, as the block layer counts" "$(jq .ops <<<"$access")" $((1 + 2 + 1 + 16 + 400))
+  # The block layer counts each piece into which device mapper cuts a request: 16 of the large read.
+  # Kernels differ: some count the request.
+  expect_match "requests, as the block layer counts" "$(jq .ops <<<"$access")" '^(420|435)$'
   expect_eq "bytes" "$(jq .bytes <<<"$trace")" "$(jq .bytes <<<"$access")"
   # Each request once, in each block that it touches: 63*8 KiB is in 7, 64*8 KiB in 8.
   expect_match "counts" "$(jq -c '.blocks[:4]' <<<"$trace")" '^\[\[3,1,1\],\[7,1,1\],\[8,1,1\],\[16,1,0\]\]$'

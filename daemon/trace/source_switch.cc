@@ -123,7 +123,7 @@ Result<AccessWindow> SourceSwitch::CloseWindow(std::int64_t now_us) {
   }
   auto window = sources_.at(static_cast<std::size_t>(ruling_))->CloseWindow(now_us);
   if (!window.ok()) {
-    const Error why = window.error();
+    const Error& why = window.error();
     SHADOW_TRY(GiveUp(why, now_us));
     return why;
   }

@@ -637,6 +637,8 @@ void shadow_volume_quiesce(struct shadow_volume *v)
 		shadow_intent_sweep_now(v);
 	cancel_delayed_work_sync(&v->commit_work);
 	shadow_commit(v);
+	/* a tier that failed a flush just now: its shadows end before the words may move */
+	flush_work(&v->slow_work);
 	WRITE_ONCE(v->ti, NULL);
 	flush_work(&v->event_work);
 }

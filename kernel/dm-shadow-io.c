@@ -200,14 +200,21 @@ static u8 note_read(struct shadow_volume *v, u32 block)
  * The shadow serves it. In the epoch from before byte and word are read, so that the slot is not
  * given to another block meanwhile.
  */
-static inline void send_tier_read(struct shadow_volume *v, struct bio *bio, u32 word)
+static inline void send_to_shadow(struct shadow_volume *v, struct bio *bio, struct shadow_io *io,
+				  enum shadow_io_kind kind, u32 word)
 {
 	u8 leg = shadow_word_leg(word);
 
-	shadow_watch(bio, SHADOW_IO_TIER_READ);
-	this_cpu_inc(v->hits->reads[leg - SHADOW_LEG_TIER1]);
+	/* shadow_watch() and send_to(), without looking the per-bio data up again */
+	io->kind = kind;
+	io->leg = leg;
+	bio->bi_private = io;
+	if (kind == SHADOW_IO_TIER_READ)
+		this_cpu_inc(v->hits->reads[leg - SHADOW_LEG_TIER1]);
+	else
+		this_cpu_inc(v->hits->writes[leg - SHADOW_LEG_TIER1]);
 	to_slot(v, bio, word);
-	send_to(v, bio, leg);
+	bio_set_dev(bio, leg_bdev(v, leg));
 }
 
 static int map_read(struct shadow_volume *v, struct bio *bio, u32 block)
@@ -228,7 +235,7 @@ static int map_read(struct shadow_volume *v, struct bio *bio, u32 block)
 		word = shadow_word_of(v, block, state);
 		r = shadow_tier_route(state, word, SHADOW_OP_READ, &ctx, &tctx).r;
 		if (r.kind == SHADOW_ROUTE_LEG && (r.legs & SHADOW_MASK_TIERS & ~io->tried)) {
-			send_tier_read(v, bio, word);
+			send_to_shadow(v, bio, io, SHADOW_IO_TIER_READ, word);
 			return DM_MAPIO_REMAPPED;
 		}
 		shadow_epoch_leave(&v->epoch, io->epoch);
@@ -290,13 +297,11 @@ static int map_one_leg(struct shadow_volume *v, struct bio *bio, u8 legs, u32 wo
 	u8 leg = __ffs(legs);
 
 	if (leg >= SHADOW_LEG_TIER1) {
-		shadow_watch(bio, SHADOW_IO_TIER_WRITE);
-		this_cpu_inc(v->hits->writes[leg - SHADOW_LEG_TIER1]);
-		to_slot(v, bio, word);
+		send_to_shadow(v, bio, shadow_io(bio), SHADOW_IO_TIER_WRITE, word);
 	} else {
 		shadow_watch(bio, SHADOW_IO_COUNTED);
+		send_to(v, bio, leg);
 	}
-	send_to(v, bio, leg);
 	return DM_MAPIO_REMAPPED;
 }
 
@@ -528,10 +533,11 @@ static noinline int map_slow(struct shadow_volume *v, struct bio *bio)
 
 /*
  * Reads that the shadow serves, and writes that it takes alone, when nothing has to change first:
- * what map_one() would do with them, in fewer steps. False: it has to.
+ * what map_one() would do with them, in fewer steps. Out of line, like map_slow(): what they need
+ * of the stack must not cost the others.
  */
-static inline bool map_shadowed(struct shadow_volume *v, struct bio *bio, unsigned int op,
-				u32 block)
+static noinline int map_shadowed(struct shadow_volume *v, struct bio *bio, unsigned int op,
+				 u32 block)
 {
 	struct shadow_io *io = shadow_io(bio);
 	union shadow_tier_word tw = { .word = READ_ONCE(v->tier_word) };
@@ -548,17 +554,17 @@ static inline bool map_shadowed(struct shadow_volume *v, struct bio *bio, unsign
 	if (likely((state & need) && READ_ONCE(v->mode) != SHADOW_MODE_FAIL &&
 		   shadow_word_serves(state, word, tw.ctx.tiers))) {
 		if (op == REQ_OP_READ) {
-			send_tier_read(v, bio, word);
-			return true;
+			send_to_shadow(v, bio, io, SHADOW_IO_TIER_READ, word);
+			return DM_MAPIO_REMAPPED;
 		}
 		if (shadow_life(word) == SHADOW_DIRTY && !(state & SHADOW_BUSY) &&
 		    !atomic_read(&v->gate)) {
-			map_one_leg(v, bio, 1u << shadow_word_leg(word), word);
-			return true;
+			send_to_shadow(v, bio, io, SHADOW_IO_TIER_WRITE, word);
+			return DM_MAPIO_REMAPPED;
 		}
 	}
 	shadow_epoch_leave(&v->epoch, io->epoch);
-	return false;
+	return map_slow(v, bio);
 }
 
 int shadow_map(struct dm_target *ti, struct bio *bio)
@@ -579,21 +585,16 @@ int shadow_map(struct dm_target *ti, struct bio *bio)
 			bio_set_dev(bio, v->legs[leg]);
 			return DM_MAPIO_REMAPPED;
 		}
-		if ((state & SHADOW_SHADOW) && map_shadowed(v, bio, op, block))
-			return DM_MAPIO_REMAPPED;
+		if (state & SHADOW_SHADOW)
+			return map_shadowed(v, bio, op, block);
 	}
 	return map_slow(v, bio);
 }
 
-int shadow_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error)
+static noinline int end_watched(struct shadow_io *io, struct bio *bio, blk_status_t *error)
 {
-	struct shadow_io *io = bio->bi_private;
-	struct shadow_volume *v;
+	struct shadow_volume *v = io->v;
 
-	if (likely(!io))
-		return DM_ENDIO_DONE;
-
-	v = io->v;
 	switch (io->kind) {
 	case SHADOW_IO_COUNTED:
 		shadow_epoch_leave(&v->epoch, io->epoch);
@@ -628,4 +629,13 @@ int shadow_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 	default:
 		return DM_ENDIO_DONE;
 	}
+}
+
+int shadow_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error)
+{
+	struct shadow_io *io = bio->bi_private;
+
+	if (likely(!io))
+		return DM_ENDIO_DONE;
+	return end_watched(io, bio, error);
 }

@@ -214,8 +214,12 @@ static ssize_t status_tiers(struct shadow_volume *v, char *result, unsigned int 
 {
 	struct shadow_tier_ctx tctx = shadow_get_tier_ctx(v);
 	struct shadow_tier_mover *m = &v->tmover;
-	u64 reads, writes;
+	u64 reads, writes, queued, inflight;
 	u8 leg;
+
+	queued = READ_ONCE(m->queued_blocks);
+	smp_rmb(); /* pairs with the one in claim_some() */
+	inflight = READ_ONCE(m->inflight);
 
 	for (leg = SHADOW_LEG_TIER1; leg < SHADOW_NR_LEGS; leg++) {
 		const struct shadow_tier *t = shadow_tier_of(v, leg);
@@ -237,7 +241,7 @@ static ssize_t status_tiers(struct shadow_volume *v, char *result, unsigned int 
 	       atomic64_read(&v->promoted), atomic64_read(&v->demoted),
 	       atomic64_read(&v->written_back), atomic64_read(&v->tier_failures));
 	DMEMIT(" tier_queue=%llu tier_inflight=%llu tier_rate=%llu tier_inflight_limit=%llu",
-	       READ_ONCE(m->queued_blocks), READ_ONCE(m->inflight) / 2, READ_ONCE(m->rate),
+	       queued, inflight / 2, READ_ONCE(m->rate),
 	       READ_ONCE(m->inflight_limit) / 2);
 	return sz;
 }

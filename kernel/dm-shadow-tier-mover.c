@@ -151,6 +151,9 @@ static unsigned int claim_some(struct shadow_volume *v)
 	struct shadow_tier_mover *m = &v->tmover;
 	unsigned int n = 0, limit = round_limit(v), looked = 0;
 
+	/* before the queue shrinks: who sees both at zero knows that all is done */
+	WRITE_ONCE(m->inflight, 1ull << v->shift);
+	smp_wmb(); /* pairs with the one in status_tiers() */
 	while (n < limit && looked < 4096) {
 		struct shadow_request *q = head_request(v);
 		u32 b, end;
@@ -170,6 +173,8 @@ static unsigned int claim_some(struct shadow_volume *v)
 		}
 		advance_request(v, q, b, end);
 	}
+	if (!n)
+		WRITE_ONCE(m->inflight, 0);
 	return n;
 }
 
@@ -460,10 +465,10 @@ static void do_round(struct shadow_volume *v, unsigned int n)
 	for (i = 0; i < n; i++)
 		if (m->copies[i].state != COPY_OVER)
 			give_up(v, &m->copies[i]);
-	WRITE_ONCE(m->inflight, 0);
 	shadow_release_parked(v);
 	drop_some(v, n);
 	shadow_commit_soon(v);
+	WRITE_ONCE(m->inflight, 0);
 }
 
 /* --- the thread ------------------------------------------------------------------------ */

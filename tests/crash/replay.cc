@@ -13,6 +13,7 @@
 #include <set>
 #include <thread>
 
+#include "kernel/core/shadow_args.h"
 #include "tests/crash/disk.h"
 #include "tests/crash/log.h"
 #include "tests/crash/points.h"
@@ -26,7 +27,7 @@ namespace {
 
 enum Exit { kRight = 0, kWrong = 1, kUsage = 2 };
 constexpr std::uint8_t kJunk = 'j';
-constexpr const char* kRoles[] = {"org", "tgt", "meta"};
+constexpr const char* kRoles[] = {"org", "tgt", "meta", "t1"};
 
 struct Options {
   std::string log, name = "log";
@@ -94,6 +95,7 @@ class Replay {
         }
         const std::uint64_t key = std::hash<std::string_view>{}(View(medium["org"])) * 31 +
                                   std::hash<std::string_view>{}(View(medium["tgt"])) * 17 +
+                                  std::hash<std::string_view>{}(View(medium["t1"])) * 7 +
                                   std::hash<std::string_view>{}(View(medium["meta"]));
         if (!seen.insert({point.position, key}).second) continue;
         positions.insert(point.position);
@@ -193,12 +195,12 @@ class Replay {
   [[nodiscard]] std::string Parameters(const shadow_superblock& sb) const {
     std::string legs, ids;
     int count = 0;
-    for (const int leg : {SHADOW_LEG_ORIGIN, SHADOW_LEG_TARGET}) {
+    for (const int leg : {SHADOW_LEG_ORIGIN, SHADOW_LEG_TARGET, SHADOW_LEG_TIER1}) {
       if (!sb.legs[leg].present) continue;
-      const std::string role = leg == SHADOW_LEG_ORIGIN ? "origin" : "target";
+      const std::string role = shadow_leg_name(leg);
       const std::string id = sb.legs[leg].id;
       legs.append(" ").append(role).append(" ").append(options_.scratch);
-      legs.append(id == "T" ? "tgt" : "org");
+      legs.append(id == "T" ? "tgt" : id == "F1" ? "t1" : "org");
       ids.append(" leg_id ").append(role).append(" ").append(id);
       ++count;
     }
@@ -241,11 +243,32 @@ class Replay {
         Read(point, *volume, false);
       }
     }
+    if (sb->legs[SHADOW_LEG_TIER1].present && !failed_) EndShadows(point, *volume, line);
     if (sb->phase == SHADOW_MIGRATING && finish && !failed_) Finish(point, *volume, *sb);
     if (const auto removed = volume->Remove(); !removed.ok()) {
       return Wrong(point, removed.error().message);
     }
     if (!failed_) AfterStop(point);
+  }
+
+  /// What shadows showed is what home shows when they have ended.
+  void EndShadows(const Point& point, const Volume& volume, const std::string& line) {
+    ++figures_.phases[line.find(":0:0 tier1_reads=") == std::string::npos ? "with shadows"
+                                                                          : "tier without shadows"];
+    const std::uint64_t blocks = (options_.sectors + options_.block - 1) / options_.block;
+    if (const auto sent = volume.Message("demote 0+" + std::to_string(blocks)); !sent.ok()) {
+      return Wrong(point, sent.error().message);
+    }
+    std::string now;
+    for (int look = 0; look < 100000; ++look) {
+      now = volume.StatusLine();
+      if (now.find(" tier_queue=0 tier_inflight=0 ") != std::string::npos) break;
+    }
+    // The mover is idle before the last round has ended: forgetting waits for it.
+    if (const auto sent = volume.Message("forget tier1"); !sent.ok()) {
+      return Wrong(point, sent.error().message + ":" + volume.StatusLine());
+    }
+    Read(point, volume, false);
   }
 
   static void Store(const io::Device& device, const Bytes& bytes) {
@@ -357,7 +380,8 @@ int Main(int argc, char** argv) {
   std::string junk_device;
   app.add_option("--log", o.log, "Log device whose recording has ended");
   app.add_option("--name", o.name, "What to call the log");
-  app.add_option("--slice", slices, "ROLE:FIRST:SECTORS on the logged device; org, tgt and meta");
+  app.add_option("--slice", slices,
+                 "ROLE:FIRST:SECTORS on the logged device; org, tgt, meta and t1");
   app.add_option("--junk", junk, "Roles that held junk when the log began (default zeroes)");
   app.add_option("--sectors", o.sectors, "Length of the volume at its longest");
   app.add_option("--scratch", o.scratch, "Prefix of the scratch devices (default /dev/x)");
@@ -374,7 +398,7 @@ int Main(int argc, char** argv) {
     for (const std::string& text : slices) {
       char role[8];
       unsigned long long first = 0, count = 0;
-      if (std::sscanf(text.c_str(), "%7[a-z]:%llu:%llu", role, &first, &count) != 3) {
+      if (std::sscanf(text.c_str(), "%7[a-z0-9]:%llu:%llu", role, &first, &count) != 3) {
         throw CLI::ValidationError("--slice", "wants ROLE:FIRST:SECTORS, not " + text);
       }
       o.slices[role] = {first, count};

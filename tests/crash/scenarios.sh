@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Inside the guest: scenarios.sh POINTS SEED. One log for each scenario, replayed by crash_replay.
 #
-#   org, tgt, meta, order   slices of one device (dm-delay without a delay: dm-linear of 6.12 does
+#   org, tgt, meta, t1, order   slices of one device (dm-delay without a delay: dm-linear of 6.12 does
 #     |                     not map flushes, and the log has to tell which slice one was for)
 #   gate                    dm-delay for flushes only: one thread sends them one after the other.
 #     |                     Else a write could be listed behind the flush that made it durable
@@ -14,11 +14,12 @@
 . "$(dirname "$0")/../lab/guest-lib.sh"
 
 POINTS=$1 SEED=$2
-ORG_LEN=4096 TGT_LEN=6144 META_LEN=256      # sectors of the slices
+ORG_LEN=4096 TGT_LEN=6144 META_LEN=256 T1_LEN=1024  # sectors of the slices
 LEN=4072 GROWN=6072                         # of the volume; the last block is a short one
-DISK_LEN=$((ORG_LEN + TGT_LEN + META_LEN + 8))
+META_AT=$((ORG_LEN + TGT_LEN)) T1_AT=$((ORG_LEN + TGT_LEN + META_LEN))
+DISK_LEN=$((T1_AT + T1_LEN + 8))
 ORIGIN=/dev/mapper/org TARGET=/dev/mapper/tgt META=/dev/mapper/meta
-SCENARIOS=(move abort rollback fresh grow remirror)
+SCENARIOS=(move abort rollback fresh grow remirror tiers tiers_move)
 
 slice() { dm_create "$1" "0 $3 delay /dev/mapper/gate $2 0"; }
 mark() { dm message lw 0 mark "$1"; }
@@ -29,14 +30,15 @@ record() {
   null_device log 768 fast
   crash_replay --write-junk /dev/disk
   # The metadata has to be blank, the order slice does not matter; an import begins with zeroes.
-  blkdiscard -z -o $(((ORG_LEN + TGT_LEN) * 512)) -l $((META_LEN * 512)) /dev/disk
+  blkdiscard -z -o $((META_AT * 512)) -l $((META_LEN * 512)) /dev/disk
   [[ $1 == fresh ]] || blkdiscard -z -o 0 -l $((ORG_LEN * 512)) /dev/disk
   dm_create lw "0 $DISK_LEN log-writes /dev/disk /dev/log"
   dm_create gate "0 $DISK_LEN delay /dev/mapper/lw 0 0 /dev/mapper/lw 0 0 /dev/mapper/lw 0 1"
   slice org 0 "$ORG_LEN"
   slice tgt "$ORG_LEN" "$TGT_LEN"
-  slice meta $((ORG_LEN + TGT_LEN)) "$META_LEN"
-  slice order $((ORG_LEN + TGT_LEN + META_LEN)) 8
+  slice meta "$META_AT" "$META_LEN"
+  slice t1 "$T1_AT" "$T1_LEN"
+  slice order $((T1_AT + T1_LEN)) 8
   rm -f "$SCRATCH/quiet"
   while [[ ! -e $SCRATCH/quiet ]]; do blockdev --flushbufs /dev/mapper/order && sync -d /dev/mapper/order; done &
   ORDER=$!
@@ -46,7 +48,7 @@ end_record() {
   touch "$SCRATCH/quiet"
   wait "$ORDER"
   local device
-  for device in org tgt meta order gate; do dm remove $device; done
+  for device in org tgt meta t1 order gate; do dm remove $device; done
   [[ $(dm status lw) != *logging_disabled* ]] || fail "the log of this scenario is not whole: $(dm status lw)"
   dm remove lw
 }
@@ -167,6 +169,61 @@ scenario_remirror() {
   stop_stress
 }
 
+# with_tier ORIGIN ID [target]: a table with tier1, and with the target.
+with_tier() {
+  local legs="2 origin $1" ids="6 leg_id origin $2"
+  [[ ${3:-} != target ]] || legs="3 origin $1 target $TARGET" ids="9 leg_id origin $2 leg_id target T"
+  echo "0 $LEN shadow $META $BLOCK $legs tier1 /dev/mapper/t1 $ids leg_id tier1 F1"
+}
+tiers_rest() { field_is v tier_queue 0 && field_is v tier_inflight 0; }
+# shuffle ROUNDS: shadows come, change and go under the load.
+shuffle_shadows() {
+  local round mode
+  for ((round = 0; round < $1; round++)); do
+    mode=writeback
+    ((round % 2)) && mode=writethrough
+    message v mode tier1 $mode
+    message v promote tier1 $((round * 5 % 24))+6 $((round * 3 % 24))+3
+    mark "promoted-$round"
+    wait_until 20 "the tier mover" tiers_rest
+    sleep 0.1
+    message v writeback $((round * 7 % 24))+8
+    message v demote $((round * 5 % 24))+4 $((round * 11 % 24))+8
+    mark "demoted-$round"
+    wait_until 20 "the tier mover" tiers_rest
+  done
+}
+scenario_tiers() {
+  imported
+  swap_table v "$(with_tier "$ORIGIN" O)"
+  load
+  shuffle_shadows 8
+  phase shuffled
+  # Suspended and loaded again with shadows.
+  swap_table v "$(with_tier "$ORIGIN" O)"
+  shuffle_shadows 3
+  stop_stress
+}
+scenario_tiers_move() {
+  imported
+  swap_table v "$(with_tier "$ORIGIN" O)"
+  load
+  shuffle_shadows 2
+  swap_table v "$(with_tier "$ORIGIN" O target)"
+  message v mode tier1 writeback
+  message v promote tier1 0+6
+  until_none origin copy
+  shuffle_shadows 2
+  message v retire "$(half)"
+  until_none origin copy
+  message v cutover
+  shuffle_shadows 2
+  message v commit
+  swap_table v "$(with_tier "$TARGET" T)"
+  shuffle_shadows 2
+  stop_stress
+}
+
 # replay NAME POINTS [OPTION...]
 replay() {
   local name=$1 points=$2 longest=$LEN junk=(--junk tgt)
@@ -174,13 +231,14 @@ replay() {
   [[ $name != grow ]] || longest=$GROWN
   [[ $name != fresh ]] || junk+=(--junk org)
   crash_replay --log /dev/log --name "$name" --points "$points" --seed "$SEED" --sectors "$longest" \
-    --slice org:0:$ORG_LEN --slice tgt:$ORG_LEN:$TGT_LEN --slice meta:$((ORG_LEN + TGT_LEN)):$META_LEN \
+    --slice org:0:$ORG_LEN --slice tgt:$ORG_LEN:$TGT_LEN --slice meta:$META_AT:$META_LEN --slice t1:$T1_AT:$T1_LEN \
     "${junk[@]}" "$@"
 }
 scratch_devices() {
   null_device xorg 2 fast
   null_device xtgt 3 fast
   null_device xmeta 1 fast
+  null_device xt1 1 fast
 }
 # The replay has to find what is planted, or its silence means nothing.
 planted() {

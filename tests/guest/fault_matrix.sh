@@ -59,7 +59,8 @@ row() {
 }
 phase_rows() {
   local device what
-  breakable_legs $MIB
+  # With caches: a device without one never gets a flush.
+  breakable_legs $MIB cache_size=8
   for device in fo ft fm; do
     for what in all reads writes flushes; do row $device $what "$1"; done
   done

@@ -70,17 +70,16 @@ null_remove() {
   rmdir "$NULLB/$1"
 }
 
-# breakable_legs MIB: org, tgt and meta behind dm devices fo, ft, fm, which are what volumes use then;
+# breakable_legs MIB [KEY=VALUE...]: org, tgt and meta behind dm devices fo, ft, fm, which are what volumes use then;
 # fault DEVICE all|reads|writes|flushes|none: it fails wholly, for reads, for writes and flushes, for
 # flushes alone, or no longer.
 breakable_legs() {
   local pair
   load_module
   modprobe -a dm_flakey dm_delay
-  # With caches: a device without one never gets a flush.
-  null_device org "$1" fast cache_size="$1"
-  null_device tgt "$1" fast cache_size="$1"
-  null_device meta 8 fast cache_size=8
+  null_device org "$1" fast "${@:2}"
+  null_device tgt "$1" fast "${@:2}"
+  null_device meta 8 fast "${@:2}"
   for pair in fo:org ft:tgt fm:meta; do
     dm_create "${pair%:*}" "0 $(sectors "/dev/${pair#*:}") linear /dev/${pair#*:} 0"
   done

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Others' judges: fio's verifying jobs and stress-ng's file system stressors on ext4 and xfs over a
 # volume that moves; and after every power cut e2fsck and xfs_repair have nothing to complain about.
+# file_io does what fsx does, and knows which files were synced before the power was cut.
 # shellcheck source=tests/lab/guest-lib.sh
 . "$(dirname "$0")/../lab/guest-lib.sh"
 
@@ -39,14 +40,25 @@ stressors() {
     --iomix 1 --iomix-bytes 4m --fallocate 1 --fallocate-bytes 4m --dir 1 --rename 1 --link 1 \
     &>"$RESULT/stress-ng.log"
 }
+# exercise SECONDS [OPTION...]: in the background, with files and a journal of its own.
+exercise() {
+  rm -rf "$MNT/files" "$SCRATCH/files"
+  mkdir "$MNT/files"
+  (trap - ERR EXIT && exec file_io run "$MNT/files" "$SCRATCH/files" --seconds="$1" "${@:2}") \
+    &>"$RESULT/file_io.log" &
+  EXERCISE=$!
+}
+exercised() { wait "$EXERCISE" || fail "$(tail -n 1 "$RESULT/file_io.log")"; }
 
 moves() {
   volume "$1"
   attach_target $LEN
   message v limit rate 8192
   message v copy "0+$(field v blocks)"
+  exercise 12 --seed=1
   verify_job 1
   stressors 6 || fail "stress-ng: $(tail -n 3 "$RESULT/stress-ng.log")"
+  exercised
   message v limit rate 0
   fstrim "$MNT" 2>/dev/null || true
   verify_job 0
@@ -54,6 +66,7 @@ moves() {
   copy_all
   commit_to_target $LEN
   verify_job 1
+  file_io check "$MNT/files" "$SCRATCH/files" >"$RESULT/file_io.log" || fail "a file changed on the way"
   umount "$MNT"
   clean "$1"
 }
@@ -62,7 +75,7 @@ test_xfs_is_used_while_it_moves() { moves xfs; }
 
 # What is cut in which phase: one cut while copying, one while blocks are retired, one in grace.
 cuts() {
-  local during
+  local during stress seed=0
   volume "$1"
   attach_target $LEN
   message v limit rate 16384
@@ -73,11 +86,15 @@ cuts() {
       cutover) message v copy "0+$(field v blocks)" && message v limit rate 0 && wait_idle v && copy_all && message v cutover ;;
     esac
     # They die with the file system, as everything does in a power cut.
+    exercise 600 --until-error --seed="$((++seed))"
     (trap - ERR && stressors 30) &>/dev/null &
+    stress=$!
+    wait_until 60 "files that are synced" grep -qs kept "$SCRATCH/files"
     sleep 4
     power_cut meta org tgt
     pkill -KILL stress-ng || true
-    wait $! || true
+    wait "$stress" || true
+    exercised
     umount -l "$MNT"
     wait_until 60 "the volume to go" gone v
     power_up org tgt meta
@@ -85,8 +102,9 @@ cuts() {
     mount -t "$1" /dev/mapper/v "$MNT"
     umount "$MNT"
     clean "$1"
-    note "cut while $during: clean"
     mount -t "$1" /dev/mapper/v "$MNT"
+    file_io check "$MNT/files" "$SCRATCH/files" >"$RESULT/file_io.log" || fail "a synced file was lost"
+    note "cut while $during: clean, $(cat "$RESULT/file_io.log")"
   done
   verify_job 1
   umount "$MNT"

@@ -70,15 +70,16 @@ null_remove() {
   rmdir "$NULLB/$1"
 }
 
-# breakable_legs MIB: org, tgt and meta behind dm devices fo, ft, fm, which are what volumes use then;
-# fault DEVICE all|writes|none: it fails wholly, for writes and flushes, or no longer.
+# breakable_legs MIB [KEY=VALUE...]: org, tgt and meta behind dm devices fo, ft, fm, which are what volumes use then;
+# fault DEVICE all|reads|writes|flushes|none: it fails wholly, for reads, for writes and flushes, for
+# flushes alone, or no longer.
 breakable_legs() {
   local pair
   load_module
-  modprobe dm_flakey
-  null_device org "$1"
-  null_device tgt "$1"
-  null_device meta 8
+  modprobe -a dm_flakey dm_delay
+  null_device org "$1" fast "${@:2}"
+  null_device tgt "$1" fast "${@:2}"
+  null_device meta 8 fast "${@:2}"
   for pair in fo:org ft:tgt fm:meta; do
     dm_create "${pair%:*}" "0 $(sectors "/dev/${pair#*:}") linear /dev/${pair#*:} 0"
   done
@@ -86,16 +87,27 @@ breakable_legs() {
 }
 fault() {
   local -A below=([fo]=org [ft]=tgt [fm]=meta)
-  local device=/dev/${below[$1]} size
+  local device=/dev/${below[$1]} bad=/dev/mapper/bad-$1 size
   size=$(sectors "$device")
   case $2 in
-    all) dm_load "$1" "0 $size error" ;;
+    # Not the target error: a flush of it succeeds.
+    all) dm_load "$1" "0 $size flakey $device 0 0 3600" ;;
     writes) dm_load "$1" "0 $size flakey $device 0 0 3600 1 error_writes" ;;
+    # No delay, but three ways: for reads, writes and flushes.
+    reads)
+      dm_create "bad-$1" "0 $size error"
+      dm_load "$1" "0 $size delay $bad 0 0 $device 0 0 $device 0 0"
+      ;;
+    flushes)
+      dm_create "bad-$1" "0 $size flakey $device 0 0 3600 1 error_writes"
+      dm_load "$1" "0 $size delay $device 0 0 $device 0 0 $bad 0 0"
+      ;;
     none) dm_load "$1" "0 $size linear $device 0" ;;
     *) fail "there is no fault '$2'" ;;
   esac
   dm suspend --noflush --nolockfs "$1"
   dm_resume "$1"
+  [[ $2 != none || ! -e $bad ]] || dm remove "bad-$1"
 }
 
 # disk_path NAME: the virtio disk that was given as --disk NAME=FILE.

@@ -200,7 +200,7 @@ static u8 note_read(struct shadow_volume *v, u32 block)
  * The shadow serves it. In the epoch from before byte and word are read, so that the slot is not
  * given to another block meanwhile.
  */
-static inline void send_to_shadow(struct shadow_volume *v, struct bio *bio, struct shadow_io *io,
+static __always_inline void send_to_shadow(struct shadow_volume *v, struct bio *bio, struct shadow_io *io,
 				  enum shadow_io_kind kind, u32 word)
 {
 	u8 leg = shadow_word_leg(word);
@@ -532,36 +532,49 @@ static noinline int map_slow(struct shadow_volume *v, struct bio *bio)
 }
 
 /*
- * Reads that the shadow serves, and writes that it takes alone, when nothing has to change first:
- * what map_one() would do with them, in fewer steps. Out of line, like map_slow(): what they need
- * of the stack must not cost the others.
+ * A read that the shadow serves, or a write that it takes alone, when nothing has to change first:
+ * what map_one() would do with it, in fewer steps. Out of line, like map_slow(): what they need of
+ * the stack must not cost the others. In fail mode there are no tiers.
  */
-static noinline int map_shadowed(struct shadow_volume *v, struct bio *bio, unsigned int op,
-				 u32 block)
+static __always_inline struct shadow_io *enter_shadowed(struct shadow_volume *v, struct bio *bio,
+							u32 block)
 {
 	struct shadow_io *io = shadow_io(bio);
-	union shadow_tier_word tw = { .word = READ_ONCE(v->tier_word) };
-	u8 need = op == REQ_OP_READ ? SHADOW_READ : SHADOW_WROTE, state;
-	u32 word;
 
 	io->v = v;
 	io->block = block;
 	io->iter = bio->bi_iter;
 	io->tried = 0;
 	io->epoch = shadow_epoch_enter(&v->epoch);
-	state = READ_ONCE(v->map[block]);
-	word = shadow_word_of(v, block, state);
-	if (likely((state & need) && READ_ONCE(v->mode) != SHADOW_MODE_FAIL &&
-		   shadow_word_serves(state, word, tw.ctx.tiers))) {
-		if (op == REQ_OP_READ) {
-			send_to_shadow(v, bio, io, SHADOW_IO_TIER_READ, word);
-			return DM_MAPIO_REMAPPED;
-		}
-		if (shadow_life(word) == SHADOW_DIRTY && !(state & SHADOW_BUSY) &&
-		    !atomic_read(&v->gate)) {
-			send_to_shadow(v, bio, io, SHADOW_IO_TIER_WRITE, word);
-			return DM_MAPIO_REMAPPED;
-		}
+	return io;
+}
+
+static noinline int map_shadowed_read(struct shadow_volume *v, struct bio *bio, u32 block)
+{
+	struct shadow_io *io = enter_shadowed(v, bio, block);
+	u8 state = READ_ONCE(v->map[block]);
+	u32 word = shadow_word_of(v, block, state);
+
+	if (likely((state & SHADOW_READ) &&
+		   shadow_word_serves(state, word, shadow_get_tier_ctx(v).tiers))) {
+		send_to_shadow(v, bio, io, SHADOW_IO_TIER_READ, word);
+		return DM_MAPIO_REMAPPED;
+	}
+	shadow_epoch_leave(&v->epoch, io->epoch);
+	return map_slow(v, bio);
+}
+
+static noinline int map_shadowed_write(struct shadow_volume *v, struct bio *bio, u32 block)
+{
+	struct shadow_io *io = enter_shadowed(v, bio, block);
+	u8 state = READ_ONCE(v->map[block]);
+	u32 word = shadow_word_of(v, block, state);
+
+	if (likely((state & (SHADOW_WROTE | SHADOW_BUSY)) == SHADOW_WROTE &&
+		   shadow_life(word) == SHADOW_DIRTY && !atomic_read(&v->gate) &&
+		   shadow_word_serves(state, word, shadow_get_tier_ctx(v).tiers))) {
+		send_to_shadow(v, bio, io, SHADOW_IO_TIER_WRITE, word);
+		return DM_MAPIO_REMAPPED;
 	}
 	shadow_epoch_leave(&v->epoch, io->epoch);
 	return map_slow(v, bio);
@@ -586,7 +599,8 @@ int shadow_map(struct dm_target *ti, struct bio *bio)
 			return DM_MAPIO_REMAPPED;
 		}
 		if (state & SHADOW_SHADOW)
-			return map_shadowed(v, bio, op, block);
+			return op == REQ_OP_READ ? map_shadowed_read(v, bio, block) :
+						   map_shadowed_write(v, bio, block);
 	}
 	return map_slow(v, bio);
 }
@@ -595,17 +609,19 @@ static noinline int end_watched(struct shadow_io *io, struct bio *bio, blk_statu
 {
 	struct shadow_volume *v = io->v;
 
-	switch (io->kind) {
-	case SHADOW_IO_COUNTED:
-		shadow_epoch_leave(&v->epoch, io->epoch);
-		return DM_ENDIO_DONE;
-	case SHADOW_IO_TIER_READ:
+	/* what shadows are for comes first; the kernel has no tables of jumps */
+	if (likely(io->kind == SHADOW_IO_TIER_READ)) {
 		shadow_epoch_leave(&v->epoch, io->epoch);
 		if (likely(!*error))
 			return DM_ENDIO_DONE;
 		io->tried |= 1u << io->leg;
 		shadow_defer(v, &v->failed, bio);
 		return DM_ENDIO_INCOMPLETE;
+	}
+	switch (io->kind) {
+	case SHADOW_IO_COUNTED:
+		shadow_epoch_leave(&v->epoch, io->epoch);
+		return DM_ENDIO_DONE;
 	case SHADOW_IO_TIER_WRITE:
 		shadow_epoch_leave(&v->epoch, io->epoch);
 		if (unlikely(*error)) {

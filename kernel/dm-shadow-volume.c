@@ -142,6 +142,8 @@ void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char 
 	DMERR("%s: %s: the volume is in %s mode now", v->name, why,
 	      mode == SHADOW_MODE_RO ? "read-only" : "fail");
 	WRITE_ONCE(v->mode, mode);
+	if (mode == SHADOW_MODE_FAIL)
+		WRITE_ONCE(v->tier_word, 0);
 	shadow_build_lut(v);
 	shadow_mover_set_paused(v, true);
 	sb.flags |= SHADOW_SB_NEEDS_CHECK;

@@ -117,6 +117,22 @@ TEST(TableLine, ALostLegIsADash) {
   EXPECT_EQ(Table("m 128 2 origin - target b 3 leg_id target T"), "");
 }
 
+TEST(TableLine, TiersAreNamedAndMayTakeWritesAlone) {
+  shadow_table t;
+  ASSERT_EQ(Table("m 128 2 origin a tier1 b 3 leg_id tier1 T", &t), "");
+  EXPECT_TRUE(t.legs[SHADOW_LEG_TIER1].given);
+  EXPECT_STREQ(t.legs[SHADOW_LEG_TIER1].path, "b");
+  EXPECT_STREQ(t.legs[SHADOW_LEG_TIER1].id, "T");
+  EXPECT_FALSE(t.legs[SHADOW_LEG_TIER2].given);
+  EXPECT_EQ(t.writeback, 0);
+  ASSERT_EQ(Table("m 128 4 tier2 d tier1 c target b origin a 14 writeback tier2 leg_id origin A "
+                  "leg_id target B leg_id tier1 C leg_id tier2 D", &t), "");
+  for (int leg = 0; leg < SHADOW_NR_LEGS; leg++) EXPECT_TRUE(t.legs[leg].given) << leg;
+  EXPECT_EQ(t.writeback, 1u << SHADOW_LEG_TIER2);
+  ASSERT_EQ(Table("m 128 2 origin a tier1 -", &t), "");  // lost, and its name with it
+  EXPECT_TRUE(t.legs[SHADOW_LEG_TIER1].missing);
+}
+
 TEST(TableLine, BlockSizeIsAPowerOfTwoFrom128To32768) {
   for (u64 bs = 1; bs <= 1u << 17; bs <<= 1) {
     const bool ok = bs >= 128 && bs <= 32768;
@@ -144,12 +160,17 @@ TEST_P(TableRefused, WithItsSentence) {
 
 constexpr char kFew[] = "Too few arguments: <metadata dev> <block sectors> <#legs> ...";
 constexpr char kSize[] = "Block size must be a power of two from 128 to 32768 sectors";
-constexpr char kLegs[] = "Number of legs must be 1 or 2";
+constexpr char kLegs[] = "Number of legs must be 1 to 4";
 constexpr char kLegShort[] = "Too few arguments: a role or a device of a leg is missing";
 constexpr char kCount[] = "Number of feature arguments is not what follows";
 constexpr char kLegId[] = "Feature leg_id: needs a role and an id";
 constexpr char kId[] = "A leg_id has 1 to 63 of A-Za-z0-9_.:+-";
 constexpr char kRead[] = "Feature read: unknown policy";
+constexpr char kRole[] = "Unknown role of a leg: use origin, target, tier1, tier2";
+constexpr char kWriteback[] = "Feature writeback: needs a tier of the table";
+constexpr char kNoOrigin[] = "There is no origin: give \"origin <dev>\" or \"origin -\"";
+constexpr char kTierId[] = "A tier must be named with leg_id";
+constexpr char kSameId[] = "Two legs have the same leg_id";
 constexpr char kBothIds[] = "A table with a target must name both legs with leg_id";
 
 INSTANTIATE_TEST_SUITE_P(
@@ -161,14 +182,20 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"m 128 one origin a", kLegs}, Refusal{"m 128 -1 origin a", kLegs},
         Refusal{"m 128 2 origin a", kLegShort}, Refusal{"m 128 2 origin a target", kLegShort},
         Refusal{"m 128 18446744073709551615 origin a", kLegs},
-        Refusal{"m 128 1 tier1 a", "Roles tier1 and tier2 are reserved"},
-        Refusal{"m 128 2 origin a tier2 b", "Roles tier1 and tier2 are reserved"},
-        Refusal{"m 128 1 source a", "Unknown role of a leg: use origin or target"},
-        Refusal{"m 128 1 Origin a", "Unknown role of a leg: use origin or target"},
+        Refusal{"m 128 1 tier1 a", kNoOrigin}, Refusal{"m 128 2 origin a tier2 b", kTierId},
+        Refusal{"m 128 2 origin a tier1 b 3 leg_id origin O", kTierId},
+        Refusal{"m 128 2 origin a tier1 b 6 leg_id origin S leg_id tier1 S", kSameId},
+        Refusal{"m 128 3 origin a tier1 b tier2 c 6 leg_id tier1 S leg_id tier2 S", kSameId},
+        Refusal{"m 128 2 origin a tier3 b", kRole}, Refusal{"m 128 1 source a", kRole},
+        Refusal{"m 128 1 Origin a", kRole},
+        Refusal{"m 128 1 origin a 1 writeback", kWriteback},
+        Refusal{"m 128 1 origin a 2 writeback origin", kWriteback},
+        Refusal{"m 128 1 origin a 2 writeback tier1", kWriteback},
+        Refusal{"m 128 2 origin a tier1 b 5 leg_id tier1 T writeback tier2", kWriteback},
         Refusal{"m 128 2 origin a origin b", "A role is given twice: each leg needs its own"},
         Refusal{"m 128 3 origin a target b target c",
                 "A role is given twice: each leg needs its own"},
-        Refusal{"m 128 1 target a", "There is no origin: give \"origin <dev>\" or \"origin -\""},
+        Refusal{"m 128 1 target a", kNoOrigin},
         Refusal{"m 128 1 origin -", "No leg is left: at least one device must be there"},
         Refusal{"m 128 2 origin - target -", "No leg is left: at least one device must be there"},
         Refusal{"m 128 1 origin a x", kCount}, Refusal{"m 128 1 origin a 1", kCount},
@@ -181,7 +208,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"m 128 1 origin a 3 leg_id tier1 T", kLegId},
         Refusal{"m 128 1 origin a 3 leg_id origin a/b", kId},
         Refusal{"m 128 1 origin a 1 writethrough",
-                "Unknown feature: use leg_id, fresh, shrink or read"},
+                "Unknown feature: use leg_id, fresh, shrink, read, writeback"},
         Refusal{"m 128 2 origin a target b", kBothIds},
         Refusal{"m 128 2 origin a target b 3 leg_id origin O", kBothIds},
         Refusal{"m 128 2 origin a target b 3 leg_id target T", kBothIds},
@@ -211,6 +238,8 @@ TEST(MessageLine, AllOfTheDocument) {
     u8 type;
     u64 value;
     unsigned ranges;
+    u8 tier = 0;
+    bool flag = false;
   } good[] = {
       {"copy 0", SHADOW_MSG_COPY, 0, 1},
       {"copy 5+10 0 999", SHADOW_MSG_COPY, 0, 3},
@@ -236,6 +265,19 @@ TEST(MessageLine, AllOfTheDocument) {
       {"access", SHADOW_MSG_ACCESS, 0, 0},
       {"access 999", SHADOW_MSG_ACCESS, 0, 1},
       {"sync", SHADOW_MSG_SYNC, 0, 0},
+      {"promote tier1 5 7+2", SHADOW_MSG_PROMOTE, 0, 2, SHADOW_LEG_TIER1},
+      {"promote tier2 0+1000", SHADOW_MSG_PROMOTE, 0, 1, SHADOW_LEG_TIER2},
+      {"demote 1 2+3", SHADOW_MSG_DEMOTE, 0, 2},
+      {"writeback 0+9", SHADOW_MSG_WRITEBACK, 0, 1},
+      {"clear tiers", SHADOW_MSG_CLEAR_TIERS, 0, 0},
+      {"mode tier1 writeback", SHADOW_MSG_MODE, 0, 0, SHADOW_LEG_TIER1, true},
+      {"mode tier2 writethrough", SHADOW_MSG_MODE, 0, 0, SHADOW_LEG_TIER2, false},
+      {"forget tier1", SHADOW_MSG_FORGET, 0, 0, SHADOW_LEG_TIER1, false},
+      {"forget tier2 lost", SHADOW_MSG_FORGET, 0, 0, SHADOW_LEG_TIER2, true},
+      {"limit tier_rate 5", SHADOW_MSG_LIMIT_TIER_RATE, 5, 0},
+      {"limit tier_inflight 6", SHADOW_MSG_LIMIT_TIER_INFLIGHT, 6, 0},
+      {"tiers", SHADOW_MSG_TIERS, 0, 0},
+      {"tiers 3+4", SHADOW_MSG_TIERS, 0, 1},
   };
   std::vector<bool> seen(SHADOW_NR_MESSAGES);
   for (const auto& g : good) {
@@ -244,8 +286,10 @@ TEST(MessageLine, AllOfTheDocument) {
     EXPECT_EQ(m.type, g.type) << g.line;
     EXPECT_EQ(m.value, g.value) << g.line;
     EXPECT_EQ(m.nr_ranges, g.ranges) << g.line;
+    EXPECT_EQ(m.tier, g.tier) << g.line;
+    EXPECT_EQ(m.flag, g.flag) << g.line;
     if (g.ranges) {
-      EXPECT_EQ(m.first_range, 1u);
+      EXPECT_EQ(m.first_range, g.type == SHADOW_MSG_PROMOTE ? 2u : 1u) << g.line;
     }
     seen[g.type] = true;
   }
@@ -258,7 +302,11 @@ TEST_P(MessageRefused, WithItsSentence) {
   EXPECT_EQ(Message(GetParam().line), GetParam().sentence) << GetParam().line;
 }
 
-constexpr char kLimit[] = "use: limit rate <KiB/s> or limit inflight <KiB>";
+constexpr char kLimit[] =
+    "use: limit rate|tier_rate <KiB/s> or limit inflight|tier_inflight <KiB>";
+constexpr char kPromote[] = "use: promote tier1|tier2 <first block>[+<count>] ...";
+constexpr char kMode[] = "use: mode tier1|tier2 writethrough|writeback";
+constexpr char kForget[] = "use: forget tier1|tier2 [lost]";
 constexpr char kRange[] = "range must be <first>[+<count>] inside the volume";
 constexpr char kNoRange[] = "ranges are missing: <first block>[+<count>] ...";
 constexpr char kNoArgs[] = "this message takes no arguments";
@@ -269,7 +317,17 @@ constexpr char kUnknown[] = "unknown message: see the dm-shadow document for the
 INSTANTIATE_TEST_SUITE_P(
     All, MessageRefused,
     testing::Values(
-        Refusal{"", "empty message"}, Refusal{"promote 1", kUnknown}, Refusal{"COPY 1", kUnknown},
+        Refusal{"", "empty message"}, Refusal{"promote 1", kPromote}, Refusal{"promote", kPromote},
+        Refusal{"promote target 1", kPromote}, Refusal{"promote tier1", kNoRange},
+        Refusal{"promote tier1 1000", kRange}, Refusal{"demote", kNoRange},
+        Refusal{"demote 1 tier1", kRange}, Refusal{"writeback", kNoRange},
+        Refusal{"tiers 1 2", kOneRange}, Refusal{"clear tiers 1", kNoArgs},
+        Refusal{"mode", kMode}, Refusal{"mode tier1", kMode},
+        Refusal{"mode origin writeback", kMode}, Refusal{"mode tier1 writeback 1", kMode},
+        Refusal{"mode tier1 fast", kMode}, Refusal{"forget", kForget},
+        Refusal{"forget target", kForget}, Refusal{"forget tier1 clean", kForget},
+        Refusal{"forget tier1 lost 1", kForget}, Refusal{"limit tier_rate", kLimit},
+        Refusal{"Promote tier1 1", kUnknown}, Refusal{"COPY 1", kUnknown},
         Refusal{"@map", kUnknown}, Refusal{"copy", kNoRange}, Refusal{"retire", kNoRange},
         Refusal{"remirror", kNoRange}, Refusal{"fill", kNoRange}, Refusal{"copy 1000", kRange},
         Refusal{"copy 0+1001", kRange}, Refusal{"copy 5+0", kRange}, Refusal{"copy 1 2 x", kRange},

@@ -3,6 +3,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
+#include <utility>
+
+#include "kernel/core/shadow_args.h"
 
 namespace shadow::metadata {
 namespace {
@@ -33,6 +37,7 @@ class Checker {
     sb_ = *image_.newest();
     CheckFields();
     for (std::uint32_t n = 0; n < image_.nr_pages(); n++) CheckPage(n);
+    for (std::uint32_t n = 0; n < image_.nr_slot_pages(); n++) CheckSlotPage(n);
     CheckSuperblocks();  // last: what may be rewritten there depends on the pages
     // all or nothing: a volume repaired by half might be used
     if (report_.Has(Kind::kFatal) || report_.Has(Kind::kUncertain)) report_.repairs.clear();
@@ -75,7 +80,7 @@ class Checker {
     const auto zero = [&](std::size_t from, std::size_t to) {
       return std::all_of(p + from, p + to, [](std::uint8_t b) { return b == 0; });
     };
-    if (image_.superblock(image_.newest_place()).ok() && (!zero(72, 96) || !zero(544, kPage)))
+    if (image_.superblock(image_.newest_place()).ok() && (!zero(80, 96) || !zero(544, kPage)))
       Add(Kind::kFatal, "Reserved fields of the superblock are not zero: a newer tool is needed.");
   }
 
@@ -229,6 +234,79 @@ class Checker {
       Add(Kind::kFatal, "Page " + N(n) + " has write-intent bits of regions that do not exist.", n);
   }
 
+  // --- shadows ---
+
+  /// What a slot page tells is nowhere else: without it nobody knows which blocks are newer on a
+  /// tier.
+  void UncertainShadows(std::uint32_t n, const std::string& s) {
+    Finding f{Kind::kUncertain, s, -1};
+    f.first = static_cast<std::uint64_t>(n) * SHADOW_WORDS_PER_PAGE;
+    f.blocks = std::min<std::uint64_t>(SHADOW_WORDS_PER_PAGE, image_.nr_blocks() - f.first);
+    f.what += " Uncertain: whether the newest data of blocks " + N(f.first) + " to " +
+              N(f.first + f.blocks - 1) + " is on a tier.";
+    report_.findings.push_back(std::move(f));
+  }
+
+  void CheckSlotPage(std::uint32_t n) {
+    const std::string of_page = " of slot page " + N(n) + " is damaged";
+    for (unsigned copy = 0; copy < 2; copy++)
+      if (const auto& c = image_.slot_page(n, copy); c.flip) {
+        Add(Kind::kRepair, "Copy " + N(copy) + of_page + ": " + BitName(*c.flip) + " is flipped.");
+        report_.repairs.push_back({image_.SlotPageOffset(n, copy), image_.SlotPageBytes(n, copy)});
+      }
+    const auto pick = image_.PickSlotPage(n);
+    if (!pick)
+      return UncertainShadows(n, "Both copies of slot page " + N(n) + " are damaged (" +
+                                     shadow_format_strerror(image_.slot_page(n, 0).error) + "; " +
+                                     shadow_format_strerror(image_.slot_page(n, 1).error) + ").");
+    const auto& other = image_.slot_page(n, 1 - *pick);
+    if (!other.known()) {
+      const std::string what =
+          "Copy " + N(1 - *pick) + of_page + " (" + shadow_format_strerror(other.error) + ")";
+      if (clean() && assume_ != Assume::kValid)
+        return UncertainShadows(n,
+                                what + " after a stop in order; the valid one may be the older.");
+      Add(Kind::kRepair, what + "; the other one is valid.");
+      report_.repairs.push_back(
+          {image_.SlotPageOffset(n, 1 - *pick), image_.SlotPageBytes(n, *pick)});
+    } else if (other.header.generation == image_.slot_page(n, *pick).header.generation &&
+               image_.SlotPageBytes(n, 0) != image_.SlotPageBytes(n, 1)) {
+      Add(Kind::kFatal, "The copies of slot page " + N(n) + " have one generation, but differ.");
+    }
+    const Bytes page = image_.SlotPageBytes(n, *pick);
+    for (std::uint32_t i = 0; i < SHADOW_WORDS_PER_PAGE; i++)
+      if (const std::uint32_t word = shadow_slot_page_word(page.data(), i); word != 0)
+        CheckShadow(static_cast<std::uint64_t>(n) * SHADOW_WORDS_PER_PAGE + i, word);
+  }
+
+  void CheckShadow(std::uint64_t block, std::uint32_t word) {
+    const shadow_leg tier = shadow_word_leg(word);
+    const std::string name = "The shadow of block " + N(block);
+    if (block >= image_.nr_blocks())
+      return Add(Kind::kFatal, name + " lies beyond the end of the volume.");
+    if (!sb_.legs[tier].present)
+      return Add(Kind::kFatal,
+                 name + " is on " + shadow_leg_name(tier) + ", which is not attached.");
+    if (shadow_slot(word) >= sb_.legs[tier].sectors / sb_.block_sectors)
+      return Add(Kind::kFatal, name + " is in slot " + N(shadow_slot(word)) + ", which " +
+                                   shadow_leg_name(tier) + " does not have.");
+    if (Home(block) == SHADOW_HOLE)
+      return Note(name + " is left over from a discard: the next start drops it.");
+    const auto [at, first] = slots_.emplace(std::pair(tier, shadow_slot(word)), block);
+    if (!first)
+      Add(Kind::kFatal, "Blocks " + N(at->second) + " and " + N(block) + " share slot " +
+                            N(shadow_slot(word)) + " of " + shadow_leg_name(tier) + ".");
+  }
+
+  /// As the page says; of a page that is damaged: data on the origin.
+  [[nodiscard]] std::uint8_t Home(std::uint64_t block) const {
+    const auto n = static_cast<std::uint32_t>(block / SHADOW_BLOCKS_PER_PAGE);
+    const auto pick = n < image_.nr_pages() ? image_.Pick(n) : std::nullopt;
+    if (!pick) return SHADOW_ORIGIN;
+    return image_.bytes()[Image::PageOffset(n, *pick) + 64 + block % SHADOW_BLOCKS_PER_PAGE];
+  }
+
+  std::map<std::pair<shadow_leg, std::uint32_t>, std::uint64_t> slots_;  // -> block
   const Image& image_;
   std::uint64_t device_bytes_;
   Assume assume_;

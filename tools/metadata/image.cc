@@ -101,27 +101,35 @@ void Image::Decode() {
     }
   }
   if (!found_) return;
-  const std::uint64_t tag = shadow_uuid_tag(sb_[newest_].header.uuid);
   const std::uint64_t room =
       bytes_.size() <= PageOffset(0, 0) ? 0 : (bytes_.size() - PageOffset(0, 0)) / (2 * kPage);
   pages_.resize(std::min<std::uint64_t>(shadow_nr_pages(nr_blocks()), room));
   for (std::uint32_t n = 0; n < pages_.size(); n++)
-    for (unsigned copy = 0; copy < 2; copy++) {
-      auto& place = pages_[n][copy];
-      std::uint8_t* p = bytes_.data() + PageOffset(n, copy);
-      const auto decode = [&](const std::uint8_t* q) {
-        return shadow_page_decode(q, tag, n, &place.header);
-      };
-      place.error = decode(p);
-      if (!place.ok() && place.error != SHADOW_FORMAT_BLANK &&
-          place.error != SHADOW_FORMAT_OTHER_VOLUME)
-        place.flip = FindFlip(p, 4, 8, decode);
-      if (place.flip) {
-        p[place.flip->byte] ^= static_cast<std::uint8_t>(1u << place.flip->bit);
-        decode(p);
-        p[place.flip->byte] ^= static_cast<std::uint8_t>(1u << place.flip->bit);
-      }
-    }
+    for (unsigned copy = 0; copy < 2; copy++)
+      DecodeCopy(pages_[n][copy], PageOffset(n, copy), n, false);
+  // page 0 is the last of the area: if the device ends before, the first ones are missing
+  if (newest()->slot_end == 0 || 512 * newest()->slot_end > bytes_.size()) return;
+  slot_pages_.resize(shadow_nr_slot_pages(nr_blocks()));
+  for (std::uint32_t n = 0; n < slot_pages_.size(); n++)
+    for (unsigned copy = 0; copy < 2; copy++)
+      DecodeCopy(slot_pages_[n][copy], SlotPageOffset(n, copy), n, true);
+}
+
+void Image::DecodeCopy(PagePlace& place, std::uint64_t offset, std::uint32_t number, bool slots) {
+  const std::uint64_t tag = shadow_uuid_tag(newest()->uuid);
+  std::uint8_t* p = bytes_.data() + offset;
+  const auto decode = [&](const std::uint8_t* q) {
+    return slots ? shadow_slot_page_decode(q, tag, number, &place.header)
+                 : shadow_page_decode(q, tag, number, &place.header);
+  };
+  place.error = decode(p);
+  if (!place.ok() && place.error != SHADOW_FORMAT_BLANK &&
+      place.error != SHADOW_FORMAT_OTHER_VOLUME)
+    place.flip = FindFlip(p, 4, 8, decode);
+  if (!place.flip) return;
+  p[place.flip->byte] ^= static_cast<std::uint8_t>(1u << place.flip->bit);
+  decode(p);
+  p[place.flip->byte] ^= static_cast<std::uint8_t>(1u << place.flip->bit);
 }
 
 bool Image::blank() const {
@@ -135,19 +143,26 @@ std::uint64_t Image::nr_blocks() const {
 }
 
 std::uint64_t Image::needed_bytes() const {
-  return found_ ? 512 * shadow_metadata_sectors(nr_blocks()) : 2 * kPage;
+  if (!found_) return 2 * kPage;
+  return 512 * std::max<std::uint64_t>(shadow_metadata_sectors(nr_blocks()), newest()->slot_end);
 }
 
-Bytes Image::PageBytes(std::uint32_t number, unsigned copy) const {
-  const auto from = bytes_.begin() + static_cast<std::ptrdiff_t>(PageOffset(number, copy));
+Bytes Image::Mended(std::uint64_t offset, const PagePlace& place) const {
+  const auto from = bytes_.begin() + static_cast<std::ptrdiff_t>(offset);
   Bytes b(from, from + kPage);
-  if (const auto& flip = pages_[number][copy].flip)
-    b[flip->byte] ^= static_cast<std::uint8_t>(1u << flip->bit);
+  if (place.flip) b[place.flip->byte] ^= static_cast<std::uint8_t>(1u << place.flip->bit);
   return b;
 }
 
-std::optional<unsigned> Image::Pick(std::uint32_t number) const {
-  const auto& c = pages_[number];
+Bytes Image::PageBytes(std::uint32_t number, unsigned copy) const {
+  return Mended(PageOffset(number, copy), pages_[number][copy]);
+}
+
+Bytes Image::SlotPageBytes(std::uint32_t number, unsigned copy) const {
+  return Mended(SlotPageOffset(number, copy), slot_pages_[number][copy]);
+}
+
+std::optional<unsigned> Image::PickOf(const Copies& c) {
   if (!c[0].known() && !c[1].known()) return std::nullopt;
   if (!c[0].known()) return 1;
   if (!c[1].known()) return 0;

@@ -26,7 +26,7 @@ struct FlippedBit {
   unsigned bit;   // 0..7
 };
 
-/// One of the two places of the superblock or of a state page.
+/// One of the two places of the superblock, a state page or a slot page.
 template <typename Header>
 struct Place {
   shadow_format_error error = SHADOW_FORMAT_BLANK;
@@ -64,16 +64,37 @@ class Image {
   /// The 4 KiB of a copy with its flipped bit, if any, put right.
   [[nodiscard]] Bytes PageBytes(std::uint32_t number, unsigned copy) const;
   /// The copy the kernel would take: the newer one of those that are known.
-  [[nodiscard]] std::optional<unsigned> Pick(std::uint32_t number) const;
+  [[nodiscard]] std::optional<unsigned> Pick(std::uint32_t number) const {
+    return PickOf(pages_[number]);
+  }
+
+  /// The same for slot pages; there are none if the volume has no tiers.
+  [[nodiscard]] std::uint32_t nr_slot_pages() const {
+    return static_cast<std::uint32_t>(slot_pages_.size());
+  }
+  [[nodiscard]] const PagePlace& slot_page(std::uint32_t number, unsigned copy) const {
+    return slot_pages_[number][copy];
+  }
+  [[nodiscard]] std::uint64_t SlotPageOffset(std::uint32_t number, unsigned copy) const {
+    return 512 * shadow_slot_page_sector(newest()->slot_end, number, copy);
+  }
+  [[nodiscard]] Bytes SlotPageBytes(std::uint32_t number, unsigned copy) const;
+  [[nodiscard]] std::optional<unsigned> PickSlotPage(std::uint32_t number) const {
+    return PickOf(slot_pages_[number]);
+  }
 
  private:
+  using Copies = std::array<PagePlace, 2>;
   void Decode();
+  void DecodeCopy(PagePlace& place, std::uint64_t offset, std::uint32_t number, bool slots);
+  [[nodiscard]] Bytes Mended(std::uint64_t offset, const PagePlace& place) const;
+  [[nodiscard]] static std::optional<unsigned> PickOf(const Copies& copies);
 
   Bytes bytes_;
   std::array<SuperblockPlace, 2> sb_;
   unsigned newest_ = 0;
   bool found_ = false;
-  std::vector<std::array<PagePlace, 2>> pages_;
+  std::vector<Copies> pages_, slot_pages_;
 };
 
 /// A change of one aligned 4 KiB of the device.

@@ -312,18 +312,24 @@ static int map_write(struct shadow_volume *v, struct bio *bio, u32 block)
 	struct shadow_route r;
 	struct shadow_ctx ctx;
 	u8 state, next;
+	bool gated;
 	u32 word;
 
 	io->iter = bio->bi_iter;
 again:
 	io->epoch = shadow_epoch_enter(&v->epoch);
+	/*
+	 * Entered, then looked at: pairs with shadow_gate_close(). Looked at before byte and word:
+	 * those of before a gate that has opened meanwhile may name a shadow that was given up.
+	 */
+	gated = atomic_read(&v->gate);
+	smp_rmb(); /* pairs with shadow_gate_open() */
 	ctx = shadow_get_ctx(v, block);
 	state = READ_ONCE(v->map[block]);
 	word = shadow_word_of(v, block, state);
 	t = shadow_tier_route(state, word, SHADOW_OP_WRITE, &ctx, &tctx);
 	r = t.r;
-	/* entered, then looked at: pairs with shadow_gate_close() */
-	if (unlikely(atomic_read(&v->gate)))
+	if (unlikely(gated))
 		r.kind = SHADOW_ROUTE_WAIT;
 
 	switch (r.kind) {
@@ -536,6 +542,7 @@ static inline bool map_shadowed(struct shadow_volume *v, struct bio *bio, unsign
 	struct shadow_io *io = shadow_io(bio);
 	union shadow_tier_word tw = { .word = READ_ONCE(v->tier_word) };
 	u8 need = op == REQ_OP_READ ? SHADOW_READ : SHADOW_WROTE, state;
+	bool gated;
 	u32 word;
 
 	io->v = v;
@@ -543,6 +550,8 @@ static inline bool map_shadowed(struct shadow_volume *v, struct bio *bio, unsign
 	io->iter = bio->bi_iter;
 	io->tried = 0;
 	io->epoch = shadow_epoch_enter(&v->epoch);
+	gated = atomic_read(&v->gate);
+	smp_rmb(); /* as in map_write() */
 	state = READ_ONCE(v->map[block]);
 	word = shadow_word_of(v, block, state);
 	if (likely((state & need) && READ_ONCE(v->mode) != SHADOW_MODE_FAIL &&
@@ -552,7 +561,7 @@ static inline bool map_shadowed(struct shadow_volume *v, struct bio *bio, unsign
 			return true;
 		}
 		if (shadow_life(word) == SHADOW_DIRTY && !(state & SHADOW_BUSY) &&
-		    !atomic_read(&v->gate)) {
+		    !gated) {
 			map_one_leg(v, bio, 1u << shadow_word_leg(word), word);
 			return true;
 		}

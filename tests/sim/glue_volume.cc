@@ -225,7 +225,9 @@ void Volume::TidyStates() {
   const shadow_ctx ctx = Ctx(0);
   for (u32 b = 0; b < nr_tracked_; b++)
     map[b] = shadow_transition(map[b], SHADOW_EV_STEADY, &ctx).next;
-  states_.dirty = intent_ = intent_disk_ = intent_recent_ = 0;
+  states_.dirty = 0;
+  if (tiered_) return;  // shadows rely on the bits that the last sweep could not clear
+  intent_ = intent_disk_ = intent_recent_ = 0;
 }
 
 // zero_short_end

@@ -66,10 +66,10 @@ void Volume::BuildLut() {
     lut_[0][i] = usable && r.kind == SHADOW_ROUTE_LEG && !r.fallback && (i & SHADOW_READ)
                      ? FirstLeg(r.legs)
                      : kSlow;
-    lut_[1][i] =
-        usable && ctx.phase == SHADOW_STEADY && !tiered_ && w.kind == SHADOW_ROUTE_LEG && (i & SHADOW_WROTE)
-            ? FirstLeg(w.legs)
-            : kSlow;
+    lut_[1][i] = usable && ctx.phase == SHADOW_STEADY && !tiered_ && w.kind == SHADOW_ROUTE_LEG &&
+                         (i & SHADOW_WROTE)
+                     ? FirstLeg(w.legs)
+                     : kSlow;
   }
 }
 

@@ -100,7 +100,9 @@ Task<int> Volume::CommitBatch(PageSet& set, u32* from) {
   co_await m_.Maybe();
   bool dropped = false;
   for (;;) {
-    ForPages(pages, [&](u32 p) { set.slots ? SlotPagePicture(p, pages_[p].data()) : PagePicture(p, pages_[p].data()); });
+    ForPages(pages, [&](u32 p) {
+      set.slots ? SlotPagePicture(p, pages_[p].data()) : PagePicture(p, pages_[p].data());
+    });
     co_await m_.Maybe();
     const Flushed flushed = co_await FlushLegs();
     if (flushed == Flushed::kAll) break;
@@ -226,7 +228,7 @@ void Volume::PageApply(u32 page, const void* buf, const shadow_page_header& head
     if (map[b] != homes[at]) MarkPageDirty(b);
   }
   for (u32 i = 0; i < 32; i++)
-    if (intent[i]) states_.dirty |= 1u << page;  // to clear the bits
+    if (intent[i]) states_.dirty |= 1u << page;      // to clear the bits
   for (u32 b = 0; b < nr_tracked_ && !clean; b++) {  // for the shadows, which are read next
     const u32 region = (kNumber[b] - page * SHADOW_BLOCKS_PER_PAGE) >> SHADOW_REGION_SHIFT;
     if (kPageOf[b] == page && (intent[region / 8] >> (region % 8) & 1))

@@ -144,8 +144,7 @@ Task<> Volume::ReadElsewhere(Io* io) {
 Task<bool> Volume::HomeSurvives(u32 block, bool origin) {
   co_await PhaseRead();
   sole_ |= origin ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN;
-  const bool legal =
-      co_await Apply(block, origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST);
+  const bool legal = co_await Apply(block, origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST);
   phase_readers_--;
   co_return legal;
 }

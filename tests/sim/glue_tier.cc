@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// kernel/dm-shadow-tier.c and dm-shadow-tier-table.c: shadows, their slots and ends, tiers of tables.
+// kernel/dm-shadow-tier.c and dm-shadow-tier-table.c: shadows, their slots and ends, tiers of
+// tables.
 #include <algorithm>
 
 #include "tests/sim/volume.h"
@@ -195,8 +196,8 @@ Task<const char*> Volume::SetTierMode(u8 leg, bool writeback) {
   if (!tiered_ || !sb_.legs[leg].present) co_return "the volume has no such tier";
   co_await m_.Lock(lock_commit_);
   const u8 bit = static_cast<u8>(1u << leg);
-  tier_ctx_.writeback = static_cast<u8>(writeback ? tier_ctx_.writeback | bit
-                                                  : tier_ctx_.writeback & ~bit);
+  tier_ctx_.writeback =
+      static_cast<u8>(writeback ? tier_ctx_.writeback | bit : tier_ctx_.writeback & ~bit);
   touched = ~0u;
   lock_commit_ = false;
   co_return nullptr;

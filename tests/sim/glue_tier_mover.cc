@@ -188,8 +188,8 @@ Task<bool> Volume::TierSettle(TierCopy& c) {
     co_return false;
   }
   shadow_tier_step step;
-  const bool legal = co_await TierApply(
-      c.block, promote ? SHADOW_TEV_PROMOTE_DONE : SHADOW_TEV_CLEAN_DONE, &step);
+  const bool legal =
+      co_await TierApply(c.block, promote ? SHADOW_TEV_PROMOTE_DONE : SHADOW_TEV_CLEAN_DONE, &step);
   phase_readers_--;
   if (legal && (step.actions & SHADOW_ACT_COPY_AGAIN)) {
     c.state = CopyState::kClaimed;
@@ -294,9 +294,8 @@ Task<> Volume::DoRound() {
     do {
       again = co_await CopyRound(&blocked);
       if (blocked)
-        co_await m_.Until(*this, [](const Volume& v) {
-          return !v.TierMayGoOn() || (!v.gate_ && !v.failing_);
-        });
+        co_await m_.Until(
+            *this, [](const Volume& v) { return !v.TierMayGoOn() || (!v.gate_ && !v.failing_); });
     } while (blocked && TierMayGoOn());
   }
   for (u32 i = 0; i < nr_copies_; i++)
@@ -310,8 +309,8 @@ Task<> Volume::DoRound() {
 Task<> Volume::TierThread() {
   for (;;) {
     tier_parked_ = true;
-    co_await m_.Until(
-        *this, [](const Volume& v) { return v.TierMayClaim() && v.mode_ == Mode::kRw; });
+    co_await m_.Until(*this,
+                      [](const Volume& v) { return v.TierMayClaim() && v.mode_ == Mode::kRw; });
     co_await m_.Maybe();
     tier_parked_ = false;
     co_await m_.Maybe();

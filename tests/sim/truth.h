@@ -79,7 +79,8 @@ class Truth {
     return c.vague ? AllowsAfterCrash(cell, v) : c.now.Has(v);
   }
   bool AllowsAfterCrash(u32 cell, Value v) const;
-  /// The newest data was given up on purpose: whatever it once was may be seen, until it is written.
+  /// The newest data was given up on purpose: whatever it once was may be seen, until it is
+  /// written.
   void Forgotten(CellMask cells);
   /// All current copies must agree here.
   bool Settled(u32 cell) const {
@@ -107,11 +108,11 @@ class Truth {
     u32 last_issue;    // of the last one that writes anything
     u32 last_discard;  // id at the begin or end of the last discard
     u8 out, discards_out;
-    bool overlap;  // two operations at once: the outcome is either
-    bool failed;   // an answered request failed: it may be seen or not, and copies may differ
-    bool differ;   // the same, from before a power cut, or a write raced a discard
-    bool raced;    // the operations under way are a write and a discard
-    bool vague;    // since a power cut nobody has looked
+    bool overlap;     // two operations at once: the outcome is either
+    bool failed;      // an answered request failed: it may be seen or not, and copies may differ
+    bool differ;      // the same, from before a power cut, or a write raced a discard
+    bool raced;       // the operations under way are a write and a discard
+    bool vague;       // since a power cut nobody has looked
     u32 wild_end;     // id when it was written again
     bool wild;        // given up: anything that was once written
     bool wild_crash;  // likewise after a power cut

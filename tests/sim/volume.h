@@ -16,7 +16,15 @@ namespace sim {
 enum class Mode : u8 { kRw, kRo, kFail };
 enum class Status : u8 { kOk, kError, kNoSpace };
 enum class IoKind : u8 { kRead, kWrite, kZeroes, kFlush, kDiscard };
-enum class Watch : u8 { kNone, kCounted, kRead, kMirrored, kTierRead, kTierWrite, kFlush };  // enum shadow_io_kind
+enum class Watch : u8 {
+  kNone,
+  kCounted,
+  kRead,
+  kMirrored,
+  kTierRead,
+  kTierWrite,
+  kFlush
+};  // enum shadow_io_kind
 
 /// A bio with its struct shadow_io, and what the model needs to judge its answer.
 struct Io {
@@ -31,7 +39,7 @@ struct Io {
   Watch watch;
   u8 epoch, leg, tried, filling;
   u8 pending;  // parts of a mirrored write, legs of a race, legs of a flush
-  u8 sent;       // several legs: mask of them
+  u8 sent;     // several legs: mask of them
   bool bad[kLegs];
   bool won;          // race: somebody has answered
   Io* parent;        // flush: one bio per leg belongs to one request
@@ -221,9 +229,7 @@ class Volume {
   Task<> DoFailedWrites(IoList& ios);
   Task<> ReadElsewhere(Io* io);
   Task<bool> DiscardShadows(u32 first, u32 end);
-  bool Punched(u32 b) const {
-    return (map[b] & SHADOW_BUSY) && shadow_home(map[b]) == SHADOW_HOLE;
-  }
+  bool Punched(u32 b) const { return (map[b] & SHADOW_BUSY) && shadow_home(map[b]) == SHADOW_HOLE; }
   Task<bool> HomeSurvives(u32 block, bool origin);
   Task<bool> WriteSurvives(Io* io);
   Task<bool> FlushSurvives(Io* io);

@@ -168,8 +168,8 @@ void World::CheckBlock(u32 block) {
                        Words(seen[i]).c_str());
     for (u32 i = 1; i < n; i++)
       if (seen[i] != seen[0] && truth_.Settled(c))
-        return m_.Fail("block %u (%s, shadow %s), cell %u: the copies differ: %s, %s", kNumber[block],
-                       shadow_home_name(shadow_home(v_->map[block])),
+        return m_.Fail("block %u (%s, shadow %s), cell %u: the copies differ: %s, %s",
+                       kNumber[block], shadow_home_name(shadow_home(v_->map[block])),
                        shadow_life_name(shadow_life(word)), c % kCellsPerBlock,
                        Words(seen[0]).c_str(), Words(seen[i]).c_str());
     if (n && truth_.ToBeFound(c)) truth_.Found(c, seen, n);
@@ -196,7 +196,8 @@ void World::Check() {
   for (u32 b = 0; b < v_->nr_blocks() && v_->tiered(); b++) {
     const u32 word = v_->words[b];
     if (word && m_.stored_tier[shadow_word_leg(word) - SHADOW_LEG_TIER1] >>
-                        (shadow_slot(word) * kCellsPerBlock) & 0xf)
+                        (shadow_slot(word) * kCellsPerBlock) &
+                    0xf)
       blocks |= 1u << b;
   }
   if (v_->tiered() && v_->touched) CheckSlots();

@@ -16,9 +16,9 @@ constexpr u32 kSuperblockUsed = 352;  // bytes, up to the end of the home legs
 
 bool World::Message(Action what) {
   static constexpr const char* kNames[] = {
-      "copy", "remirror", "fill",     "retire", "clear", "pause", "resume", "limit",
-      "read", "cutover",  "rollback", "commit", "abort", "sync",  "access", "clear",
-      "promote", "demote", "writeback", "mode", "forget", "clear"};
+      "copy",    "remirror", "fill",      "retire", "clear",  "pause", "resume", "limit",
+      "read",    "cutover",  "rollback",  "commit", "abort",  "sync",  "access", "clear",
+      "promote", "demote",   "writeback", "mode",   "forget", "clear"};
   if (!up_ || messages_ >= 4) return false;
   Text name{}, argument{}, more{};
   std::snprintf(name.data(), name.size(), "%s", kNames[what - kCopy]);

@@ -317,18 +317,24 @@ static int map_write(struct shadow_volume *v, struct bio *bio, u32 block)
 	struct shadow_route r;
 	struct shadow_ctx ctx;
 	u8 state, next;
+	bool gated;
 	u32 word;
 
 	io->iter = bio->bi_iter;
 again:
 	io->epoch = shadow_epoch_enter(&v->epoch);
+	/*
+	 * Entered, then looked at: pairs with shadow_gate_close(). Looked at before byte and word:
+	 * those of before a gate that has opened meanwhile may name a shadow that was given up.
+	 */
+	gated = atomic_read(&v->gate);
+	smp_rmb(); /* pairs with shadow_gate_open() */
 	ctx = shadow_get_ctx(v, block);
 	state = READ_ONCE(v->map[block]);
 	word = shadow_word_of(v, block, state);
 	t = shadow_tier_route(state, word, SHADOW_OP_WRITE, &ctx, &tctx);
 	r = t.r;
-	/* entered, then looked at: pairs with shadow_gate_close() */
-	if (unlikely(atomic_read(&v->gate)))
+	if (unlikely(gated))
 		r.kind = SHADOW_ROUTE_WAIT;
 
 	switch (r.kind) {
@@ -567,11 +573,15 @@ static noinline int map_shadowed_read(struct shadow_volume *v, struct bio *bio, 
 static noinline int map_shadowed_write(struct shadow_volume *v, struct bio *bio, u32 block)
 {
 	struct shadow_io *io = enter_shadowed(v, bio, block);
-	u8 state = READ_ONCE(v->map[block]);
-	u32 word = shadow_word_of(v, block, state);
+	bool gated = atomic_read(&v->gate);
+	u8 state;
+	u32 word;
 
+	smp_rmb(); /* as in map_write() */
+	state = READ_ONCE(v->map[block]);
+	word = shadow_word_of(v, block, state);
 	if (likely((state & (SHADOW_WROTE | SHADOW_BUSY)) == SHADOW_WROTE &&
-		   shadow_life(word) == SHADOW_DIRTY && !atomic_read(&v->gate) &&
+		   shadow_life(word) == SHADOW_DIRTY && !gated &&
 		   shadow_word_serves(state, word, shadow_get_tier_ctx(v).tiers))) {
 		send_to_shadow(v, bio, io, SHADOW_IO_TIER_WRITE, word);
 		return DM_MAPIO_REMAPPED;

@@ -51,6 +51,7 @@ void shadow_gate_close(struct shadow_volume *v)
 /* After the commit. If that failed the gate stays closed: writes fail in read-only mode. */
 void shadow_gate_open(struct shadow_volume *v, unsigned int times)
 {
+	smp_mb__before_atomic(); /* what was changed, then open: pairs with map_write() */
 	atomic_sub(times, &v->gate);
 	shadow_release_parked(v);
 }

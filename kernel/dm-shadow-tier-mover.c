@@ -10,7 +10,7 @@
  * PROMOTING, CLEANING or HOLDING, and nothing is in flight.
  *
  * A round is in the epoch while it copies: to whoever drains it is a write. So in there it must
- * not drain, commit, or wait for anybody but kcopyd.
+ * not drain, commit, or wait for anybody but kcopyd and a flush.
  *
  * Failure: a failed copy leaves the shadow as it was (a promotion: none) and is reported.
  */
@@ -262,6 +262,32 @@ static bool start_writeback(struct shadow_volume *v, struct shadow_tier_copy *c,
 	return true;
 }
 
+/*
+ * What a promotion has read may have been in home's cache only. "Clean" says that both are the
+ * same, also after a power cut: so home is flushed before any of the copies counts. (The other leg
+ * of a mirrored block has its write-intent bit.) A leg that cannot flush has failed the read.
+ */
+static void flush_sources(struct shadow_volume *v, unsigned int n)
+{
+	struct shadow_tier_copy *copies = v->tmover.copies;
+	unsigned int i;
+	u8 mask = 0, leg;
+
+	for (i = 0; i < n; i++)
+		if (copies[i].state == COPY_STARTED && copies[i].type == SHADOW_MSG_PROMOTE &&
+		    !copies[i].read_err && !copies[i].write_err)
+			mask |= copies[i].legs;
+	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
+		if (!(mask & (1u << leg)) || !blkdev_issue_flush(v->legs[leg]))
+			continue;
+		for (i = 0; i < n; i++)
+			if (copies[i].state == COPY_STARTED &&
+			    copies[i].type == SHADOW_MSG_PROMOTE &&
+			    (copies[i].legs & (1u << leg)))
+				copies[i].read_err = -EIO;
+	}
+}
+
 /* Makes a good copy count. True: it has to be made again. */
 static bool settle(struct shadow_volume *v, struct shadow_tier_copy *c)
 {
@@ -274,7 +300,8 @@ static bool settle(struct shadow_volume *v, struct shadow_tier_copy *c)
 	if (promote) {
 		atomic_or(1u << shadow_word_leg(word), &v->unflushed);
 	} else {
-		atomic_or(c->legs, &v->unflushed);
+		/* the shadow's newest data may be in its tier's cache only */
+		atomic_or(c->legs | 1u << shadow_word_leg(word), &v->unflushed);
 		if (hweight8(c->legs) == 1 || shadow_phase(v) == SHADOW_STEADY)
 			atomic_or(c->legs, &v->sole);
 	}
@@ -330,6 +357,7 @@ static bool copy_round(struct shadow_volume *v, unsigned int n, bool *blocked)
 	}
 	if (!atomic_dec_and_test(&m->batch.pending))
 		wait_for_completion_io(&m->batch.done);
+	flush_sources(v, n);
 	for (i = 0; i < n; i++) {
 		struct shadow_tier_copy *c = &m->copies[i];
 

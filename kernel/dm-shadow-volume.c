@@ -347,6 +347,8 @@ static void tidy_states(struct shadow_volume *v)
 	for (b = 0; b < v->nr_tracked; b++)
 		v->map[b] = tidy[v->map[b]];
 	bitmap_zero(v->meta.dirty, v->meta.nr_pages);
+	if (v->words)
+		return;	/* shadows rely on the bits that the last sweep could not clear */
 	bitmap_zero(v->intent, v->nr_regions);
 	bitmap_zero(v->intent_disk, v->nr_regions);
 	bitmap_zero(v->intent_recent, v->nr_regions);

@@ -53,7 +53,7 @@ static inline u32 shadow_slot(u32 word)
 
 static inline enum shadow_leg shadow_word_leg(u32 word)
 {
-	return word & SHADOW_WORD_TIER2 ? SHADOW_LEG_TIER2 : SHADOW_LEG_TIER1;
+	return (enum shadow_leg)(SHADOW_LEG_TIER1 + (word >> 31));	/* SHADOW_WORD_TIER2 */
 }
 
 static inline u32 shadow_word(enum shadow_leg tier, u32 slot, enum shadow_life life)

@@ -13,6 +13,7 @@
 
 #include "kernel/core/shadow_format.h"
 #include "kernel/core/shadow_state.h"
+#include "kernel/core/shadow_tier.h"
 
 namespace sim {
 
@@ -20,8 +21,10 @@ constexpr u32 kBlocks = 8;
 constexpr u32 kCellsPerBlock = 4;
 constexpr u32 kCells = kBlocks * kCellsPerBlock;
 constexpr u32 kPages = 2;
+constexpr u32 kSlotPages = 3;
 constexpr u32 kRegions = 5;
 constexpr u32 kHomeLegs = SHADOW_NR_HOME_LEGS;
+constexpr u32 kLegs = SHADOW_NR_LEGS;
 constexpr u32 kBlockSectors = SHADOW_MIN_BLOCK_SECTORS;
 constexpr u32 kCellSectors = kBlockSectors / kCellsPerBlock;
 
@@ -29,6 +32,9 @@ constexpr u32 kCellSectors = kBlockSectors / kCellsPerBlock;
 inline constexpr std::array<u32, kBlocks> kNumber = {0, 1, 15, 16, 4031, 4032, 4033, 4048};
 inline constexpr std::array<u8, kBlocks> kRegionOf = {0, 0, 0, 1, 2, 3, 3, 4};
 inline constexpr std::array<u8, kBlocks> kPageOf = {0, 0, 0, 0, 0, 1, 1, 1};
+/// Slot pages: which of those that hold simulated blocks, and the numbers of these.
+inline constexpr std::array<u8, kBlocks> kSlotPageOf = {0, 0, 0, 0, 1, 2, 2, 2};
+inline constexpr std::array<u32, kSlotPages> kSlotPageNumber = {0, 3, 4};
 
 /// Block i + 1 is its neighbour on the legs: both may be part of one copy.
 constexpr bool Adjoins(u32 i) { return i + 1 < kBlocks && kNumber[i] + 1 == kNumber[i + 1]; }

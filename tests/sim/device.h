@@ -54,8 +54,8 @@ class DataDevice {
   u64 sequence_ = 0;
 };
 
-/// Where metadata lies: two superblocks, then two copies of each page.
-constexpr u32 kMetaSlots = 2 + 2 * kPages;
+/// Where metadata lies: two superblocks, then two copies of each page, of each slot page.
+constexpr u32 kMetaSlots = 2 + 2 * (kPages + kSlotPages);
 constexpr u32 PageSlot(u32 page, u32 copy) { return 2 + 2 * page + copy; }
 
 class MetaDevice {
@@ -80,7 +80,7 @@ class MetaDevice {
   bool dead = false;
 
  private:
-  static constexpr u32 kSectors = 8, kSectorSize = 512, kWrites = 24;
+  static constexpr u32 kSectors = 8, kSectorSize = 512, kWrites = 40;
   struct Write {
     bool used, landed;
     u8 sectors;  // mask of those that count

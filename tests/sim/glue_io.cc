@@ -18,6 +18,8 @@ Volume::Volume(Machine& m, const Owner& owner) : m_(m), owner_(owner) {
   m_.Spawn(
       "mover", [this] { return MoverThread(); }, 3);
   m_.Spawn(
+      "tier mover", [this] { return TierThread(); }, 6);
+  m_.Spawn(
       "commit timer",
       [this]() -> Task<> {
         return [](Volume& v) -> Task<> {  // commit_work
@@ -60,14 +62,14 @@ void Volume::BuildLut() {
   for (u32 i = 0; i < 256; i++) {
     const auto r = shadow_route(static_cast<u8>(i), SHADOW_OP_READ, &ctx);
     const auto w = shadow_route(static_cast<u8>(i), SHADOW_OP_WRITE, &ctx);
-    const bool usable = mode_ != Mode::kFail;
+    const bool usable = mode_ != Mode::kFail && !(i & SHADOW_SHADOW);
     lut_[0][i] = usable && r.kind == SHADOW_ROUTE_LEG && !r.fallback && (i & SHADOW_READ)
                      ? FirstLeg(r.legs)
                      : kSlow;
-    lut_[1][i] =
-        usable && ctx.phase == SHADOW_STEADY && w.kind == SHADOW_ROUTE_LEG && (i & SHADOW_WROTE)
-            ? FirstLeg(w.legs)
-            : kSlow;
+    lut_[1][i] = usable && ctx.phase == SHADOW_STEADY && !tiered_ && w.kind == SHADOW_ROUTE_LEG &&
+                         (i & SHADOW_WROTE)
+                     ? FirstLeg(w.legs)
+                     : kSlow;
   }
 }
 
@@ -100,13 +102,15 @@ Task<> Volume::Drain() {
 // -------------------------------------------------------------- sending, ends
 
 /// The request's cells go to one leg: bio_set_dev and submit.
-void Volume::SendPart(Io* io, u8 leg, EndFn end) {
+void Volume::SendPart(Io* io, u8 leg, u32 word, EndFn end) {
   static constexpr OpKind kKinds[] = {OpKind::kRead, OpKind::kWrite, OpKind::kWrite, OpKind::kFlush,
                                       OpKind::kDiscard};
   if (legs_[leg] < 0) return m_.Fail("a request was sent to a leg that is not there");
   DeviceOp& op = m_.NewOp(kKinds[static_cast<int>(io->kind)], static_cast<u8>(legs_[leg]));
   op.leg = leg;
-  op.cells = io->cells;
+  const u32 from = io->block * kCellsPerBlock;  // to_slot
+  op.cells = leg < kHomeLegs ? io->cells : SlotCells(word, io->cells);
+  const u32 base = leg < kHomeLegs ? from : shadow_slot(word) * kCellsPerBlock;
   op.fua = io->fua;
   op.end = end;
   op.who = this;
@@ -114,15 +118,15 @@ void Volume::SendPart(Io* io, u8 leg, EndFn end) {
   if (io->kind != IoKind::kRead)
     for (CellMask m = op.cells; m; m &= m - 1) {
       const u32 c = static_cast<u32>(__builtin_ctz(m));
-      op.value[c] = io->kind == IoKind::kWrite ? ValueOf(io->id, c) : kZero;
+      op.value[c] = io->kind == IoKind::kWrite ? ValueOf(io->id, c - base + from) : kZero;
     }
   m_.Begin(op);
 }
 
 // send_to
-void Volume::Send(Io* io, u8 leg) {
+void Volume::Send(Io* io, u8 leg, u32 word) {
   io->leg = leg;
-  SendPart(io, leg);
+  SendPart(io, leg, word);
 }
 
 // shadow_finish_bio
@@ -144,12 +148,20 @@ void Volume::EndIo(void* who, DeviceOp& op) {
   Volume& v = *static_cast<Volume*>(who);
   Io* const io = static_cast<Io*>(op.what);
   const Status status = op.ok ? Status::kOk : Status::kError;
-  if (op.kind == OpKind::kRead && op.ok)
-    for (u32 i = 0; i < kCellsPerBlock; i++) io->got[i] = op.value[io->block * kCellsPerBlock + i];
+  if (op.kind == OpKind::kRead && op.ok) {
+    const u32 base = BlockOfCell(static_cast<u32>(__builtin_ctz(op.cells))) * kCellsPerBlock;
+    for (u32 i = 0; i < kCellsPerBlock; i++) io->got[i] = op.value[base + i];
+  }
   switch (io->watch) {
     case Watch::kNone:
       return v.FinishIo(io, status);
+    case Watch::kTierRead:
+      v.Leave(io->epoch);
+      if (op.ok) return v.FinishIo(io, status);
+      io->tried |= Bit(io->leg);
+      return v.Defer(v.failed_, io);
     case Watch::kCounted:
+    case Watch::kTierWrite:
       v.Leave(io->epoch);
       return v.FinishIo(io, status);
     case Watch::kMirrored:
@@ -166,9 +178,11 @@ void Volume::EndIo(void* who, DeviceOp& op) {
 
 // mirrored_write_over
 void Volume::MirroredWriteOver(Io* io) {
-  const bool origin = io->bad[SHADOW_LEG_ORIGIN], target = io->bad[SHADOW_LEG_TARGET];
   const u8 epoch = io->epoch;
-  if (origin != target) {
+  u8 failed = 0;
+  for (u8 leg = 0; leg < kLegs; leg++)
+    if ((io->sent >> leg & 1) && io->bad[leg]) failed |= Bit(leg);
+  if (failed && (failed != io->sent || (io->sent & SHADOW_MASK_TIERS))) {
     m_.Spawn("end of a failed write", [this, io, epoch] {
       return [](Volume& v, Io* failed, u8 index) -> Task<> {
         // listed and counted before it leaves: who drained sees every failure until then
@@ -181,7 +195,7 @@ void Volume::MirroredWriteOver(Io* io) {
     return;
   }
   Leave(epoch);
-  FinishIo(io, origin ? Status::kError : Status::kOk);
+  FinishIo(io, failed ? Status::kError : Status::kOk);
 }
 
 // ---------------------------------------------------------------------- reads
@@ -192,7 +206,7 @@ void Volume::MapRace(Io* io) {
   io->won = false;
   strays_++;
   for (u8 leg = 0; leg < kHomeLegs; leg++) {
-    SendPart(io, leg, RaceEnd);
+    SendPart(io, leg, 0, RaceEnd);
     if (m_.failed) return;
   }
 }
@@ -215,12 +229,34 @@ void Volume::RaceEnd(void* who, DeviceOp& op) {
 // map_read
 Task<> Volume::MapRead(Io* io) {
   const shadow_ctx ctx = Ctx(io->block);
+  const shadow_tier_ctx tctx = tier_ctx_;
   co_await m_.Maybe();
-  const u8 state = map[io->block];
+  u8 state = map[io->block];
   map[io->block] |= SHADOW_READ;
   struct shadow_route r = shadow_route(state, SHADOW_OP_READ, &ctx);
+  if (state & SHADOW_SHADOW) {
+    io->epoch = co_await Enter();
+    co_await m_.Maybe();
+    state = map[io->block];
+    co_await m_.Maybe();
+    const u32 word = WordOf(io->block, state);
+    r = shadow_tier_route(state, word, SHADOW_OP_READ, &ctx, &tctx).r;
+    co_await m_.Maybe();
+    if (r.kind == SHADOW_ROUTE_LEG && (r.legs & SHADOW_MASK_TIERS & ~io->tried)) {
+      io->watch = Watch::kTierRead;  // send_tier_read
+      Send(io, shadow_word_leg(word), word);
+      co_return;
+    }
+    Leave(io->epoch);
+  }
   co_await m_.Maybe();
-  io->tried = 0;
+  if (io->tried) {  // sent again after a leg failed it
+    const u8 left = static_cast<u8>((r.legs | r.fallback) & ~io->tried);
+    if (left)
+      r = {SHADOW_ROUTE_LEG, Bit(FirstLeg(left)), 0};
+    else if (r.kind != SHADOW_ROUTE_ZERO)
+      r.kind = SHADOW_ROUTE_NO_COPY;
+  }
   switch (r.kind) {
     case SHADOW_ROUTE_RACE:
       if (m_.random.OneIn(8)) {  // no memory for it
@@ -242,7 +278,7 @@ Task<> Volume::MapRead(Io* io) {
       FinishIo(io, Status::kError);
       co_return;
   }
-  io->watch = ctx.phase != SHADOW_STEADY ? Watch::kRead : Watch::kNone;
+  io->watch = ctx.phase != SHADOW_STEADY || tiered_ ? Watch::kRead : Watch::kNone;
   Send(io, FirstLeg(r.legs));
 }
 
@@ -250,27 +286,56 @@ Task<> Volume::MapRead(Io* io) {
 
 // park
 bool Volume::Park(Io* io, u32 block) {
-  const bool busy = (map[block] & SHADOW_BUSY) || gate_;
+  const bool busy = (map[block] & SHADOW_BUSY) || gate_ ||
+                    shadow_word_in(WordOf(block, map[block]), SHADOW_LIVES_WAIT);
   if (busy) parked_.Add(io);
   return busy;
 }
 
-// map_write, map_both
+// map_mirrored_write
+void Volume::MapSeveral(Io* io, u8 legs, u32 word) {
+  io->watch = Watch::kMirrored;
+  io->sent = legs;
+  io->pending = static_cast<u8>(__builtin_popcount(legs));
+  for (u8 leg = 0; leg < kLegs && !m_.failed; leg++) {
+    io->bad[leg] = false;
+    if (legs >> leg & 1) SendPart(io, leg, word);
+  }
+}
+
+// map_write, map_several
 Task<> Volume::MapWrite(Io* io) {
   const u32 b = io->block, region = kRegionOf[b];
+  const shadow_tier_ctx tctx = tier_ctx_;
   for (;;) {
     io->epoch = co_await Enter();
+    co_await m_.Maybe();
+    const bool gated = gate_;  // entered, then looked at, then the states
     co_await m_.Maybe();
     const shadow_ctx ctx = Ctx(b);
     co_await m_.Maybe();
     const u8 state = map[b];
-    u8 kind = shadow_route(state, SHADOW_OP_WRITE, &ctx).kind;
-    const u8 legs = shadow_route(state, SHADOW_OP_WRITE, &ctx).legs;
     co_await m_.Maybe();
-    if (gate_) kind = SHADOW_ROUTE_WAIT;  // entered, then looked at
+    const u32 word = WordOf(b, state);
+    const struct shadow_tier_route t = shadow_tier_route(state, word, SHADOW_OP_WRITE, &ctx, &tctx);
+    u8 kind = t.r.kind;
+    const u8 legs = t.r.legs;
+    co_await m_.Maybe();
+    if (gated) kind = SHADOW_ROUTE_WAIT;
 
     if (kind == SHADOW_ROUTE_LEG || kind == SHADOW_ROUTE_MARK || kind == SHADOW_ROUTE_BOTH) {
-      const u8 next = shadow_transition(state, SHADOW_EV_WRITE, &ctx).next | SHADOW_WROTE;
+      if (t.mark) {
+        co_await m_.Maybe();
+        if (words[b] != word) {
+          Leave(io->epoch);
+          continue;
+        }
+        words[b] = word | SHADOW_WORD_WRITTEN;
+      }
+      // what the shadow takes alone does not touch home
+      const u8 next = static_cast<u8>(
+          (legs & SHADOW_MASK_BOTH ? shadow_transition(state, SHADOW_EV_WRITE, &ctx).next : state) |
+          SHADOW_WROTE);
       co_await m_.Maybe();
       if (next != state && map[b] != state) {
         Leave(io->epoch);
@@ -279,8 +344,8 @@ Task<> Volume::MapWrite(Io* io) {
       if (next != state) map[b] = next;
       co_await m_.Maybe();
       if (kind != SHADOW_ROUTE_BOTH) {
-        io->watch = Watch::kCounted;
-        Send(io, FirstLeg(legs));
+        io->watch = FirstLeg(legs) < kHomeLegs ? Watch::kCounted : Watch::kTierWrite;
+        Send(io, FirstLeg(legs), word);  // map_one_leg
         co_return;
       }
       if (!(intent_ >> region & 1)) {
@@ -290,10 +355,7 @@ Task<> Volume::MapWrite(Io* io) {
       }
       intent_recent_ |= 1u << region;
       co_await m_.Maybe();
-      io->watch = Watch::kMirrored;  // map_mirrored_write
-      io->pending = 2;
-      SendPart(io, SHADOW_LEG_ORIGIN);
-      if (!m_.failed) Send(io, SHADOW_LEG_TARGET);
+      MapSeveral(io, legs, word);
       co_return;
     }
 
@@ -315,6 +377,12 @@ Task<> Volume::MapWrite(Io* io) {
         }
         if (Park(io, b)) co_return;
         continue;
+      case SHADOW_ROUTE_DIRTY:
+        if (mode_ != Mode::kRw)
+          FinishIo(io, Status::kError);
+        else
+          Defer(dirties_, io);
+        co_return;
       case SHADOW_ROUTE_NO_SPACE:
         FinishIo(io, Status::kNoSpace);
         co_return;
@@ -343,6 +411,14 @@ Task<> Volume::RouteAgain(Io* io) {
 
 // -------------------------------------------------------------- shadow_map
 
+// map_tier_flush
+void Volume::MapTierFlush(Io* io, u8 leg) {
+  if (!tiered_ || (legs_[leg] >= 0 && !TierUsed(leg))) return FinishIo(io, Status::kOk);
+  if (legs_[leg] < 0) return FinishIo(io, TierDirty(leg) ? Status::kError : Status::kOk);
+  io->watch = Watch::kFlush;
+  Send(io, leg);
+}
+
 // map_flush, once for each leg of the table
 Task<> Volume::MapFlush(Io* io) {
   const u32 n = num_flush_;
@@ -356,6 +432,10 @@ Task<> Volume::MapFlush(Io* io) {
     part->watch = Watch::kNone;
     co_await m_.Maybe();
     const shadow_ctx ctx = ctx_;
+    if (leg >= kHomeLegs && mode_ != Mode::kFail) {
+      MapTierFlush(part, leg);
+      continue;
+    }
     const bool idle = ctx.phase == SHADOW_STEADY ? leg != ctx.steady_leg : (ctx.missing >> leg & 1);
     const bool missing = ctx.phase != SHADOW_STEADY && (ctx.missing >> leg & 1);
     if (mode_ == Mode::kFail || (missing && (OnlyOn(leg) || given_up_))) {
@@ -383,8 +463,34 @@ Task<> Volume::MapDiscard(Io* io) {
     Send(io, leg);
 }
 
+// map_shadowed
+Task<bool> Volume::MapShadowed(Io* io) {
+  const shadow_tier_ctx tctx = tier_ctx_;
+  const bool read = io->kind == IoKind::kRead;
+  io->epoch = co_await Enter();
+  co_await m_.Maybe();
+  const bool gated = gate_;
+  co_await m_.Maybe();
+  const u8 state = map[io->block];
+  co_await m_.Maybe();
+  const u32 word = WordOf(io->block, state);
+  co_await m_.Maybe();
+  if ((state & (read ? SHADOW_READ : SHADOW_WROTE)) && mode_ != Mode::kFail &&
+      shadow_word_serves(state, word, tctx.tiers)) {
+    if (read || (shadow_life(word) == SHADOW_DIRTY && !(state & SHADOW_BUSY) && !gated)) {
+      co_await m_.Maybe();
+      io->watch = read ? Watch::kTierRead : Watch::kTierWrite;
+      Send(io, shadow_word_leg(word), word);
+      co_return true;
+    }
+  }
+  Leave(io->epoch);
+  co_return false;
+}
+
 Task<> Volume::Map(Io* io) {
   io->watch = Watch::kNone;
+  io->tried = 0;
   if (io->kind == IoKind::kFlush) {
     co_await MapFlush(io);
     co_return;
@@ -395,6 +501,10 @@ Task<> Volume::Map(Io* io) {
     if (leg != kSlow) {
       Send(io, leg);
       co_return;
+    }
+    if (map[io->block] & SHADOW_SHADOW) {
+      const bool sent = co_await MapShadowed(io);
+      if (sent) co_return;
     }
   }
   // map_slow

@@ -31,6 +31,18 @@ void Volume::PagePicture(u32 page, void* buf) {
   shadow_page_seal(buf, &header);
 }
 
+// slot_page_picture
+void Volume::SlotPagePicture(u32 page, void* buf) {
+  const shadow_page_header header = {++page_generation_, shadow_uuid_tag(sb_.uuid),
+                                     kSlotPageNumber[page], 0};
+  std::memset(buf, 0, SHADOW_PAGE_SIZE);
+  for (u32 b = 0; b < nr_tracked_; b++)
+    if (kSlotPageOf[b] == page)
+      shadow_slot_page_set(buf, kNumber[b] - kSlotPageNumber[page] * SHADOW_WORDS_PER_PAGE,
+                           shadow_tier_disk(words[b]));
+  shadow_slot_page_seal(buf, &header);
+}
+
 Task<bool> Volume::FlushLeg(u8 leg) {
   DeviceOp& op = m_.NewOp(OpKind::kFlush, static_cast<u8>(legs_[leg]));
   m_.Begin(op);
@@ -59,10 +71,15 @@ Task<Volume::Flushed> Volume::FlushLegs() {
   const u32 mask = std::exchange(unflushed_, 0), sole = sole_ & mask;
   Flushed result = Flushed::kAll;
   sole_ &= ~mask;
-  for (u8 leg = 0; leg < kHomeLegs; leg++) {
+  for (u8 leg = 0; leg < kLegs; leg++) {
     if (!(mask >> leg & 1) || legs_[leg] < 0) continue;
     const bool ok = co_await FlushLeg(leg);
     if (ok) continue;
+    if (leg >= kHomeLegs) {
+      co_await TierFlushFailed(leg);
+      result = Flushed::kDropped;
+      continue;
+    }
     co_await GateClose();
     dropped_++;
     co_await PhaseWrite();
@@ -76,28 +93,30 @@ Task<Volume::Flushed> Volume::FlushLegs() {
 }
 
 // commit_batch
-Task<int> Volume::CommitBatch(u32* from) {
-  const u32 pages = dirty_ & ~((1u << *from) - 1);
+Task<int> Volume::CommitBatch(PageSet& set, u32* from) {
+  const u32 pages = set.dirty & ~((1u << *from) - 1);
   if (!pages) co_return 0;
-  dirty_ &= ~pages;
+  set.dirty &= ~pages;
   co_await m_.Maybe();
   bool dropped = false;
   for (;;) {
-    ForPages(pages, [&](u32 p) { PagePicture(p, pages_[p].data()); });
+    ForPages(pages, [&](u32 p) {
+      set.slots ? SlotPagePicture(p, pages_[p].data()) : PagePicture(p, pages_[p].data());
+    });
     co_await m_.Maybe();
     const Flushed flushed = co_await FlushLegs();
     if (flushed == Flushed::kAll) break;
     if (flushed == Flushed::kFailed) {
-      dirty_ |= pages;
+      set.dirty |= pages;
       co_return kFailedWrite;
     }
     dropped = true;  // which made other pages dirty, too
   }
   const bool alone = !(pages & (pages - 1));
-  std::array<DeviceOp*, kPages> writes{};
+  std::array<DeviceOp*, kSlotPages> writes{};
   ForPages(pages, [&](u32 p) {
-    const u32 copy = newest_ >> p & 1 ? 0 : 1;
-    writes[p] = &WritePage(PageSlot(p, copy), pages_[p].data(), alone, false);
+    const u32 copy = set.newest >> p & 1 ? 0 : 1;
+    writes[p] = &WritePage(SlotOf(set, p, copy), pages_[p].data(), alone, false);
   });
   bool ok = true;
   for (DeviceOp* op : writes) {
@@ -107,10 +126,10 @@ Task<int> Volume::CommitBatch(u32* from) {
   }
   if (ok && !alone) ok = co_await FlushMeta();
   if (!ok) {
-    dirty_ |= pages;
+    set.dirty |= pages;
     co_return kFailedWrite;
   }
-  newest_ ^= pages;
+  set.newest ^= pages;
   *from = dropped ? 0 : 32 - static_cast<u32>(__builtin_clz(pages));
   co_return 1;
 }
@@ -124,17 +143,24 @@ Task<bool> Volume::MarkUnclean() {
   co_return ok;
 }
 
+// commit_pages
+Task<bool> Volume::CommitPages(PageSet& set) {
+  u32 from = 0;
+  for (;;) {
+    const int r = co_await CommitBatch(set, &from);
+    if (r <= 0) co_return !r;
+  }
+}
+
 // __shadow_commit
 Task<bool> Volume::CommitLocked() {
-  u32 from = 0;
   if (mode_ != Mode::kRw) co_return false;
-  if (!dirty_) co_return true;
+  const bool slots = tiered_ && sb_.slot_end;
+  if (!states_.dirty && !(slots && slot_pages_.dirty)) co_return true;
   bool ok = co_await MarkUnclean();
-  while (ok) {
-    const int r = co_await CommitBatch(&from);
-    if (!r) break;
-    ok = r > 0;
-  }
+  // slot pages first: see __shadow_commit
+  if (ok && slots) ok = co_await CommitPages(slot_pages_);
+  if (ok) ok = co_await CommitPages(states_);
   if (!ok) {
     co_await SetMode(Mode::kRo);
     ReleaseParked();  // to fail
@@ -202,28 +228,82 @@ void Volume::PageApply(u32 page, const void* buf, const shadow_page_header& head
     if (map[b] != homes[at]) MarkPageDirty(b);
   }
   for (u32 i = 0; i < 32; i++)
-    if (intent[i]) dirty_ |= 1u << page;  // to clear the bits
+    if (intent[i]) states_.dirty |= 1u << page;      // to clear the bits
+  for (u32 b = 0; b < nr_tracked_ && !clean; b++) {  // for the shadows, which are read next
+    const u32 region = (kNumber[b] - page * SHADOW_BLOCKS_PER_PAGE) >> SHADOW_REGION_SHIFT;
+    if (kPageOf[b] == page && (intent[region / 8] >> (region % 8) & 1))
+      intent_recent_ |= 1u << kRegionOf[b];
+  }
 }
 
-// page_load
-const char* Volume::PageLoad(u32 page) {
-  MetaDevice::Page copies[2];
+// page_pick
+const char* Volume::PagePick(PageSet& set, u32 page, MetaDevice::Page* copies,
+                             shadow_page_header* header, u32* picked) {
+  const u64 tag = shadow_uuid_tag(sb_.uuid);
   shadow_page_header h[2];
   shadow_format_error e[2];
   for (u32 i = 0; i < 2; i++) {
-    m_.meta.Read(PageSlot(page, i), copies[i].data());
-    e[i] = shadow_page_decode(copies[i].data(), shadow_uuid_tag(sb_.uuid), page, &h[i]);
+    m_.meta.Read(SlotOf(set, page, i), copies[i].data());
+    e[i] = set.slots ? shadow_slot_page_decode(copies[i].data(), tag, kSlotPageNumber[page], &h[i])
+                     : shadow_page_decode(copies[i].data(), tag, page, &h[i]);
   }
   if (e[0] && e[1]) return "both copies of a page are damaged";
   if ((e[0] || e[1]) && (sb_.flags & SHADOW_SB_CLEAN))
     return "a page is damaged after a clean stop";
   const u32 pick = e[0] ? 1 : e[1] ? 0 : h[1].generation > h[0].generation;
   if (h[pick].epoch > sb_.epoch) return "a page is newer than the superblock";
-  if (e[0] || e[1]) dirty_ |= 1u << page;
-  newest_ = pick ? newest_ | 1u << page : newest_ & ~(1u << page);
+  if (e[0] || e[1]) set.dirty |= 1u << page;
+  set.newest = pick ? set.newest | 1u << page : set.newest & ~(1u << page);
   if (h[pick].generation > page_generation_) page_generation_ = h[pick].generation;
-  PageApply(page, copies[pick].data(), h[pick]);
+  *header = h[pick];
+  *picked = pick;
   return nullptr;
+}
+
+const char* Volume::PageLoad(u32 page) {
+  MetaDevice::Page copies[2];
+  shadow_page_header header;
+  u32 pick;
+  if (const char* error = PagePick(states_, page, copies, &header, &pick)) return error;
+  PageApply(page, copies[pick].data(), header);
+  return nullptr;
+}
+
+// shadow_slot_pages_load
+const char* Volume::LoadSlotPages() {
+  for (u32 p = 0; p < nr_slot_pages_; p++) {
+    MetaDevice::Page copies[2];
+    shadow_page_header header;
+    u32 pick;
+    if (const char* error = PagePick(slot_pages_, p, copies, &header, &pick)) return error;
+    for (u32 i = 0; i < SHADOW_WORDS_PER_PAGE; i++) {
+      const u32 word = shadow_slot_page_word(copies[pick].data(), i);
+      u32 b = 0;
+      if (!word) continue;
+      while (b < kBlocks && kNumber[b] != kSlotPageNumber[p] * SHADOW_WORDS_PER_PAGE + i) b++;
+      if (const char* error = TakeWord(b, word)) return error;
+    }
+  }
+  return nullptr;
+}
+
+// shadow_slot_pages_format
+Task<bool> Volume::FormatSlotPages(u32 first, u32 end) {
+  for (u32 p = first; p < end; p++) {
+    for (u32 copy = 0; copy < 2; copy++) {
+      const shadow_page_header header = {++page_generation_, shadow_uuid_tag(sb_.uuid),
+                                         kSlotPageNumber[p], 0};
+      pages_[0].fill(0);
+      shadow_slot_page_seal(pages_[0].data(), &header);
+      DeviceOp& op = WritePage(SlotOf(slot_pages_, p, copy), pages_[0].data(), false, false);
+      const bool ok = co_await m_.Finish(op);
+      if (!ok) co_return false;
+    }
+    slot_pages_.newest |= 1u << p;
+    slot_pages_.dirty &= ~(1u << p);
+  }
+  const bool ok = co_await FlushMeta();
+  co_return ok;
 }
 
 // shadow_metadata_load
@@ -242,8 +322,8 @@ Task<bool> Volume::FormatPages(u32 first, u32 end) {
       const bool ok = co_await m_.Finish(op);
       if (!ok) co_return false;
     }
-    newest_ |= 1u << p;
-    dirty_ &= ~(1u << p);
+    states_.newest |= 1u << p;
+    states_.dirty &= ~(1u << p);
   }
   const bool ok = co_await FlushMeta();
   co_return ok;

@@ -31,7 +31,7 @@ Task<const char*> Volume::PhaseBegin(const char* (Volume::*may)() const) {
     co_await PhaseWrite();
     error = (this->*may)();
     co_await m_.Maybe();
-    if (!error && !dirty_) co_return nullptr;
+    if (!error && !states_.dirty) co_return nullptr;
     phase_writer_ = false;
     if (error) break;
   }

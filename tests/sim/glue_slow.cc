@@ -49,12 +49,9 @@ Task<> Volume::DiscardRun(u32 first, u32 count) {
 // discard_release: ours are the blocks that are busy holes
 Task<> Volume::DiscardRelease(Io* io, bool durable) {
   const u32 end = io->block + io->count;
-  const auto punched = [this](u32 b) {
-    return (map[b] & SHADOW_BUSY) && shadow_home(map[b]) == SHADOW_HOLE;
-  };
   for (u32 b = io->block; b < end;) {
     u32 first = b;
-    while (b < end && punched(b)) b++;
+    while (b < end && Punched(b)) b++;
     if (durable && b > first) co_await DiscardRun(first, b - first);
     for (; first < b; first++) co_await ApplyOwn(first, SHADOW_EV_RELEASE);
     if (b < end) b++;
@@ -66,6 +63,21 @@ bool Volume::OutOfReach(u32 block) const {
   const shadow_ctx ctx = Ctx(block);
   const u8 copies = shadow_copies(map[block], &ctx);
   return copies && !(copies & ~ctx.missing);
+}
+
+// discard_shadows: of holes of one request; false: their end could not be made durable
+Task<bool> Volume::DiscardShadows(u32 first, u32 end) {
+  Blocks blocks;
+  bool any = false;
+  for (u32 b = first; b < end; b++) {
+    blocks.at[blocks.n++] = b;
+    if (!(map[b] & SHADOW_SHADOW) || !Punched(b)) continue;
+    const bool legal = co_await TierApply(b, SHADOW_TEV_DISCARD);
+    any |= legal;
+  }
+  if (!any) co_return true;
+  const bool ok = co_await FinishDrops(blocks);
+  co_return ok;
 }
 
 // do_discards
@@ -92,8 +104,14 @@ Task<> Volume::DoDiscards(IoList& ios) {
     }
   }
   if (copying) co_await WaitRunning();
-  if (drain) co_await Drain();
+  if (drain || tiered_) co_await Drain();
   if (any) ok = co_await Commit();
+  if (tiered_) {
+    co_await m_.Lock(lock_drop_);
+    for (u32 i = 0; i < ios.n && ok; i++)
+      ok = co_await DiscardShadows(ios.io[i]->block, ios.io[i]->block + ios.io[i]->count);
+    lock_drop_ = false;
+  }
   if (ok) given_up_ -= given_up;
   for (u32 i = 0; i < ios.n; i++) {
     co_await DiscardRelease(ios.io[i], ok);
@@ -105,29 +123,54 @@ Task<> Volume::DoDiscards(IoList& ios) {
 // ------------------------------------------------------------------- failures
 
 // read_elsewhere
-void Volume::ReadElsewhere(Io* io) {
+Task<> Volume::ReadElsewhere(Io* io) {
   const shadow_ctx ctx = Ctx(io->block);
   u8 copies = shadow_copies(map[io->block], &ctx);
+  if (WordOf(io->block, map[io->block])) {
+    if (io->tried & SHADOW_MASK_TIERS) co_await TierReadFailed(io->block, io->leg);
+    co_await RouteAgain(io);
+    co_return;
+  }
   copies &= static_cast<u8>(~(io->tried | ctx.missing));
-  if (!copies) return FinishIo(io, Status::kError);
+  if (!copies) {
+    FinishIo(io, Status::kError);
+    co_return;
+  }
   io->watch = Watch::kRead;
   Send(io, static_cast<u8>(__builtin_ctz(copies)));
 }
 
-// write_survives
-Task<bool> Volume::WriteSurvives(Io* io) {
-  const bool origin = io->bad[SHADOW_LEG_ORIGIN];
+// home_survives
+Task<bool> Volume::HomeSurvives(u32 block, bool origin) {
   co_await PhaseRead();
   sole_ |= origin ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN;
-  const bool legal =
-      co_await Apply(io->block, origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST);
+  const bool legal = co_await Apply(block, origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST);
   phase_readers_--;
   co_return legal;
+}
+
+// write_survives
+Task<bool> Volume::WriteSurvives(Io* io) {
+  u8 failed = 0;
+  for (u32 leg = 0; leg < kLegs; leg++)
+    if ((io->sent >> leg & 1) && io->bad[leg]) failed |= static_cast<u8>(1u << leg);
+  const u8 home = io->sent & SHADOW_MASK_BOTH;
+  bool ok = home & ~failed;
+  if (ok && (home & failed)) ok = co_await HomeSurvives(io->block, failed & SHADOW_MASK_ORIGIN);
+  if ((io->sent & SHADOW_MASK_TIERS) && (!ok || (failed & SHADOW_MASK_TIERS))) {
+    const bool ends = co_await TierApply(io->block, SHADOW_TEV_LOST);
+    if (ends) EndDrops();
+  }
+  co_return ok;
 }
 
 // flush_survives
 Task<bool> Volume::FlushSurvives(Io* io) {
   const u8 leg = io->leg;
+  if (leg >= kHomeLegs) {
+    co_await TierFlushFailed(leg);
+    co_return !TierDirty(leg);
+  }
   co_await DropLeg(leg);
   if (ctx_.phase == SHADOW_STEADY) co_return leg != ctx_.steady_leg;
   co_return !OnlyOn(leg);
@@ -141,8 +184,8 @@ Task<> Volume::DoFailedWrites(IoList& ios) {
   ios.Take(failed_);
   for (u32 i = 0; i < ios.n; i++) {
     Io* const io = ios.io[i];
-    if (io->watch == Watch::kRead) {
-      ReadElsewhere(io);
+    if (io->watch == Watch::kRead || io->watch == Watch::kTierRead) {
+      co_await ReadElsewhere(io);
       continue;
     }
     bool ok;
@@ -170,8 +213,8 @@ Task<> Volume::DoFailedWrites(IoList& ios) {
 Task<> Volume::DoFailed(IoList& ios) {
   IoList writes;
   for (u32 i = 0; i < ios.n; i++) {
-    if (ios.io[i]->watch == Watch::kRead)
-      ReadElsewhere(ios.io[i]);
+    if (ios.io[i]->watch == Watch::kRead || ios.io[i]->watch == Watch::kTierRead)
+      co_await ReadElsewhere(ios.io[i]);
     else
       writes.Add(ios.io[i]);
   }
@@ -194,8 +237,12 @@ Task<> Volume::SlowWork() {
     ios.Take(fills_);
     if (!ios.empty()) co_await DoFills(ios);
     ios.n = 0;
+    ios.Take(dirties_);
+    if (!ios.empty()) co_await DoDirties(ios);
+    ios.n = 0;
     ios.Take(discards_);
     if (!ios.empty()) co_await DoDiscards(ios);
+    if (std::exchange(drop_all_, false)) co_await FinishAllDrops();
     slow_running_ = false;
   }
 }
@@ -254,8 +301,13 @@ Task<> Volume::IntentSweep(bool all) {
     co_await Drain();
     // what failed was counted before it left: until its loss is durable nothing is clean
     if (failing_) ok = false;
-    for (u8 leg = 0; leg < kHomeLegs && ok; leg++)
-      if (legs_[leg] >= 0) ok = co_await FlushLeg(leg);
+    // the shadows of a failed tier have ended, or will have when this is durable
+    if (ok && tier_failed_) ok = co_await Commit();
+    for (u8 leg = 0; leg < kLegs && ok; leg++) {
+      if (legs_[leg] < 0 || (tier_failed_ >> leg & 1)) continue;
+      ok = co_await FlushLeg(leg);
+      if (!ok && leg >= kHomeLegs) co_await TierFlushFailed(leg);
+    }
     for (u32 b = 0; b < nr_tracked_; b++) {
       const u32 bit = 1u << kRegionOf[b];
       if (!(intent_disk_ & bit) || (intent_ & bit)) continue;
@@ -278,7 +330,7 @@ void Volume::TimerCommit() {
 }
 
 void Volume::TimerSweep() {
-  if (live_ && phase() != SHADOW_STEADY) sweep_due_ = true;
+  if (live_ && (phase() != SHADOW_STEADY || tiered_)) sweep_due_ = true;
 }
 
 }  // namespace sim

@@ -146,6 +146,36 @@ Decision DecideSteady(const shadow_superblock& sb, const Table& t, shadow_superb
   if (len == sb.nr_sectors) return Decision::kRun;
   return len > sb.nr_sectors ? Decision::kGrow : Decision::kShrink;
 }
+
+// decide_tiers
+bool DecideTiers(const shadow_superblock& sb, const Table& t, shadow_superblock* next,
+                 const char** error) {
+  bool any = false;
+  for (u32 leg = SHADOW_LEG_TIER1; leg < kLegs; leg++) {
+    shadow_leg_record* const record = &next->legs[leg];
+    if (!t.given[leg]) {
+      *record = {};
+      continue;
+    }
+    *error = "there is no such tier: a missing one makes no sense";
+    if (t.dev[leg] < 0 && !sb.legs[leg].present) return false;
+    any = true;
+    if (t.dev[leg] < 0) continue;
+    *error = "a tier is not the one in the metadata";
+    if (sb.legs[leg].present && std::strcmp(record->id, t.id[leg])) return false;
+    record->present = true;
+    record->sectors = u64{t.slots[leg - SHADOW_LEG_TIER1]} * kBlockSectors;
+    std::memcpy(record->id, t.id[leg], sizeof(record->id));
+  }
+  *error = "add the first tier without changing the length";
+  if (!any)
+    next->slot_end = 0;
+  else if (!next->slot_end && SectorsFor(t.len) != sb.nr_sectors)
+    return false;
+  else if (!next->slot_end)
+    next->slot_end = shadow_slot_end(4096);
+  return true;
+}
 }  // namespace
 
 // shadow_decide
@@ -153,7 +183,8 @@ Decision Decide(const shadow_superblock* sb, const Table& t, shadow_superblock* 
                 const char** error) {
   const u64 len = SectorsFor(t.len);
   if (!sb) {
-    if (t.given[SHADOW_LEG_TARGET]) return No(error, "metadata is blank: the origin alone");
+    for (u32 leg = SHADOW_LEG_TARGET; leg < kLegs; leg++)
+      if (t.given[leg]) return No(error, "metadata is blank: the origin alone");
     *next = {};
     next->block_sectors = kBlockSectors;
     next->epoch = 1;
@@ -165,6 +196,7 @@ Decision Decide(const shadow_superblock* sb, const Table& t, shadow_superblock* 
     return Decision::kFormat;
   }
   *next = *sb;
+  if (!DecideTiers(*sb, t, next, error)) return Decision::kRefuse;
   if (sb->phase == SHADOW_STEADY) return DecideSteady(*sb, t, next, error);
   if (!t.given[SHADOW_LEG_TARGET]) return No(error, "modification under way: give the target");
   for (u32 leg = 0; leg < kHomeLegs; leg++)
@@ -193,7 +225,9 @@ void Volume::TidyStates() {
   const shadow_ctx ctx = Ctx(0);
   for (u32 b = 0; b < nr_tracked_; b++)
     map[b] = shadow_transition(map[b], SHADOW_EV_STEADY, &ctx).next;
-  dirty_ = intent_ = intent_disk_ = intent_recent_ = 0;
+  states_.dirty = 0;
+  if (tiered_) return;  // shadows rely on the bits that the last sweep could not clear
+  intent_ = intent_disk_ = intent_recent_ = 0;
 }
 
 // zero_short_end
@@ -202,6 +236,17 @@ Task<bool> Volume::ZeroShortEnd(u32 old_len, u32 len) {
   u32 end = BlocksFor(old_len) * kCellsPerBlock;
   if (end > len) end = len;
   if (old_len == end || shadow_home(map[block]) == SHADOW_HOLE) co_return true;
+  if (tiered_ && words[block]) {
+    const u8 leg = shadow_word_leg(words[block]);
+    if (legs_[leg] < 0) co_return false;
+    DeviceOp& shadow = m_.NewOp(OpKind::kWrite, static_cast<u8>(legs_[leg]));
+    shadow.cells = SlotCells(words[block], CellsBelow(end) & ~CellsBelow(old_len));
+    shadow.value.fill(kZero);
+    m_.Begin(shadow);
+    bool zeroed = co_await m_.Finish(shadow);
+    if (zeroed) zeroed = co_await FlushLeg(leg);
+    if (!zeroed) co_return false;
+  }
   DeviceOp& op = m_.NewOp(OpKind::kWrite, static_cast<u8>(legs_[SHADOW_LEG_ORIGIN]));
   op.cells = CellsBelow(end) & ~CellsBelow(old_len);
   for (u32 c = old_len; c < end; c++) op.value[c] = kZero;
@@ -214,24 +259,33 @@ Task<bool> Volume::ZeroShortEnd(u32 old_len, u32 len) {
 // resize: new blocks are holes, blocks beyond are forgotten
 bool Volume::Resize(u32 cells) {
   const u32 blocks = BlocksFor(cells);
-  for (u32 b = nr_tracked_; b < blocks; b++) map[b] = SHADOW_HOLE;
+  for (u32 b = nr_tracked_; b < blocks; b++) {
+    map[b] = SHADOW_HOLE;
+    words[b] = 0;
+  }
   nr_tracked_ = blocks;
   nr_pages_ = kPageOf[blocks - 1] + 1u;
   const u32 regions = (1u << (kRegionOf[blocks - 1] + 1)) - 1, pages = (1u << nr_pages_) - 1;
   intent_ &= regions;
   intent_disk_ &= regions;
   intent_recent_ &= regions;
-  dirty_ &= pages;
-  newest_ &= pages;
+  states_.dirty &= pages;
+  states_.newest &= pages;
+  nr_slot_pages_ = kSlotPageOf[blocks - 1] + 1u;
+  slot_pages_.dirty &= (1u << nr_slot_pages_) - 1;
+  slot_pages_.newest &= (1u << nr_slot_pages_) - 1;
   return true;
 }
 
 // extend
 Task<bool> Volume::Extend(u32 cells) {
-  const u32 old = nr_tracked_, old_pages = nr_pages_;
+  const u32 old = nr_tracked_, old_pages = nr_pages_, old_slot_pages = nr_slot_pages_;
   Resize(cells);
   if (nr_tracked_ == old) co_return true;
-  bool ok = co_await FormatPages(old_pages, nr_pages_);
+  bool ok = true;
+  if (tiered_ && sb_.slot_end && old_slot_pages < nr_slot_pages_)
+    ok = co_await FormatSlotPages(old_slot_pages, nr_slot_pages_);
+  if (ok) ok = co_await FormatPages(old_pages, nr_pages_);
   if (!ok) co_return false;
   // a page that was cut by a shrink may still tell of blocks beyond the old end
   if (kPageOf[old - 1] != kPageOf[old]) co_return true;
@@ -284,10 +338,10 @@ Task<const char*> Volume::Configure(const Table& t) {
   const Decision d = Decide(blank ? nullptr : &sb, t, &next, &error);
   if (d == Decision::kRefuse) co_return error;
 
-  for (u32 leg = 0; leg < kHomeLegs; leg++) legs_[leg] = t.dev[leg];  // take_legs
+  for (u32 leg = 0; leg < kLegs; leg++) legs_[leg] = t.dev[leg];  // take_legs
   len_ = t.len;
   nr_blocks_ = BlocksFor(len_);
-  num_flush_ = t.given[SHADOW_LEG_TARGET] ? kHomeLegs : 1;
+  for (num_flush_ = kLegs; !t.given[num_flush_ - 1];) num_flush_--;
   if (loaded_) {
     if (phase() == SHADOW_STEADY) {
       TidyStates();
@@ -304,6 +358,9 @@ Task<const char*> Volume::Configure(const Table& t) {
     if (!durable) co_return "the metadata could not be read or written";
     if (sb.flags & SHADOW_SB_NEEDS_CHECK) next.flags &= ~SHADOW_SB_NEEDS_CHECK;
   }
+  error = co_await TierConfigure(t, next, !loaded_ && !blank);
+  intent_recent_ = 0;
+  if (error) co_return error;
   bool ok = co_await CarryOut(t, d, next);
   if (!ok) co_return "the metadata could not be read or written";
   TakePhase(sb_, t);
@@ -311,7 +368,8 @@ Task<const char*> Volume::Configure(const Table& t) {
   loaded_ = true;
   for (u8 leg = 0; leg < kHomeLegs; leg++)
     if (sb_.phase != SHADOW_STEADY && legs_[leg] < 0) co_await DropLeg(leg);
-  ok = co_await Commit();
+  ok = co_await TierSettleTable(t);
+  if (ok) ok = co_await Commit();
   if (!ok) co_return "the metadata could not be read or written";
   co_return nullptr;
 }
@@ -324,7 +382,7 @@ Task<> Volume::Quiesce() {
   co_await m_.Until(*this, [](const Volume& v) { return !v.slow_queued_ && !v.slow_running_; });
   co_await m_.Until(*this, [](const Volume& v) { return !v.intent_queued_ && !v.intent_running_; });
   co_await m_.Until(strays_, [](const u32& n) { return !n; });
-  if (phase() != SHADOW_STEADY) co_await IntentSweep(true);
+  if (phase() != SHADOW_STEADY || tiered_) co_await IntentSweep(true);
   commit_armed_ = commit_due_ = false;
   co_await m_.Until(commit_running_, [](const bool& r) { return !r; });
   co_await Commit();
@@ -334,7 +392,7 @@ Task<> Volume::Quiesce() {
 Task<> Volume::StopInOrder() {
   if (!loaded_ || mode_ != Mode::kRw || (sb_.flags & SHADOW_SB_CLEAN)) co_return;
   const bool ok = co_await Commit();
-  if (!ok || (sb_.phase != SHADOW_STEADY && intent_disk_)) co_return;
+  if (!ok || ((sb_.phase != SHADOW_STEADY || tiered_) && intent_disk_)) co_return;
   shadow_superblock sb = sb_;
   sb.flags |= SHADOW_SB_CLEAN;
   co_await WriteSb(sb);

@@ -17,7 +17,20 @@ std::string Format(const char* format, va_list args) {
 }
 }  // namespace
 
+const char* DeviceName(u32 dev) {
+  static constexpr const char* kNames[] = {"A", "B", "T1", "T2", "metadata"};
+  return kNames[dev];
+}
+
 Machine::Machine() { Reset(); }
+
+bool Machine::Busy(u8 dev, CellMask cells) const {
+  for (u32 i = 0; i < nr_ops_; i++) {
+    const DeviceOp& op = ops_[op_order_[i]];
+    if (op.dev == dev && !op.over && (op.cells & cells)) return true;
+  }
+  return false;
+}
 
 void Machine::Reset() {
   KillThreads();
@@ -138,13 +151,18 @@ void Machine::DoCells(DeviceOp& op, CellMask cells) {
     else
       d.Store(c, op.value[c]);
   }
-  if (op.kind != OpKind::kRead) stored |= cells;
+  if (op.kind != OpKind::kRead) {
+    if (op.dev < kHomeLegs)
+      stored |= cells;
+    else
+      stored_tier[op.dev - kHomeLegs] |= cells;
+  }
   op.todo &= ~cells;
 }
 
 void Machine::Tell(const DeviceOp& op) {
   static constexpr const char* kKinds[] = {"read", "write", "flush", "discard", "metadata write"};
-  const char* const dev = op.dev == kMetaDev ? "metadata" : op.dev ? "B" : "A";
+  const char* const dev = DeviceName(op.dev);
   const u32 block = op.cells ? BlockOfCell(static_cast<u32>(__builtin_ctz(op.cells))) : 0;
   if (op.kind == OpKind::kFlush || op.kind == OpKind::kMetaWrite)
     Note("  . %s: %s", dev, kKinds[static_cast<int>(op.kind)]);
@@ -198,9 +216,7 @@ void Machine::StepOp(DeviceOp& op) {
          op.kind == OpKind::kRead    ? "a read"
          : op.kind == OpKind::kFlush ? "a flush"
                                      : "a write",
-         op.dev == kMetaDev ? "metadata"
-         : op.dev           ? "B"
-                            : "A");
+         DeviceName(op.dev));
   op.over = true;
   if (op.end) EndOp(op);
 }

@@ -29,7 +29,9 @@ struct Thread {
   bool used = false;
 };
 
-constexpr u8 kMetaDev = kHomeLegs;  // devices: the data devices, then this one
+/// Devices: those of home legs, those of tiers, the metadata's.
+constexpr u8 kDevices = kLegs, kMetaDev = kDevices;
+const char* DeviceName(u32 dev);
 
 enum class OpKind : u8 { kRead, kWrite, kFlush, kDiscard, kMetaWrite };
 
@@ -130,7 +132,7 @@ class Machine {
   }
 
   // --- devices
-  std::array<DataDevice, kHomeLegs> data;
+  std::array<DataDevice, kDevices> data;
   MetaDevice meta;
   /// A new request; the caller fills in what its kind needs and calls Begin().
   DeviceOp& NewOp(OpKind kind, u8 dev);
@@ -140,6 +142,9 @@ class Machine {
   void PowerCut(Cut how);
   /// Cells stored since it was last cleared.
   CellMask stored = 0;
+  std::array<CellMask, SHADOW_NR_TIERS> stored_tier{};
+  /// Some request to these cells is under way.
+  bool Busy(u8 dev, CellMask cells) const;
 
   // --- scheduler
   void BeginStep(const Step& s);

@@ -67,10 +67,12 @@ void Truth::Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, boo
     if (c.raced && steady) c.differ = true;
     if (ok && sure && !c.overlap) {
       c.now = ValueSet(v);
-      c.failed = c.differ = c.vague = false;
+      if (c.wild) c.wild_end = now;
+      c.failed = c.differ = c.vague = c.wild = false;
       if (fua && c.crash_from < id) {
         c.crash = ValueSet(v);
         c.crash_from = id;
+        c.wild_crash = false;
       }
     }
     if (!--c.out) {
@@ -83,17 +85,19 @@ void Truth::Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, boo
 
 void Truth::StartFlush(FlushStart& f) {
   f.id = NextId();
-  f.vague = 0;
+  f.vague = f.wild = 0;
   for (u32 i = 0; i < kCells; i++) {
     f.allowed[i] = cells_[i].now;
     if (cells_[i].vague) f.vague |= 1u << i;
+    if (cells_[i].wild) f.wild |= 1u << i;
   }
 }
 
 void Truth::EndFlush(const FlushStart& f) {
   for (u32 i = 0; i < kCells; i++) {
     Cell& c = cells_[i];
-    if (c.crash_from >= f.id || (f.vague >> i & 1)) continue;
+    if (c.crash_from >= f.id || ((f.vague | f.wild) >> i & 1)) continue;
+    c.wild_crash = c.wild;
     c.crash = f.allowed[i];
     c.crash_from = f.id;
   }
@@ -101,7 +105,7 @@ void Truth::EndFlush(const FlushStart& f) {
 
 bool Truth::AllowsAfterCrash(u32 cell, Value v) const {
   const Cell& c = cells_[cell];
-  if (c.crash.Has(v)) return true;
+  if (c.crash.Has(v) || (c.wild_crash && WasOnce(cell, v))) return true;
   if (v == kZero) return c.last_zero >= c.crash_from;
   return CellOf(v) == cell && IdOf(v) >= c.crash_from && IdOf(v) < next_id_;
 }
@@ -111,6 +115,7 @@ void Truth::StartRead(u32 block, ReadStart& r) const {
   for (u32 i = 0; i < kCellsPerBlock; i++) {
     r.allowed[i] = cells_[block * kCellsPerBlock + i].now;
     r.vague[i] = cells_[block * kCellsPerBlock + i].vague;
+    r.wild[i] = cells_[block * kCellsPerBlock + i].wild;
     r.busy[i] = cells_[block * kCellsPerBlock + i].out;
   }
 }
@@ -118,6 +123,7 @@ void Truth::StartRead(u32 block, ReadStart& r) const {
 bool Truth::EndRead(const ReadStart& r, u32 cell, Value v) {
   Cell& c = cells_[cell];
   const u32 i = cell % kCellsPerBlock;
+  if ((c.wild || r.wild[i] || c.wild_end >= r.id) && WasOnce(cell, v)) return true;
   const bool disturbed = r.busy[i] || c.out || c.last_issue >= r.id;
   // Nobody can say what a device returns where it is being trimmed.
   if (c.discards_out || c.last_discard >= r.id) return true;
@@ -142,20 +148,25 @@ void Truth::PowerCut(bool caches_kept) {
     c.differ |= c.failed;
     c.failed = false;
     c.vague = true;
+    c.wild |= c.wild_crash;
   }
   busy_ = crowded_ = 0;
 }
 
-void Truth::Found(u32 cell, Value v, Value other) {
+void Truth::Forgotten(CellMask cells) {
+  ForCells(cells, [&](u32 i) { cells_[i].wild = cells_[i].wild_crash = true; });
+}
+
+void Truth::Found(u32 cell, const Value* seen, u32 n) {
   Cell& c = cells_[cell];
-  c.now = ValueSet(v);
-  c.now.Add(other);
+  c.now = ValueSet(seen[0]);
+  for (u32 i = 1; i < n; i++) c.now.Add(seen[i]);
   if (!caches_kept_) {
     c.crash = c.now;
     c.crash_from = next_id_;
   }
   c.vague = false;
-  c.differ = v != other;
+  c.differ = c.now.size() > 1;
   Crowd(cell);
 }
 

@@ -38,6 +38,7 @@ struct ReadStart {
   u32 id = 0;
   std::array<ValueSet, kCellsPerBlock> allowed;
   bool vague[kCellsPerBlock] = {};  // nothing is known of the cell since a restart
+  bool wild[kCellsPerBlock] = {};   // it was given up
   bool busy[kCellsPerBlock] = {};   // something was under way there
 };
 
@@ -45,7 +46,7 @@ struct ReadStart {
 struct FlushStart {
   u32 id = 0;
   std::array<ValueSet, kCells> allowed;
-  CellMask vague = 0;
+  CellMask vague = 0, wild = 0;
 };
 
 class Truth {
@@ -74,9 +75,13 @@ class Truth {
   /// May a read that happens now find @v?
   bool Allows(u32 cell, Value v) const {
     const Cell& c = cells_[cell];
+    if (c.wild && WasOnce(cell, v)) return true;
     return c.vague ? AllowsAfterCrash(cell, v) : c.now.Has(v);
   }
   bool AllowsAfterCrash(u32 cell, Value v) const;
+  /// The newest data was given up on purpose: whatever it once was may be seen, until it is
+  /// written.
+  void Forgotten(CellMask cells);
   /// All current copies must agree here.
   bool Settled(u32 cell) const {
     return !cells_[cell].out && !cells_[cell].failed && !cells_[cell].differ;
@@ -86,12 +91,12 @@ class Truth {
 
   /// @caches_kept: what is found next may still be lost by the next one.
   void PowerCut(bool caches_kept);
-  /// The restart found it there, on one leg or (@other) two: nothing older can come back.
-  void Found(u32 cell, Value v, Value other);
+  /// The restart found it there, on one leg or several: nothing older can come back.
+  void Found(u32 cell, const Value* seen, u32 n);
   /// Nobody has looked since a power cut, and nothing was written since: what is there is durable.
   bool ToBeFound(u32 cell) const {
     const Cell& c = cells_[cell];
-    return c.vague && !c.out && !c.failed && c.last_issue < cut_id_;
+    return c.vague && !c.wild && !c.out && !c.failed && c.last_issue < cut_id_;
   }
 
  private:
@@ -103,13 +108,19 @@ class Truth {
     u32 last_issue;    // of the last one that writes anything
     u32 last_discard;  // id at the begin or end of the last discard
     u8 out, discards_out;
-    bool overlap;  // two operations at once: the outcome is either
-    bool failed;   // an answered request failed: it may be seen or not, and copies may differ
-    bool differ;   // the same, from before a power cut, or a write raced a discard
-    bool raced;    // the operations under way are a write and a discard
-    bool vague;    // since a power cut nobody has looked
+    bool overlap;     // two operations at once: the outcome is either
+    bool failed;      // an answered request failed: it may be seen or not, and copies may differ
+    bool differ;      // the same, from before a power cut, or a write raced a discard
+    bool raced;       // the operations under way are a write and a discard
+    bool vague;       // since a power cut nobody has looked
+    u32 wild_end;     // id when it was written again
+    bool wild;        // given up: anything that was once written
+    bool wild_crash;  // likewise after a power cut
   };
   void Crowd(u32 cell);
+  bool WasOnce(u32 cell, Value v) const {
+    return v == kZero || (CellOf(v) == cell && IdOf(v) < next_id_);
+  }
   std::array<Cell, kCells> cells_;
   CellMask busy_ = 0, crowded_ = 0;
   u32 next_id_ = 1, cut_id_ = 1;

@@ -16,7 +16,15 @@ namespace sim {
 enum class Mode : u8 { kRw, kRo, kFail };
 enum class Status : u8 { kOk, kError, kNoSpace };
 enum class IoKind : u8 { kRead, kWrite, kZeroes, kFlush, kDiscard };
-enum class Watch : u8 { kNone, kCounted, kRead, kMirrored, kFlush };  // enum shadow_io_kind
+enum class Watch : u8 {
+  kNone,
+  kCounted,
+  kRead,
+  kMirrored,
+  kTierRead,
+  kTierWrite,
+  kFlush
+};  // enum shadow_io_kind
 
 /// A bio with its struct shadow_io, and what the model needs to judge its answer.
 struct Io {
@@ -31,7 +39,8 @@ struct Io {
   Watch watch;
   u8 epoch, leg, tried, filling;
   u8 pending;  // parts of a mirrored write, legs of a race, legs of a flush
-  bool bad[kHomeLegs];
+  u8 sent;     // several legs: mask of them
+  bool bad[kLegs];
   bool won;          // race: somebody has answered
   Io* parent;        // flush: one bio per leg belongs to one request
   u32 batch;         // zero-fills of it that are out
@@ -59,10 +68,12 @@ struct IoList {
 
 /// struct shadow_target: a loaded table.
 struct Table {
-  bool given[kHomeLegs] = {};
-  int dev[kHomeLegs] = {-1, -1};  // index in Machine::data; -1: missing
-  char id[kHomeLegs][SHADOW_ID_MAX + 1] = {};
+  bool given[kLegs] = {};
+  int dev[kLegs] = {-1, -1, -1, -1};  // index in Machine::data; -1: missing
+  char id[kLegs][SHADOW_ID_MAX + 1] = {};
+  u32 slots[SHADOW_NR_TIERS] = {};  // of its tiers' devices
   u8 policy = 0;
+  u8 writeback = 0;  // mask of tiers
   bool fresh = false, shrink = false;
   u32 len = 0;  // cells
   bool attached = false;
@@ -81,6 +92,7 @@ class Volume {
     void* self;
     Io* (*clone)(void* owner);  // for the second bio of a flush
     void (*free)(void* owner, Io* io);
+    void (*forgotten)(void* owner, u32 block);  // the newest data of a block was given up
   };
   Volume(Machine& m, const Owner& owner);
 
@@ -98,13 +110,18 @@ class Volume {
   Task<> StopCopies();                             // shadow_mover_stop_copies
   Task<bool> Commit();                             // shadow_commit
   void SetPaused(bool paused) { paused_ = paused; }
+  const char* QueueTier(u8 type, u8 tier, u32 first, u32 end);  // queue_tier_message
+  Task<> TierStop();                                            // shadow_tier_mover_stop
+  Task<const char*> SetTierMode(u8 leg, bool writeback);        // set_tier_mode
+  Task<const char*> Forget(u8 leg, bool lost);                  // shadow_tier_forget
   void LimitInflight(u32 blocks) { inflight_limit_ = blocks; }
   void HarvestAccess(u32 block) { map[block] &= static_cast<u8>(~(SHADOW_READ | SHADOW_WROTE)); }
 
   // --- suspend and resume
   Task<> MoverSuspend();  // presuspend: shadow_mover_suspend
-  void MoverResume() {    // resume: shadow_mover_resume
-    suspended_ = false;
+  Task<> TierSuspend();   // shadow_tier_mover_suspend
+  void MoverResume() {    // resume: shadow_mover_resume, shadow_tier_mover_resume
+    suspended_ = tier_suspended_ = false;
     live_ = true;
   }
   Task<> Quiesce();                               // postsuspend: shadow_volume_quiesce
@@ -125,7 +142,13 @@ class Volume {
   bool loaded() const { return loaded_; }
   bool IntentsLeft() const { return intent_disk_; }
   u64 copied = 0, commits = 0, fills = 0;
+  bool tiered() const { return tiered_; }
+  u32 TierUsed(u8 leg) const { return slots_[leg - SHADOW_LEG_TIER1].used; }
+  u32 TierDirty(u8 leg) const { return static_cast<u32>(tier_dirty_[leg - SHADOW_LEG_TIER1]); }
+  shadow_tier_ctx tier_ctx() const { return tier_ctx_; }
   std::array<u8, kBlocks> map{};
+  std::array<u32, kBlocks> words{};
+  u64 promoted = 0, demoted = 0, written_back = 0;
   u32 touched = 0;  // blocks whose state changed since it was last cleared
   bool lock_admin = false;
 
@@ -173,12 +196,14 @@ class Volume {
   Task<> MapRead(Io* io);
   Task<> MapWrite(Io* io);
   Task<> MapOne(Io* io);
-  void MapBoth(Io* io);
+  Task<bool> MapShadowed(Io* io);
+  void MapSeveral(Io* io, u8 legs, u32 word);
+  void MapTierFlush(Io* io, u8 leg);
   void MapRace(Io* io);
   Task<> MapDiscard(Io* io);
-  void Send(Io* io, u8 leg);
+  void Send(Io* io, u8 leg, u32 word = 0);
   using EndFn = void (*)(void* who, DeviceOp& op);
-  void SendPart(Io* io, u8 leg, EndFn end = EndIo);
+  void SendPart(Io* io, u8 leg, u32 word = 0, EndFn end = EndIo);
   static void EndIo(void* who, DeviceOp& op);  // shadow_end_io, mirrored_clone_end
   static void RaceEnd(void* who, DeviceOp& op);
   void MirroredWriteOver(Io* io);
@@ -202,7 +227,10 @@ class Volume {
   Task<> DiscardRun(u32 first, u32 count);
   Task<> DoFailed(IoList& ios);
   Task<> DoFailedWrites(IoList& ios);
-  void ReadElsewhere(Io* io);
+  Task<> ReadElsewhere(Io* io);
+  Task<bool> DiscardShadows(u32 first, u32 end);
+  bool Punched(u32 b) const { return (map[b] & SHADOW_BUSY) && shadow_home(map[b]) == SHADOW_HOLE; }
+  Task<bool> HomeSurvives(u32 block, bool origin);
   Task<bool> WriteSurvives(Io* io);
   Task<bool> FlushSurvives(Io* io);
   Task<> IntentWork();
@@ -237,15 +265,88 @@ class Volume {
   bool Idle() const;
   CellMask RunCells(u32 first, u32 count) const;
 
+  // dm-shadow-tier.c
+  struct Blocks {
+    std::array<u32, kBlocks> at;
+    u32 n = 0;
+  };
+  Blocks AllBlocks() const;
+  u32 WordOf(u32 block, u8 state) const { return state & SHADOW_SHADOW ? words[block] : 0; }
+  CellMask SlotCells(u32 word, CellMask cells) const;
+  Task<bool> TierApply(u32 block, shadow_tier_event event, shadow_tier_step* step = nullptr);
+  void SetShadow(u32 block, bool set);
+  void FreeSlot(u32 word);
+  Task<bool> FinishDrops(const Blocks& blocks);
+  Task<> FinishAllDrops();
+  void EndDrops();
+  Task<> DoDirties(IoList& ios);
+  Task<> TierReadFailed(u32 block, u8 leg);
+  Task<> TierLose(u8 leg, shadow_tier_event event);
+  Task<> TierFlushFailed(u8 leg);
+  Task<> OneHome(u32 block);
+
+  // dm-shadow-tier-mover.c
+  enum class CopyState : u8 { kClaimed, kStarted, kOver, kFailed };
+  struct TierRequest {
+    u8 type, tier;
+    u32 next, end;
+  };
+  struct TierCopy {
+    u32 block;
+    u8 type, legs;
+    CopyState state;
+    bool read_err;
+    u8 write_err;  // bit per leg written
+    u8 out;        // writes
+    u32 word;
+  };
+  Task<> TierThread();
+  Task<> ClaimSome();
+  Task<bool> ClaimPromote(u8 leg, u32 block, bool* full);
+  Task<> DoRound();
+  Task<bool> CopyRound(bool* blocked);
+  Task<bool> StartPromote(TierCopy& c, u32 word);
+  Task<bool> StartWriteback(TierCopy& c, u32 word);
+  static void TierCopyRead(void* who, DeviceOp& op);
+  static void TierCopyWritten(void* who, DeviceOp& op);
+  Task<> FlushSources();
+  Task<bool> TierSettle(TierCopy& c);
+  Task<> GiveUp(TierCopy& c);
+  Task<> PrepareAgain(bool last);
+  Task<> DropSome();
+  bool TierMayClaim() const { return !tier_suspended_ && !tier_stopping_ && nr_tier_requests_; }
+  bool TierMayGoOn() const { return mode_ == Mode::kRw && !tier_stopping_ && !tier_suspended_; }
+
+  // dm-shadow-tier-table.c
+  void SetTierWord(const Table& t);
+  Task<const char*> TierConfigure(const Table& t, const shadow_superblock& next, bool load);
+  const char* TakeWord(u32 block, u32 word);
+  Task<bool> TierSettleTable(const Table& t);
+  void TierExit();
+
   // dm-shadow-metadata.c
-  void MarkPageDirty(u32 block) { dirty_ |= 1u << kPageOf[block]; }
+  struct PageSet {
+    u32 dirty = 0, newest = 0;  // bit per page
+    bool slots;
+  };
+  u32 SlotOf(const PageSet& set, u32 page, u32 copy) const {
+    return set.slots ? PageSlot(kPages + page, copy) : PageSlot(page, copy);
+  }
+  Task<bool> CommitPages(PageSet& set);
+  void SlotPagePicture(u32 page, void* buf);
+  Task<bool> FormatSlotPages(u32 first, u32 end);
+  const char* LoadSlotPages();
+  const char* PagePick(PageSet& set, u32 page, MetaDevice::Page* copies, shadow_page_header* header,
+                       u32* pick);
+  void MarkPageDirty(u32 block) { states_.dirty |= 1u << kPageOf[block]; }
+  void MarkSlotPageDirty(u32 block) { slot_pages_.dirty |= 1u << kSlotPageOf[block]; }
   void CommitSoon() { commit_armed_ = true; }
   void PagePicture(u32 page, void* buf);
   Task<bool> FlushLeg(u8 leg);
   /// kDropped: a leg could not and lost its copies, take a new picture; kFailed: some were the only
   enum class Flushed : u8 { kAll, kDropped, kFailed };
   Task<Flushed> FlushLegs();
-  Task<int> CommitBatch(u32* from);
+  Task<int> CommitBatch(PageSet& set, u32* from);
   Task<bool> MarkUnclean();
   Task<bool> CommitLocked();  // __shadow_commit
   Task<bool> WriteSb(const shadow_superblock& sb);
@@ -276,7 +377,7 @@ class Volume {
   u32 len_ = 0, nr_blocks_ = 0, nr_tracked_ = 0, nr_pages_ = 0;
   bool loaded_ = false, live_ = false;
   shadow_superblock sb_{};
-  IoList parked_, reroute_, fills_, discards_, failed_, intents_;
+  IoList parked_, reroute_, fills_, discards_, failed_, intents_, dirties_;
   bool slow_queued_ = false, intent_queued_ = false, slow_running_ = false, intent_running_ = false;
   bool commit_armed_ = false, commit_due_ = false, commit_running_ = false;
   bool sweep_due_ = false, sweep_running_ = false;
@@ -291,10 +392,24 @@ class Volume {
   std::array<int, SHADOW_NR_HOMES> homes_{};
   u32 toggle_ = 0;
   u32 num_flush_ = 1;
+  // tiers
+  bool tiered_ = false;  // v->words
+  shadow_tier_ctx tier_ctx_{};
+  std::array<shadow_slots, SHADOW_NR_TIERS> slots_{};
+  std::array<u64, SHADOW_NR_TIERS> slot_bits_{};
+  std::array<int, SHADOW_NR_TIERS> tier_dirty_{};
+  bool lock_drop_ = false, drop_all_ = false;
+  u8 tier_failed_ = 0;
+  std::array<TierRequest, 32> tier_requests_{};
+  u32 nr_tier_requests_ = 0;
+  std::array<TierCopy, kBlocks> copies_{};
+  u32 nr_copies_ = 0, copies_out_ = 0;
+  bool tier_suspended_ = true, tier_stopping_ = false, tier_parked_ = false;
   // struct shadow_metadata
   u64 page_generation_ = 0;
-  u32 dirty_ = 0, newest_ = 0, dropped_ = 0;
-  std::array<MetaDevice::Page, kPages> pages_;  // buffers
+  PageSet states_{0, 0, false}, slot_pages_{0, 0, true};
+  u32 dropped_ = 0, nr_slot_pages_ = 0;
+  std::array<MetaDevice::Page, kSlotPages> pages_;  // buffers
   // struct shadow_mover
   std::array<Job, kJobs> jobs_{};
   std::array<Request, kRequests> requests_{};

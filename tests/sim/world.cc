@@ -21,8 +21,9 @@ void World::Begin(u64 seed) {
       12, 24, 8, 3, 4, 5, 4, 2,     // users
       14, 6,  4, 6, 1, 1, 3, 1, 1,  // the mover's messages
       4,  3,  4, 3, 1, 1, 1,        // phases
+      14, 4,  6, 2, 1, 1,           // tiers
       4,  4,  2, 4, 1,              // time and tables
-      1,  1,  1,                    // accidents
+      1,  1,  1, 1,                 // accidents
   };
   Random r(seed);
   v_.reset();
@@ -32,6 +33,8 @@ void World::Begin(u64 seed) {
   in_flight_ = flushes_ = messages_ = 0;
   accept_ = up_ = suspended_ = admin_busy_ = trouble_ = false;
 
+  tiers_ = !r.OneIn(3);
+  for (auto& n : tier_slots_) n = 1 + r.Below(5);
   total_weight_ = 0;
   const bool narrow = r.OneIn(3);  // few kinds of events on few blocks, but those often
   for (u32 i = 0; i < kActions; i++) {
@@ -41,6 +44,7 @@ void World::Begin(u64 seed) {
     // faults are for half of the runs: the others must do without a single error
     if (i >= kLegDies && r.OneIn(2)) weight_[i] = 0;
     if (narrow && i != kWrite && i != kCopy && i != kReload && r.OneIn(2)) weight_[i] = 0;
+    if (!tiers_ && ((i >= kPromote && i <= kClearTiers) || i == kTierDies)) weight_[i] = 0;
     total_weight_ += weight_[i];
   }
   m_.preempt = 1 + r.Below(6);
@@ -63,10 +67,10 @@ void World::Begin(u64 seed) {
   first_len_ = r.OneIn(2) ? (2 + r.Below(kBlocks - 1)) * kCellsPerBlock : 1 + r.Below(kCells);
   if (narrow) first_len_ = std::min(first_len_, 1 + r.Below(3 * kCellsPerBlock));
 
-  for (u32 d = 0; d < kHomeLegs; d++) {
+  for (u32 d = 0; d < kDevices; d++) {
     m_.data[d].Fill(d || !import_ ? Garbage : Imported);
     m_.data[d].dead = false;
-    m_.data[d].identity = d + 1;
+    m_.data[d].identity = d < kHomeLegs ? d + 1 : 0;
   }
   m_.meta.Clear();
   m_.meta.dead = false;
@@ -141,27 +145,46 @@ void World::Settle(u64 seed) {
 /// What a read of the block would find now, by every route it may take.
 void World::CheckBlock(u32 block) {
   const shadow_ctx ctx = v_->Ctx(block);
-  const struct shadow_route r = shadow_route(v_->map[block], SHADOW_OP_READ, &ctx);
+  const shadow_tier_ctx tctx = v_->tier_ctx();
+  const u32 word = v_->map[block] & SHADOW_SHADOW ? v_->words[block] : 0;
+  const struct shadow_route r =
+      shadow_tier_route(v_->map[block], word, SHADOW_OP_READ, &ctx, &tctx).r;
   const u8 legs = r.legs | r.fallback;
   const u32 end = std::min((block + 1) * kCellsPerBlock, v_->len());
   for (u32 c = block * kCellsPerBlock; c < end; c++) {
-    Value seen[kHomeLegs];
+    Value seen[kLegs];
     u32 n = 0;
     if (r.kind == SHADOW_ROUTE_ZERO) seen[n++] = kZero;
-    for (u8 leg = 0; leg < kHomeLegs; leg++)
+    for (u8 leg = 0; leg < kLegs; leg++)
       if ((legs >> leg & 1) && v_->dev(leg) >= 0 && !m_.data[static_cast<u32>(v_->dev(leg))].dead)
-        seen[n++] = m_.data[static_cast<u32>(v_->dev(leg))].Read(c);
+        seen[n++] = m_.data[static_cast<u32>(v_->dev(leg))].Read(
+            leg < kHomeLegs ? c : shadow_slot(word) * kCellsPerBlock + c % kCellsPerBlock);
     if (truth_.DiscardOut(c)) continue;
     for (u32 i = 0; i < n; i++)
       if (!truth_.Allows(c, seen[i]))
-        return m_.Fail("block %u (%s), cell %u: a read would find %s", kNumber[block],
-                       shadow_home_name(shadow_home(v_->map[block])), c % kCellsPerBlock,
+        return m_.Fail("block %u (%s, shadow %s), cell %u: a read would find %s", kNumber[block],
+                       shadow_home_name(shadow_home(v_->map[block])),
+                       shadow_life_name(shadow_life(word)), c % kCellsPerBlock,
                        Words(seen[i]).c_str());
-    if (n == 2 && seen[0] != seen[1] && truth_.Settled(c))
-      return m_.Fail("block %u (%s), cell %u: the copies differ: origin %s, target %s",
-                     kNumber[block], shadow_home_name(shadow_home(v_->map[block])),
-                     c % kCellsPerBlock, Words(seen[0]).c_str(), Words(seen[1]).c_str());
-    if (n && truth_.ToBeFound(c)) truth_.Found(c, seen[0], seen[n - 1]);
+    for (u32 i = 1; i < n; i++)
+      if (seen[i] != seen[0] && truth_.Settled(c))
+        return m_.Fail("block %u (%s, shadow %s), cell %u: the copies differ: %s, %s",
+                       kNumber[block], shadow_home_name(shadow_home(v_->map[block])),
+                       shadow_life_name(shadow_life(word)), c % kCellsPerBlock,
+                       Words(seen[0]).c_str(), Words(seen[i]).c_str());
+    if (n && truth_.ToBeFound(c)) truth_.Found(c, seen, n);
+  }
+}
+
+/// No two blocks have the same slot.
+void World::CheckSlots() {
+  std::array<u8, SHADOW_NR_TIERS> seen{};
+  for (u32 b = 0; b < v_->nr_blocks(); b++) {
+    const u32 word = v_->words[b];
+    if (!word) continue;
+    u8& slots = seen[shadow_word_leg(word) - SHADOW_LEG_TIER1];
+    if (slots >> shadow_slot(word) & 1) m_.Fail("two blocks share a slot");
+    slots |= static_cast<u8>(1u << shadow_slot(word));
   }
 }
 
@@ -170,8 +193,17 @@ void World::Check() {
   u32 blocks = v_->touched;
   for (CellMask m = m_.stored; m; m &= m - 1)
     blocks |= 1u << BlockOfCell(static_cast<u32>(__builtin_ctz(m)));
+  for (u32 b = 0; b < v_->nr_blocks() && v_->tiered(); b++) {
+    const u32 word = v_->words[b];
+    if (word && m_.stored_tier[shadow_word_leg(word) - SHADOW_LEG_TIER1] >>
+                        (shadow_slot(word) * kCellsPerBlock) &
+                    0xf)
+      blocks |= 1u << b;
+  }
+  if (v_->tiered() && v_->touched) CheckSlots();
   v_->touched = 0;
   m_.stored = 0;
+  m_.stored_tier = {};
   for (u32 b = 0; b < v_->nr_blocks() && !m_.failed; b++)
     if (blocks >> b & 1) CheckBlock(b);
 }
@@ -203,6 +235,9 @@ Io* World::NewIo(IoKind kind) {
 
 Io* World::CloneIo(void* self) { return static_cast<World*>(self)->NewIo(IoKind::kFlush); }
 void World::FreeIo(void*, Io* io) { io->used = false; }
+void World::Forgotten(void* self, u32 block) {
+  static_cast<World*>(self)->truth_.Forgotten(BlockCells(block));
+}
 
 u32 World::PickBlock() {
   const u32 n = v_->nr_blocks();
@@ -324,7 +359,7 @@ void World::Act() {
   bool done;
   if (action <= kDiscardPart)
     done = UserIo(action);
-  else if (action <= kDaemonRestart)
+  else if (action <= kClearTiers)
     done = Message(action);
   else if (action <= kRestart)
     done = Administer(action);
@@ -344,6 +379,13 @@ bool World::Accident(Action what) {
       if (!v_ || v_->phase() == SHADOW_STEADY) return false;
       m_.data[d].dead = trouble_ = true;
       m_.Note("device %s disappears", d ? "B" : "A");
+      return true;
+    }
+    case kTierDies: {
+      const u32 d = kHomeLegs + m_.random.Below(SHADOW_NR_TIERS);
+      if (m_.data[d].dead || !m_.data[d].identity || !m_.random.OneIn(4)) return false;
+      m_.data[d].dead = trouble_ = true;
+      m_.Note("device %s disappears", DeviceName(d));
       return true;
     }
     case kMetadataDies:

@@ -60,6 +60,12 @@ class World {
     kSync,
     kAccess,
     kDaemonRestart,
+    kPromote,
+    kDemote,
+    kWriteback,
+    kMode,
+    kForget,
+    kClearTiers,
     kCommitTimer,
     kSweepTimer,
     kSuspend,
@@ -68,6 +74,7 @@ class World {
     kCrash,
     kLegDies,
     kMetadataDies,
+    kTierDies,
     kActions
   };
 
@@ -88,11 +95,14 @@ class World {
   static void Answer(void* self, Io* io, Status status);
   static Io* CloneIo(void* self);
   static void FreeIo(void* self, Io* io);
+  static void Forgotten(void* self, u32 block);
+  void ChooseTiers(Table& t, const shadow_superblock& sb);
+  void CheckSlots();
 
   // the daemon
   bool Message(Action what);
   using Text = std::array<char, 24>;
-  Task<> Send(Text name, Text argument);
+  Task<> Send(Text name, Text argument, Text more);
   Task<const char*> Do(const shadow_message& message, const Text& range);
 
   // the administrator
@@ -134,6 +144,8 @@ class World {
   bool admin_busy_ = false;
   bool trouble_ = false;  // errors are to be expected
   bool import_ = false;
+  bool tiers_ = false;                             // the run has some
+  std::array<u32, SHADOW_NR_TIERS> tier_slots_{};  // slots of their devices
   u32 first_len_ = kCells;
 };
 

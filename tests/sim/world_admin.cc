@@ -16,16 +16,20 @@ constexpr u32 kSuperblockUsed = 352;  // bytes, up to the end of the home legs
 
 bool World::Message(Action what) {
   static constexpr const char* kNames[] = {
-      "copy", "remirror", "fill",     "retire", "clear", "pause", "resume", "limit",
-      "read", "cutover",  "rollback", "commit", "abort", "sync",  "access", "clear"};
+      "copy",    "remirror", "fill",      "retire", "clear",  "pause", "resume", "limit",
+      "read",    "cutover",  "rollback",  "commit", "abort",  "sync",  "access", "clear",
+      "promote", "demote",   "writeback", "mode",   "forget", "clear"};
   if (!up_ || messages_ >= 4) return false;
-  Text name{}, argument{};
+  Text name{}, argument{}, more{};
   std::snprintf(name.data(), name.size(), "%s", kNames[what - kCopy]);
   switch (what) {
     case kCopy:
     case kRemirror:
     case kFill:
-    case kRetire: {
+    case kRetire:
+    case kPromote:
+    case kDemote:
+    case kWriteback: {
       u32 b = PickBlock(), n = 1;
       while (b + n < v_->nr_blocks() && Adjoins(b + n - 1) && m_.random.OneIn(2)) n++;
       u32 count = kNumber[b + n - 1] + 1 - kNumber[b];
@@ -33,13 +37,28 @@ bool World::Message(Action what) {
         b = 0;
         count = kNumber[v_->nr_blocks() - 1] + 1;
       }
-      std::snprintf(argument.data(), argument.size(), "%u+%u", kNumber[b], count);
+      if (what == kPromote)
+        std::snprintf(argument.data(), argument.size(), "tier%u", 1 + m_.random.Below(2));
+      Text& range = what == kPromote ? more : argument;
+      std::snprintf(range.data(), range.size(), "%u+%u", kNumber[b], count);
       break;
     }
     case kPolicy:
       std::snprintf(
           argument.data(), argument.size(), "%s",
           shadow_policy_name(static_cast<shadow_policy>(m_.random.Below(SHADOW_NR_POLICIES))));
+      break;
+    case kMode:
+    case kForget:
+      std::snprintf(argument.data(), argument.size(), "tier%u", 1 + m_.random.Below(2));
+      if (what == kMode)
+        std::snprintf(more.data(), more.size(), "%s",
+                      m_.random.OneIn(2) ? "writeback" : "writethrough");
+      else if (m_.random.OneIn(3))
+        std::snprintf(more.data(), more.size(), "lost");
+      break;
+    case kClearTiers:
+      std::snprintf(argument.data(), argument.size(), "tiers");
       break;
     case kLimit:
       std::snprintf(argument.data(), argument.size(), "%u", 64 * (1 + m_.random.Below(8)));
@@ -48,26 +67,27 @@ bool World::Message(Action what) {
       break;
   }
   messages_++;
-  m_.Note("daemon: %s %s", name.data(), argument.data());
-  m_.Spawn("a message", [this, name, argument] { return Send(name, argument); });
+  m_.Note("daemon: %s %s %s", name.data(), argument.data(), more.data());
+  m_.Spawn("a message", [this, name, argument, more] { return Send(name, argument, more); });
   return true;
 }
 
 // shadow_message
-Task<> World::Send(Text name, Text argument) {
+Task<> World::Send(Text name, Text argument, Text more) {
   Volume& v = *v_;
   co_await m_.Lock(v.lock_admin);
   char inflight[] = "inflight";
   const bool limit = !std::strcmp(name.data(), "limit");
-  char* argv[] = {name.data(), limit ? inflight : argument.data(), argument.data()};
-  const unsigned argc = limit ? 3 : argument[0] ? 2 : 1;
+  char* argv[] = {name.data(), limit ? inflight : argument.data(),
+                  limit ? argument.data() : more.data()};
+  const unsigned argc = limit || more[0] ? 3 : argument[0] ? 2 : 1;
   const char* error = nullptr;
   shadow_message message;
   if (shadow_parse_message(argc, argv, kNumber[v.nr_blocks() - 1] + 1, &message, &error)) {
     m_.Fail("the message \"%s %s\" was not understood: %s", name.data(), argument.data(), error);
   } else {
     co_await m_.Maybe();
-    error = co_await Do(message, argument);
+    error = co_await Do(message, message.first_range == 2 ? more : argument);
   }
   m_.Note("  %s: %s", name.data(), error ? error : "done");
   v.lock_admin = false;
@@ -105,6 +125,19 @@ Task<const char*> World::Do(const shadow_message& message, const Text& text) {
     case SHADOW_MSG_REMIRROR:
     case SHADOW_MSG_FILL:
       co_return v.Queue(message.type, first, end);
+    case SHADOW_MSG_PROMOTE:
+    case SHADOW_MSG_DEMOTE:
+    case SHADOW_MSG_WRITEBACK:
+      co_return v.QueueTier(message.type, message.tier, first, end);
+    case SHADOW_MSG_CLEAR_TIERS:
+      co_await v.TierStop();
+      co_return nullptr;
+    case SHADOW_MSG_MODE:
+      error = co_await v.SetTierMode(message.tier, message.flag);
+      co_return error;
+    case SHADOW_MSG_FORGET:
+      error = co_await v.Forget(message.tier, message.flag);
+      co_return error;
     case SHADOW_MSG_CLEAR:
       co_await v.StopCopies();
       co_return nullptr;
@@ -184,6 +217,30 @@ void World::ChooseLength(Table& t, u32 len) {
   }
 }
 
+/// Tiers that are there stay, or go if they are empty; others come.
+void World::ChooseTiers(Table& t, const shadow_superblock& sb) {
+  t.writeback = static_cast<u8>(m_.random.Below(4) << SHADOW_LEG_TIER1);
+  for (u32 leg = SHADOW_LEG_TIER1; leg < kLegs; leg++) {
+    DataDevice& d = m_.data[leg];
+    t.slots[leg - SHADOW_LEG_TIER1] = tier_slots_[leg - SHADOW_LEG_TIER1];
+    if (sb.legs[leg].present) {
+      const bool empty = v_->loaded() && !v_->TierUsed(static_cast<u8>(leg));
+      if (empty && m_.random.OneIn(4)) continue;
+      if (m_.random.OneIn(2) || m_.calm) d.dead = false;
+      if (!m_.calm && m_.random.OneIn(16)) d.dead = trouble_ = true;
+      t.given[leg] = true;
+      if (!d.dead) t.dev[leg] = static_cast<int>(leg);
+      std::memcpy(t.id[leg], sb.legs[leg].id, sizeof(t.id[leg]));
+      if (static_cast<u32>(std::atoi(t.id[leg] + 1)) != d.identity)
+        m_.Fail("the metadata names a tier that was given up: %s", t.id[leg]);
+    } else if (tiers_ && v_->loaded() && m_.random.OneIn(2)) {
+      t.given[leg] = true;
+      t.dev[leg] = static_cast<int>(leg);
+      std::snprintf(t.id[leg], sizeof(t.id[0]), "D%u", ++next_identity_);
+    }
+  }
+}
+
 /// A table that makes sense with what the metadata says now.
 Table World::ChooseTable() {
   Table t;
@@ -214,6 +271,7 @@ Table World::ChooseTable() {
     if (sb.phase == SHADOW_STEADY) m_.data[static_cast<u32>(d)].dead = false;
     if (!m_.data[static_cast<u32>(d)].dead) t.dev[leg] = d;
   }
+  ChooseTiers(t, sb);
   if (sb.phase != SHADOW_STEADY || !v_->loaded()) return t;
   const bool attach = !m_.random.OneIn(3);
   const u32 len = t.len;
@@ -227,6 +285,8 @@ Table World::ChooseTable() {
   const char* error;
   if (Decide(&sb, t, &next, &error) == Decision::kRefuse)
     t.len = len;  // not all can be done at once
+  for (u32 b = BlocksFor(t.len); b < kBlocks; b++)
+    if (t.len < len && v_->words[b]) t.len = len;
   return t;
 }
 
@@ -240,6 +300,12 @@ void World::Prepare(const Table& t) {
   else if (!v_->Peek(&sb, &blank))
     return;
   const Decision d = Decide(&sb, t, &next, &error);
+  for (u32 leg = SHADOW_LEG_TIER1; leg < kLegs; leg++) {
+    if (t.dev[leg] < 0 || sb.legs[leg].present || d == Decision::kRefuse) continue;
+    m_.data[leg].dead = false;
+    m_.data[leg].Fill([](u32 cell) { return ValueOf(kGarbageId, cell); });
+    m_.data[leg].identity = static_cast<u32>(std::atoi(t.id[leg] + 1));
+  }
   const u32 len = CellsFor(sb.nr_sectors);
   if ((d == Decision::kGrow || d == Decision::kAttach) && t.len > len)
     truth_.Born(CellsBelow(t.len) & ~CellsBelow(len));
@@ -254,6 +320,11 @@ void World::Prepare(const Table& t) {
 /// A leg that no table names is trimmed and given back at once.
 void World::TableLive(const Table& t) {
   table_ = t;
+  for (u32 leg = SHADOW_LEG_TIER1; leg < kLegs; leg++) {
+    if (t.given[leg]) continue;
+    m_.data[leg].Fill([](u32 cell) { return ValueOf(kGarbageId, cell); });
+    m_.data[leg].identity = 0;
+  }
   if (t.given[SHADOW_LEG_TARGET]) return;
   DataDevice& other = m_.data[!t.dev[SHADOW_LEG_ORIGIN]];
   other.Fill([](u32 cell) { return ValueOf(kGarbageId, cell); });
@@ -263,14 +334,14 @@ void World::TableLive(const Table& t) {
 void World::DropVolume() {
   if (!v_) return;
   figures_.operations += v_->copied + v_->commits + v_->fills;
-  for (u32 id = 1; id <= 5; id++) m_.Kill(id);
+  for (u32 id = 1; id <= 6; id++) m_.Kill(id);
   v_.reset();
 }
 
 /// Brings a table to life: shadow_preresume. Errors are tried again until they are over.
 Task<> World::Attach(Table t, bool chosen) {
   for (u32 attempt = 0;; attempt++) {
-    if (!v_) v_.emplace(m_, Volume::Owner{Answer, this, CloneIo, FreeIo});
+    if (!v_) v_.emplace(m_, Volume::Owner{Answer, this, CloneIo, FreeIo, Forgotten});
     if (attempt >= 3) {  // somebody has repaired it
       m_.calm = true;
       m_.meta.dead = false;
@@ -309,6 +380,7 @@ Task<> World::Boot() {
 Task<> World::Suspend() {
   co_await m_.Yield();
   co_await v_->MoverSuspend();
+  co_await v_->TierSuspend();
   co_await m_.Maybe();
   accept_ = false;
   co_await m_.Until(in_flight_, [](const u32& n) { return !n; });
@@ -387,7 +459,7 @@ Task<> World::Rot() {
   if (!m_.meta.AllDurable() || (!page && !SuperblocksAgree())) co_return;
   m_.Note("  bit %u of %s turns", bit, page ? "a metadata page" : "a superblock");
   m_.meta.FlipBit(slot, bit);
-  v_.emplace(m_, Volume::Owner{Answer, this, CloneIo, FreeIo});
+  v_.emplace(m_, Volume::Owner{Answer, this, CloneIo, FreeIo, Forgotten});
   shadow_superblock sb;
   bool blank = false;
   const char* error = "no superblock is valid";

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// kernel/dm-shadow-tier-mover.c: copies blocks to slots and home, ends shadows, in rounds.
+#include <algorithm>
+
+#include "kernel/core/shadow_args.h"
+#include "tests/sim/volume.h"
+
+namespace sim {
+
+namespace {
+u8 FirstLeg(u8 mask) { return static_cast<u8>(__builtin_ctz(mask)); }
+}  // namespace
+
+// claim_promote
+Task<bool> Volume::ClaimPromote(u8 leg, u32 block, bool* full) {
+  if (!((tier_ctx_.tiers & ~tier_failed_) >> leg & 1) || words[block]) co_return false;
+  co_await m_.Maybe();
+  if ((map[block] & SHADOW_BUSY) || shadow_home(map[block]) >= SHADOW_HOLE) co_return false;
+  co_await m_.Maybe();
+  const u32 slot = shadow_slot_take(&slots_[leg - SHADOW_LEG_TIER1]);
+  *full = slot == SHADOW_NO_SLOT;
+  if (*full) co_return false;
+  const u32 word = shadow_word(static_cast<shadow_leg>(leg), slot, SHADOW_PROMOTING);
+  co_await m_.Maybe();
+  if (words[block]) {
+    FreeSlot(word);
+    co_return false;
+  }
+  words[block] = word;
+  touched |= 1u << block;
+  co_await m_.Maybe();
+  SetShadow(block, true);
+  m_.Note("    block %u: promoted to slot %u of tier%d", kNumber[block], slot,
+          leg - SHADOW_LEG_TIER1 + 1);
+  co_return true;
+}
+
+// claim_some, claim, advance_request
+Task<> Volume::ClaimSome() {
+  const u32 limit = 1 + m_.random.Below(4);
+  nr_copies_ = 0;
+  while (nr_copies_ < limit && TierMayClaim()) {
+    const TierRequest q = tier_requests_[0];
+    const u32 end = std::min(q.end, nr_blocks_);
+    u32 b = q.next;
+    for (; b < end && nr_copies_ < limit; b++) {
+      TierCopy& c = copies_[nr_copies_];
+      bool full = false, mine;
+      if (q.type == SHADOW_MSG_PROMOTE)
+        mine = co_await ClaimPromote(q.tier, b, &full);
+      else
+        mine = co_await TierApply(b, SHADOW_TEV_CLEAN_START);
+      if (full) {
+        b = end;
+        break;
+      }
+      c = {};
+      c.block = b;
+      c.type = q.type;
+      c.state = mine ? CopyState::kClaimed : CopyState::kOver;
+      if (mine || (q.type == SHADOW_MSG_DEMOTE && shadow_life(words[b]) == SHADOW_CLEAN))
+        nr_copies_++;
+    }
+    tier_requests_[0].next = b;
+    if (b < end) continue;
+    for (u32 i = 1; i < nr_tier_requests_; i++) tier_requests_[i - 1] = tier_requests_[i];
+    nr_tier_requests_--;
+  }
+}
+
+// ------------------------------------------------------------ copying, in the epoch
+
+// dm_kcopyd: reads, then writes to all
+void Volume::TierCopyRead(void* who, DeviceOp& op) {
+  Volume& v = *static_cast<Volume*>(who);
+  TierCopy& c = *static_cast<TierCopy*>(op.what);
+  const u32 from = static_cast<u32>(__builtin_ctz(op.cells));
+  const bool promote = c.type == SHADOW_MSG_PROMOTE;
+  c.read_err = !op.ok;
+  if (!op.ok) {
+    v.copies_out_--;
+    return;
+  }
+  const CellMask home = v.RunCells(c.block, 1);
+  const u8 legs = promote ? static_cast<u8>(1u << shadow_word_leg(c.word)) : c.legs;
+  c.out = static_cast<u8>(__builtin_popcount(legs));
+  for (u8 leg = 0; leg < kLegs; leg++) {
+    if (!(legs >> leg & 1)) continue;
+    DeviceOp& write = v.m_.NewOp(OpKind::kWrite, static_cast<u8>(v.legs_[leg]));
+    write.leg = leg;
+    write.cells = promote ? v.SlotCells(c.word, home) : home;
+    const u32 to = static_cast<u32>(__builtin_ctz(write.cells));
+    for (u32 i = 0; i < kCellsPerBlock; i++) write.value[to + i] = op.value[from + i];
+    write.end = TierCopyWritten;
+    write.who = who;
+    write.what = &c;
+    v.m_.Begin(write);
+  }
+}
+
+void Volume::TierCopyWritten(void* who, DeviceOp& op) {
+  Volume& v = *static_cast<Volume*>(who);
+  TierCopy& c = *static_cast<TierCopy*>(op.what);
+  if (!op.ok) c.write_err |= static_cast<u8>(1u << op.leg);
+  if (!--c.out) v.copies_out_--;
+}
+
+// start_promote
+Task<bool> Volume::StartPromote(TierCopy& c, u32 word) {
+  const shadow_ctx ctx = Ctx(c.block);
+  co_await m_.Maybe();
+  const u8 copies = shadow_copies(map[c.block], &ctx) & static_cast<u8>(~ctx.missing);
+  const u8 from = copies & SHADOW_MASK_TARGET ? SHADOW_MASK_TARGET : copies;
+  c.legs = from;
+  if (!copies || (tier_failed_ >> shadow_word_leg(word) & 1)) co_return false;
+  if (legs_[FirstLeg(from)] < 0 || legs_[shadow_word_leg(word)] < 0) co_return false;
+  c.word = word;
+  copies_out_++;
+  DeviceOp& op = m_.NewOp(OpKind::kRead, static_cast<u8>(legs_[FirstLeg(from)]));
+  op.cells = RunCells(c.block, 1);
+  op.end = TierCopyRead;
+  op.who = this;
+  op.what = &c;
+  m_.Begin(op);
+  co_return true;
+}
+
+// start_writeback, write_home
+Task<bool> Volume::StartWriteback(TierCopy& c, u32 word) {
+  if (legs_[shadow_word_leg(word)] < 0) co_return false;
+  for (;;) {
+    const shadow_ctx ctx = Ctx(c.block);
+    co_await m_.Maybe();
+    const u8 state = map[c.block];
+    const auto r = shadow_route(state, SHADOW_OP_WRITE, &ctx);
+    if (r.kind != SHADOW_ROUTE_LEG && r.kind != SHADOW_ROUTE_MARK && r.kind != SHADOW_ROUTE_BOTH)
+      co_return false;
+    const u8 next = shadow_transition(state, SHADOW_EV_WRITE, &ctx).next;
+    co_await m_.Maybe();
+    if (next != state && map[c.block] != state) continue;
+    if (next != state) map[c.block] = next;
+    c.legs = r.legs;
+    break;
+  }
+  c.word = word;
+  copies_out_++;
+  DeviceOp& op = m_.NewOp(OpKind::kRead, static_cast<u8>(legs_[shadow_word_leg(word)]));
+  op.cells = SlotCells(word, RunCells(c.block, 1));
+  op.end = TierCopyRead;
+  op.who = this;
+  op.what = &c;
+  m_.Begin(op);
+  co_return true;
+}
+
+// flush_sources: what was read may have been in home's cache only
+Task<> Volume::FlushSources() {
+  const auto good = [](const TierCopy& c) {
+    return c.state == CopyState::kStarted && c.type == SHADOW_MSG_PROMOTE && !c.read_err &&
+           !c.write_err;
+  };
+  u8 mask = 0;
+  for (u32 i = 0; i < nr_copies_; i++)
+    if (good(copies_[i])) mask |= copies_[i].legs;
+  for (u8 leg = 0; leg < kHomeLegs; leg++) {
+    if (!(mask >> leg & 1)) continue;
+    const bool ok = co_await FlushLeg(leg);
+    for (u32 i = 0; i < nr_copies_ && !ok; i++)
+      if (good(copies_[i]) && (copies_[i].legs >> leg & 1)) copies_[i].read_err = true;
+  }
+}
+
+// settle: true: it has to be made again
+Task<bool> Volume::TierSettle(TierCopy& c) {
+  const bool promote = c.type == SHADOW_MSG_PROMOTE;
+  const u8 tier = static_cast<u8>(1u << shadow_word_leg(words[c.block]));
+  co_await PhaseRead();
+  if (promote) {
+    unflushed_ |= tier;
+  } else {
+    unflushed_ |= c.legs | tier;
+    if (!(c.legs & (c.legs - 1)) || phase() == SHADOW_STEADY) sole_ |= c.legs;
+  }
+  co_await m_.Maybe();
+  if (promote && (tier_failed_ & tier)) {
+    phase_readers_--;
+    c.state = CopyState::kFailed;
+    co_return false;
+  }
+  shadow_tier_step step;
+  const bool legal =
+      co_await TierApply(c.block, promote ? SHADOW_TEV_PROMOTE_DONE : SHADOW_TEV_CLEAN_DONE, &step);
+  phase_readers_--;
+  if (legal && (step.actions & SHADOW_ACT_COPY_AGAIN)) {
+    c.state = CopyState::kClaimed;
+    co_return true;
+  }
+  c.state = CopyState::kOver;
+  if (legal) (promote ? promoted : written_back)++;
+  co_return false;
+}
+
+// copy_round
+Task<bool> Volume::CopyRound(bool* blocked) {
+  bool again = false;
+  const u8 epoch = co_await Enter();
+  co_await m_.Maybe();
+  *blocked = gate_ || failing_;
+  for (u32 i = 0; i < nr_copies_ && !*blocked; i++) {
+    TierCopy& c = copies_[i];
+    if (c.state != CopyState::kClaimed) continue;
+    const u32 word = words[c.block];
+    bool started = false;
+    if (c.type == SHADOW_MSG_PROMOTE)
+      started = co_await StartPromote(c, word);
+    else if (shadow_life(word) == SHADOW_CLEANING || shadow_life(word) == SHADOW_HOLDING)
+      started = co_await StartWriteback(c, word);
+    c.state = started ? CopyState::kStarted : CopyState::kFailed;
+  }
+  co_await m_.Until(copies_out_, [](const u32& n) { return !n; });
+  co_await FlushSources();
+  for (u32 i = 0; i < nr_copies_; i++) {
+    TierCopy& c = copies_[i];
+    if (c.state != CopyState::kStarted) continue;
+    if (c.read_err || c.write_err) {
+      c.state = CopyState::kFailed;
+      continue;
+    }
+    const bool more = co_await TierSettle(c);
+    again |= more;
+  }
+  Leave(epoch);
+  co_return again;
+}
+
+// ------------------------------------------------------------------ after the epoch
+
+// give_up, lose_home, unpromote
+Task<> Volume::GiveUp(TierCopy& c) {
+  c.state = CopyState::kOver;
+  if (c.type == SHADOW_MSG_PROMOTE) {
+    const u32 word = words[c.block];
+    SetShadow(c.block, false);
+    co_await m_.Maybe();
+    const bool legal = co_await TierApply(c.block, SHADOW_TEV_PROMOTE_FAILED);
+    if (!legal) m_.Fail("a promotion cannot be given up: an invariant is broken");
+    if (legal) FreeSlot(word);
+    co_return;
+  }
+  if (c.write_err && c.legs == SHADOW_MASK_BOTH && c.write_err != SHADOW_MASK_BOTH) {
+    const bool origin = c.write_err & SHADOW_MASK_ORIGIN;
+    sole_ |= origin ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN;
+    co_await PhaseRead();
+    co_await Apply(c.block, origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST);
+    phase_readers_--;
+    co_await Commit();
+  }
+  co_await TierApply(c.block, SHADOW_TEV_CLEAN_FAILED);
+}
+
+// prepare_again
+Task<> Volume::PrepareAgain(bool last) {
+  for (u32 i = 0; i < nr_copies_; i++) {
+    TierCopy& c = copies_[i];
+    if (c.state != CopyState::kClaimed) continue;
+    const auto event = c.type == SHADOW_MSG_PROMOTE ? SHADOW_TEV_PROMOTE_RETRY
+                       : last                       ? SHADOW_TEV_CLEAN_HOLD
+                                                    : SHADOW_TEV_CLEAN_RETRY;
+    const bool legal = co_await TierApply(c.block, event);
+    if (!legal) c.state = CopyState::kOver;
+  }
+}
+
+// drop_some
+Task<> Volume::DropSome() {
+  Blocks blocks;
+  co_await m_.Lock(lock_drop_);
+  for (u32 i = 0; i < nr_copies_; i++) {
+    if (copies_[i].type != SHADOW_MSG_DEMOTE) continue;
+    const bool ends = co_await TierApply(copies_[i].block, SHADOW_TEV_DROP);
+    if (ends) blocks.at[blocks.n++] = copies_[i].block;
+  }
+  if (blocks.n) co_await FinishDrops(blocks);
+  lock_drop_ = false;
+}
+
+// do_round
+Task<> Volume::DoRound() {
+  bool again = true;
+  for (u32 tries = 0; tries < kMaxTries && again; tries++) {
+    bool blocked;
+    if (tries) co_await PrepareAgain(tries + 1 == kMaxTries);
+    co_await Drain();
+    do {
+      again = co_await CopyRound(&blocked);
+      if (blocked)
+        co_await m_.Until(
+            *this, [](const Volume& v) { return !v.TierMayGoOn() || (!v.gate_ && !v.failing_); });
+    } while (blocked && TierMayGoOn());
+  }
+  for (u32 i = 0; i < nr_copies_; i++)
+    if (copies_[i].state != CopyState::kOver) co_await GiveUp(copies_[i]);
+  ReleaseParked();
+  co_await DropSome();
+  CommitSoon();
+}
+
+// tier_thread
+Task<> Volume::TierThread() {
+  for (;;) {
+    tier_parked_ = true;
+    co_await m_.Until(*this,
+                      [](const Volume& v) { return v.TierMayClaim() && v.mode_ == Mode::kRw; });
+    co_await m_.Maybe();
+    tier_parked_ = false;
+    co_await m_.Maybe();
+    if (!TierMayClaim() || mode_ != Mode::kRw) continue;
+    co_await ClaimSome();
+    if (nr_copies_) co_await DoRound();
+  }
+}
+
+// shadow_tier_mover_suspend
+Task<> Volume::TierSuspend() {
+  tier_suspended_ = true;
+  co_await m_.UntilSet(tier_parked_);
+}
+
+// shadow_tier_mover_stop
+Task<> Volume::TierStop() {
+  tier_stopping_ = true;
+  co_await m_.UntilSet(tier_parked_);
+  nr_tier_requests_ = 0;
+  tier_stopping_ = false;
+}
+
+// queue_tier_message
+const char* Volume::QueueTier(u8 type, u8 tier, u32 first, u32 end) {
+  if (mode_ != Mode::kRw) return "the volume is not in rw mode";
+  if (!tiered_) return "the volume has no tiers";
+  if (type == SHADOW_MSG_PROMOTE && legs_[tier] < 0) return "this tier is not there";
+  if (type == SHADOW_MSG_PROMOTE && (tier_failed_ >> tier & 1)) return "this tier has failed";
+  if (nr_tier_requests_ == tier_requests_.size()) return "the queue is full";
+  tier_requests_[nr_tier_requests_++] = {type, tier, first, end};
+  return nullptr;
+}
+
+}  // namespace sim

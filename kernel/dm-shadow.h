@@ -50,6 +50,10 @@
  * ended. A slot is free after: the word is zero, a commit made that durable, the epoch was drained.
  *   - A promotion drains after it claimed the word and before it reads home; a write mapped
  *     meanwhile marks the word when it is mapped. A write-back likewise.
+ *   - "clean" says that both are the same after a power cut, too: a promotion flushes the home it
+ *     has read, a write-back both sides.
+ *   - A write looks at the gate before byte and word: what it reads of a time before a gate that
+ *     has opened meanwhile may name a shadow that was given up.
  *   - The tier mover's copies are in the epoch from before they look at byte and word until the
  *     word was settled, and it starts none while the gate is closed or v->failing is raised: to a
  *     drain they are writes. It must not drain or commit meanwhile.

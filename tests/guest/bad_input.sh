@@ -60,7 +60,15 @@ test_tables_for_a_new_volume() {
 0 $LEN shadow /dev/meta 99999999999999999999 1 origin /dev/org|Block size must be a power of two
 0 $LEN shadow /dev/meta 128 0 origin /dev/org|Number of legs
 0 $LEN shadow /dev/meta 128 3 origin /dev/org target /dev/tgt target /dev/small|A role is given twice
-0 $LEN shadow /dev/meta 128 1 tier1 /dev/org|reserved
+0 $LEN shadow /dev/meta 128 5 origin /dev/org|Number of legs
+0 $LEN shadow /dev/meta 128 1 tier1 /dev/org|There is no origin
+0 $LEN shadow /dev/meta 128 2 origin /dev/org tier1 /dev/tgt|A tier must be named with leg_id
+0 $LEN shadow /dev/meta 128 2 origin /dev/org tier1 /dev/org 3 leg_id tier1 F|the same device
+0 $LEN shadow /dev/meta 128 2 origin /dev/org tier1 /dev/meta 3 leg_id tier1 F|the same device
+0 $LEN shadow /dev/meta 128 2 origin /dev/org tier1 /dev/none 3 leg_id tier1 F|Cannot open tier1
+0 $LEN shadow /dev/meta 128 2 origin /dev/org tier1 /dev/tgt 3 leg_id tier1 F|Metadata is blank
+0 $LEN shadow /dev/meta 128 3 origin /dev/org tier1 /dev/tgt tier2 /dev/small 6 leg_id tier1 F leg_id tier2 F|the same leg_id
+0 $LEN shadow /dev/meta 128 1 origin /dev/org 2 writeback tier1|needs a tier of the table
 0 $LEN shadow /dev/meta 128 1 home /dev/org|Unknown role
 0 $LEN shadow /dev/meta 128 2 origin /dev/org origin /dev/tgt|A role is given twice
 0 $LEN shadow /dev/meta 128 1 target /dev/tgt|There is no origin
@@ -117,6 +125,7 @@ test_tables_for_a_volume_that_is_there() {
     "it cannot be missing"
   refuse_load "0 $LEN shadow /dev/meta 128 2 origin /dev/org target - 6 leg_id origin O leg_id target T" \
     "There is no modification"
+  refuse_load "0 $LEN shadow /dev/meta 128 2 origin /dev/org tier1 - 3 leg_id origin O" "There is no such tier"
   refuse_table w SHADOW-other "$(one_leg $LEN /dev/tgt O)" "in use by another volume"
   attach_target $LEN
   refuse_load "$(one_leg $LEN /dev/org O)" "Modification under way"
@@ -168,7 +177,14 @@ test_messages() {
   refuse_message "use: limit" limit speed 5
   refuse_message "use: read" read
   refuse_message "use: read" read both
-  # Right in form, wrong at this time: no modification is under way.
+  refuse_message "use: promote" promote 0
+  refuse_message "use: mode" mode tier1 fast
+  refuse_message "use: forget" forget origin
+  # Right in form, wrong at this time: there are no tiers, and no modification is under way.
+  refuse_message "has no tiers" promote tier1 0
+  refuse_message "has no tiers" demote 0
+  refuse_message "no such tier" mode tier1 writeback
+  refuse_message "no such tier" forget tier1 lost
   local what
   for what in cutover rollback commit abort; do refuse_message "refused" $what; done
   refuse_message "refused" copy 0

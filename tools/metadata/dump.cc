@@ -36,6 +36,7 @@ Json SuperblockJson(const shadow_superblock& sb) {
           {"sectors", sb.nr_sectors},
           {"old_sectors", sb.old_sectors},
           {"tracked_sectors", sb.tracked_sectors},
+          {"slot_end", sb.slot_end},
           {"uuid", sb.uuid},
           {"legs", legs}};
 }
@@ -65,6 +66,19 @@ Json PageJson(const Image& image, std::uint32_t n, unsigned copy) {
           {"epoch", place.header.epoch},
           {"intent", intent},
           {"homes", homes}};
+}
+
+/// [place in the page, tier, life, slot] for each block that has a shadow.
+Json SlotPageJson(const Image& image, std::uint32_t n, unsigned copy) {
+  const auto& place = image.slot_page(n, copy);
+  if (!place.known()) return nullptr;
+  const Bytes page = image.SlotPageBytes(n, copy);
+  Json shadows = Json::array();
+  for (std::uint32_t i = 0; i < SHADOW_WORDS_PER_PAGE; i++)
+    if (const std::uint32_t word = shadow_slot_page_word(page.data(), i); word != 0)
+      shadows.push_back(Json::array({i, kRoles[shadow_word_leg(word)],
+                                     shadow_life_name(shadow_life(word)), shadow_slot(word)}));
+  return {{"generation", place.header.generation}, {"shadows", shadows}};
 }
 
 Error Bad(const std::string& what) {
@@ -109,6 +123,7 @@ Result<Bytes> SuperblockBytes(const Json& j) {
   sb.nr_sectors = Number<std::uint64_t>(j.at("sectors"));
   sb.old_sectors = Number<std::uint64_t>(j.at("old_sectors"));
   sb.tracked_sectors = Number<std::uint64_t>(j.at("tracked_sectors"));
+  if (j.contains("slot_end")) sb.slot_end = Number<std::uint64_t>(j.at("slot_end"));
   if (!text(j.at("uuid"), sb.uuid)) return Bad("the UUID is too long");
   for (const auto& leg : j.at("legs")) {
     const int role =
@@ -153,6 +168,49 @@ Result<Bytes> PageFromJson(const Json& j, std::uint32_t n, std::uint64_t tag) {
   return b;
 }
 
+Result<Bytes> SlotPageFromJson(const Json& j, std::uint32_t n, std::uint64_t tag) {
+  Bytes b(kPage);
+  for (const auto& shadow : j.at("shadows")) {
+    const auto i = Number<std::uint32_t>(shadow.at(0));
+    const int tier = IndexOf(shadow.at(1).get<std::string>(), SHADOW_NR_LEGS,
+                             [](int leg) { return kRoles[leg]; });
+    const int life = IndexOf(shadow.at(2).get<std::string>(), SHADOW_NR_LIVES, [](int l) {
+      return shadow_life_name(static_cast<enum shadow_life>(l));
+    });
+    const auto slot = Number<std::uint32_t>(shadow.at(3));
+    if (i >= SHADOW_WORDS_PER_PAGE || tier < SHADOW_LEG_TIER1 || life < 0 ||
+        slot > SHADOW_SLOT_MASK)
+      return Bad("slot page " + std::to_string(n) + ": a shadow that cannot be");
+    shadow_slot_page_set(
+        b.data(), i,
+        shadow_word(static_cast<shadow_leg>(tier), slot, static_cast<enum shadow_life>(life)));
+  }
+  const shadow_page_header h{Number<std::uint64_t>(j.at("generation")), tag, n, 0};
+  shadow_slot_page_seal(b.data(), &h);
+  shadow_page_header check;
+  if (const auto e = shadow_slot_page_decode(b.data(), tag, n, &check); e != SHADOW_FORMAT_OK)
+    return Bad("slot page " + std::to_string(n) + ": " + shadow_format_strerror(e));
+  return b;
+}
+
+/// Both copies of `count` pages into the image; a copy that was damaged becomes like the other one.
+template <typename FromJson, typename Offset>
+Status PutPages(const Json& pages, std::uint64_t count, const char* kind, FromJson from_json,
+                Offset offset, Bytes* all) {
+  if (pages.size() != count)
+    return Bad("the volume needs " + std::to_string(count) + " " + kind + "s, the dump has " +
+               std::to_string(pages.size()));
+  for (std::uint32_t n = 0; n < count; n++)
+    for (unsigned copy = 0; copy < 2; copy++) {
+      const auto& one = pages.at(n).at(copy);
+      const auto& from = one.is_null() ? pages.at(n).at(1 - copy) : one;
+      if (from.is_null()) return Bad(std::string(kind) + " " + std::to_string(n) + " was damaged");
+      SHADOW_ASSIGN(Bytes b, from_json(from, n));
+      std::copy(b.begin(), b.end(), all->begin() + static_cast<std::ptrdiff_t>(offset(n, copy)));
+    }
+  return Ok();
+}
+
 Result<Bytes> Build(const Json& j) {
   if (j.at("format") != kFormat) return Bad("it is none of shadow_dump's");
   if (Number<int>(j.at("version")) != 1) return Bad("unknown version");
@@ -166,22 +224,21 @@ Result<Bytes> Build(const Json& j) {
   }
   const Image head(all);
   if (!head.newest()) return Bad("there is no superblock");
-  const auto& pages = j.at("pages");
-  const std::uint64_t need = shadow_nr_pages(head.nr_blocks());
-  if (pages.size() != need)
-    return Bad("the volume needs " + std::to_string(need) + " pages, the dump has " +
-               std::to_string(pages.size()));
   all.resize(head.needed_bytes());
-  const std::uint64_t tag = shadow_uuid_tag(head.newest()->uuid);
-  for (std::uint32_t n = 0; n < need; n++)
-    for (unsigned copy = 0; copy < 2; copy++) {
-      const auto& one = pages.at(n).at(copy);
-      const auto& from = one.is_null() ? pages.at(n).at(1 - copy) : one;
-      if (from.is_null()) return Bad("page " + std::to_string(n) + " was damaged");
-      SHADOW_ASSIGN(Bytes b, PageFromJson(from, n, tag));
-      std::copy(b.begin(), b.end(),
-                all.begin() + static_cast<std::ptrdiff_t>(Image::PageOffset(n, copy)));
-    }
+  const std::uint64_t tag = shadow_uuid_tag(head.newest()->uuid), blocks = head.nr_blocks();
+  const std::uint64_t slot_end = head.newest()->slot_end;
+  SHADOW_TRY(PutPages(
+      j.at("pages"), shadow_nr_pages(blocks), "page",
+      [&](const Json& page, std::uint32_t n) { return PageFromJson(page, n, tag); },
+      [](std::uint32_t n, unsigned copy) { return Image::PageOffset(n, copy); }, &all));
+  if (slot_end == 0) return all;
+  SHADOW_TRY(PutPages(
+      j.at("slot_pages"), shadow_nr_slot_pages(blocks), "slot page",
+      [&](const Json& page, std::uint32_t n) { return SlotPageFromJson(page, n, tag); },
+      [&](std::uint32_t n, unsigned copy) {
+        return 512 * shadow_slot_page_sector(slot_end, n, copy);
+      },
+      &all));
   return all;
 }
 
@@ -198,7 +255,11 @@ std::string DumpJson(const Image& image) {
   }
   for (std::uint32_t n = 0; n < image.nr_pages(); n++)
     pages.push_back(Json::array({PageJson(image, n, 0), PageJson(image, n, 1)}));
-  const Json all = {{"format", kFormat}, {"version", 1}, {"superblocks", sbs}, {"pages", pages}};
+  Json all = {{"format", kFormat}, {"version", 1}, {"superblocks", sbs}, {"pages", pages}};
+  if (image.nr_slot_pages() != 0) all["slot_pages"] = Json::array();
+  for (std::uint32_t n = 0; n < image.nr_slot_pages(); n++)
+    all["slot_pages"].push_back(
+        Json::array({SlotPageJson(image, n, 0), SlotPageJson(image, n, 1)}));
   // an identity is bytes: what is no UTF-8 must not stop a dump
   return all.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -256,6 +317,19 @@ std::string DumpText(const Image& image) {
     for (unsigned r = 0; r < SHADOW_REGIONS_PER_PAGE; r++)
       if (shadow_page_intent_const(page.data())[r / 8] >> (r % 8) & 1)
         out << "  writes were under way in blocks " << first + std::uint64_t{r} * 16 << "+16\n";
+  }
+  for (std::uint32_t n = 0; n < image.nr_slot_pages(); n++) {
+    const auto pick = image.PickSlotPage(n);
+    if (!pick) {
+      out << "slot page " << n << ": both copies are damaged\n";
+      continue;
+    }
+    const Bytes page = image.SlotPageBytes(n, *pick);
+    for (std::uint32_t i = 0; i < SHADOW_WORDS_PER_PAGE; i++)
+      if (const std::uint32_t word = shadow_slot_page_word(page.data(), i); word != 0)
+        out << "  block " << static_cast<std::uint64_t>(n) * SHADOW_WORDS_PER_PAGE + i
+            << " in slot " << shadow_slot(word) << " of " << kRoles[shadow_word_leg(word)] << ", "
+            << shadow_life_name(shadow_life(word)) << "\n";
   }
   return out.str();
 }

@@ -333,5 +333,90 @@ TEST(Dump, IsReadable) {
       << text;
 }
 
+// --- tiers ---
+
+constexpr std::uint64_t kTierSlots = 100;
+
+/// A steady volume with tier1; `words` are those of block 0, 1, ... in both copies of slot page 0.
+Bytes MakeTiered(const std::vector<std::uint32_t>& words, std::uint32_t flags = 0) {
+  const Options o{.phase = SHADOW_STEADY, .flags = flags};
+  Bytes b = Make(o);
+  std::uint64_t slot_end = shadow_slot_end(b.size() / 512);
+  while (!shadow_slots_fit(slot_end, o.blocks)) slot_end += 16;
+  b.resize(512 * slot_end);
+  for (unsigned place = 0; place < 2; place++) {
+    shadow_superblock sb;
+    EXPECT_EQ(shadow_sb_decode(b.data() + place * kPage, &sb), SHADOW_FORMAT_OK);
+    sb.slot_end = slot_end;
+    sb.legs[SHADOW_LEG_TIER1] = {true, kTierSlots * sb.block_sectors, "LV-fast"};
+    shadow_sb_encode(&sb, b.data() + place * kPage);
+  }
+  for (std::uint32_t n = 0; n < shadow_nr_slot_pages(o.blocks); n++)
+    for (unsigned copy = 0; copy < 2; copy++) {
+      std::uint8_t* p = b.data() + 512 * shadow_slot_page_sector(slot_end, n, copy);
+      memset(p, 0, kPage);
+      for (std::uint32_t i = 0; n == 0 && i < words.size(); i++)
+        shadow_slot_page_set(p, i, words[i]);
+      const shadow_page_header h{30 + 2 * n + copy, shadow_uuid_tag("test-volume"), n, 0};
+      shadow_slot_page_seal(p, &h);
+    }
+  return b;
+}
+
+std::uint32_t On(shadow_leg tier, std::uint32_t slot, enum shadow_life life = SHADOW_CLEAN) {
+  return shadow_word(tier, slot, life);
+}
+
+TEST(Tiers, WhatIsWholeIsCleanAndADumpTurnsBack) {
+  const Bytes b = MakeTiered({0, On(SHADOW_LEG_TIER1, 5), On(SHADOW_LEG_TIER1, 99, SHADOW_DIRTY)});
+  EXPECT_TRUE(CheckOf(b).Clean()) << ReportText(CheckOf(b));
+  const auto back = ImageFromJson(DumpJson(Image(b)));
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_EQ(*back, b);
+  EXPECT_NE(DumpText(Image(b)).find("block 2 in slot 99 of tier1, dirty"), std::string::npos);
+}
+
+TEST(Tiers, EveryFlippedBitOfASlotPageIsNamedAndPutRight) {
+  const Bytes whole = MakeTiered({On(SHADOW_LEG_TIER1, 5)}, SHADOW_SB_CLEAN);
+  const Image image(whole);
+  const std::uint64_t at = image.SlotPageOffset(0, 1);
+  for (std::size_t bit = 0; bit < kPage * 8; bit += 5) {
+    Bytes b = whole;
+    b[at + bit / 8] ^= static_cast<std::uint8_t>(1u << (bit % 8));
+    const Report r = CheckOf(b);
+    ASSERT_FALSE(r.Clean()) << bit;
+    ASSERT_FALSE(r.Has(Kind::kUncertain) || r.Has(Kind::kFatal)) << bit << ReportText(r);
+    ASSERT_EQ(Repaired(b, r), whole) << bit;
+  }
+}
+
+TEST(Tiers, ShadowsThatCannotBeAreErrors) {
+  const std::pair<std::vector<std::uint32_t>, const char*> cases[] = {
+      {{On(SHADOW_LEG_TIER1, 5), 0, On(SHADOW_LEG_TIER1, 5)}, "Blocks 0 and 2 share slot 5"},
+      {{On(SHADOW_LEG_TIER1, kTierSlots)}, "slot 100, which tier1 does not have"},
+      {{On(SHADOW_LEG_TIER2, 1)}, "tier2, which is not attached"},
+  };
+  for (const auto& [words, sentence] : cases) {
+    const Report r = CheckOf(MakeTiered(words));
+    EXPECT_TRUE(r.Has(Kind::kFatal)) << sentence;
+    EXPECT_NE(ReportText(r).find(sentence), std::string::npos) << ReportText(r);
+  }
+}
+
+TEST(Tiers, WhatBothCopiesLostIsUncertain) {
+  Bytes b = MakeTiered({On(SHADOW_LEG_TIER1, 5, SHADOW_DIRTY)});
+  const Image image(b);
+  for (unsigned copy = 0; copy < 2; copy++)
+    std::fill_n(b.begin() + static_cast<std::ptrdiff_t>(image.SlotPageOffset(0, copy)) + 100, 50,
+                7);
+  for (const Assume assume : {Assume::kNothing, Assume::kOrigin, Assume::kTarget, Assume::kValid}) {
+    const Report r = CheckOf(b, assume);
+    EXPECT_TRUE(r.Has(Kind::kUncertain));
+    EXPECT_TRUE(r.repairs.empty());
+    EXPECT_NE(ReportText(r).find("newest data of blocks 0 to 1007 is on a tier"),
+              std::string::npos);
+  }
+}
+
 }  // namespace
 }  // namespace shadow::metadata

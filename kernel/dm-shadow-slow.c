@@ -474,6 +474,12 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 		 * clean. Not a wait: with little memory one rescuer does the work of both workers.
 		 */
 		r = atomic_read(&v->failing) ? -EAGAIN : 0;
+		/*
+		 * A missing home cannot be flushed. Its copies were given up where there is another
+		 * home, but a clean shadow of a block that lives there alone relies on the bit.
+		 */
+		if (v->words && shadow_get_ctx(v, 0).missing)
+			r = -EAGAIN;
 		/* the shadows of a failed tier have ended, or will have when this is durable */
 		if (!r && READ_ONCE(v->tier_failed))
 			r = shadow_commit(v);

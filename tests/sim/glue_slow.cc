@@ -301,6 +301,7 @@ Task<> Volume::IntentSweep(bool all) {
     co_await Drain();
     // what failed was counted before it left: until its loss is durable nothing is clean
     if (failing_) ok = false;
+    if (tiered_ && ctx_.missing) ok = false;
     // the shadows of a failed tier have ended, or will have when this is durable
     if (ok && tier_failed_) ok = co_await Commit();
     for (u8 leg = 0; leg < kLegs && ok; leg++) {

@@ -11,6 +11,7 @@
 // bytes/s.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -34,6 +35,13 @@ struct ClassInfo {
   std::uint64_t read_latency_us = 0;  // 4 KiB random read, mean
 };
 
+/// What the kernel says of one tier of a volume.
+struct KernelTier {
+  std::string health;  // "ok", "missing", "failed"
+  bool write_back = false;
+  std::uint64_t slots = 0, used = 0, dirty = 0;  // blocks
+};
+
 /// What the kernel says of a volume (status line of the target).
 struct KernelStatus {
   std::string mode;   // "rw", "ro", "fail", or "" when the device is not active
@@ -46,6 +54,10 @@ struct KernelStatus {
   std::uint64_t copy_errors = 0;
   std::string last_error;  // "" when none
   bool needs_check = false;
+  std::array<std::optional<KernelTier>, 2> tiers;  // tier1, tier2
+  std::array<std::uint64_t, 2> tier_reads{}, tier_writes{};         // bios sent to shadows
+  std::uint64_t promoted = 0, demoted = 0, written_back = 0;        // blocks
+  std::uint64_t tier_failures = 0;  // failed reads, writes, copies and flushes of tiers
 };
 
 struct VolumeInfo {

@@ -20,7 +20,7 @@ constexpr std::uint64_t kKib = 1024;
 
 void LatencyMeter::Stop() {
   region_.reset();
-  const auto list = dm_.Message(volume_, "@stats_list shadowd");
+  const auto list = dm_.Message(volume_, "@stats_list " + owner_);
   if (!list.ok()) return;
   for (std::size_t at = 0; at < list->size();) {
     const std::size_t end = std::min(list->find('\n', at), list->size());
@@ -33,7 +33,7 @@ void LatencyMeter::Stop() {
 
 void LatencyMeter::Start() {
   Stop();
-  const auto made = dm_.Message(volume_, StatsCreateMessage());
+  const auto made = dm_.Message(volume_, StatsCreateMessage(owner_));
   const auto id = made.ok() ? ParseRegionId(*made) : Result<std::uint64_t>(made.error());
   if (id.ok()) {
     region_ = *id;

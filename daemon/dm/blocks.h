@@ -41,6 +41,22 @@ struct AccessRun {
   bool written = false;
 };
 
+/// A fast leg that holds shadows.
+enum class TierLevel : std::uint8_t { kTier1, kTier2 };
+inline constexpr int kTiers = 2;
+
+/// What is known of a block's shadow: see "Tiers" in the document.
+enum class ShadowState : std::uint8_t { kClean, kDirty, kPromoting, kCleaning, kDropping };
+inline constexpr int kShadowStates = 5;
+
+/// Neighbouring blocks with shadows on one tier, in one state.
+struct TierRun {
+  BlockRange range;
+  TierLevel tier = TierLevel::kTier1;
+  ShadowState state = ShadowState::kClean;
+  friend bool operator==(const TierRun&, const TierRun&) = default;
+};
+
 /// Number of blocks of `ranges`.
 inline std::uint64_t CountBlocks(const std::vector<BlockRange>& ranges) {
   std::uint64_t sum = 0;

@@ -23,7 +23,7 @@ std::shared_ptr<const HeatSource> HeatOf(const Deps& deps, const std::string& vo
 
 void LatencyMeter::Stop() {
   region_.reset();
-  const auto list = dm_.Message(volume_, "@stats_list shadowd");
+  const auto list = dm_.Message(volume_, "@stats_list " + owner_);
   if (!list.ok()) return;
   for (std::size_t at = 0; at < list->size();) {
     const std::size_t end = std::min(list->find('\n', at), list->size());
@@ -36,7 +36,7 @@ void LatencyMeter::Stop() {
 
 void LatencyMeter::Start() {
   Stop();
-  const auto made = dm_.Message(volume_, StatsCreateMessage());
+  const auto made = dm_.Message(volume_, StatsCreateMessage(owner_));
   const auto id = made.ok() ? ParseRegionId(*made) : Result<std::uint64_t>(made.error());
   if (id.ok()) {
     region_ = *id;

@@ -22,10 +22,7 @@ class SimBlockDevices final : public BlockDevices {
     info.used_by = disk->used_by;
     info.read_only = disk->read_only;
     for (const auto& [name, device] : w_.devices) {
-      const ShadowTable& t = device.target->table();
-      if (t.origin.device == path || t.metadata == path || (t.target && t.target->device == path)) {
-        info.used_by = "held by " + name;
-      }
+      if (Uses(device.target->table(), path)) info.used_by = "held by " + name;
     }
     return info;
   }
@@ -182,9 +179,7 @@ class SimLegs final : public LegProvider {
     const Call call(&w_, "RemoveLv", device);
     SHADOW_TRY(call.before());
     for (const auto& [name, dm] : w_.devices) {
-      const ShadowTable& t = dm.target->table();
-      if (t.origin.device == device || t.metadata == device ||
-          (t.target && t.target->device == device)) {
+      if (Uses(dm.target->table(), device)) {
         return MakeError(Code::kFailedPrecondition, device + " is in use.");
       }
     }
@@ -209,9 +204,7 @@ class SimLegs final : public LegProvider {
       if (lv.order.role.empty()) continue;
       MadeLeg leg{LegOf(path), lv.order.volume_uuid, lv.order.modification, lv.order.role, false};
       for (const auto& [name, dm] : w_.devices) {
-        const ShadowTable& t = dm.target->table();
-        leg.open = leg.open || t.origin.device == path || t.metadata == path ||
-                   (t.target && t.target->device == path);
+        leg.open = leg.open || Uses(dm.target->table(), path);
       }
       made.push_back(leg);
     }

@@ -2,6 +2,8 @@
 // Ranges of blocks and the states a block can be in: the daemon's view of docs/dm-shadow.rst.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -44,6 +46,10 @@ struct AccessRun {
 /// A fast leg that holds shadows.
 enum class TierLevel : std::uint8_t { kTier1, kTier2 };
 inline constexpr int kTiers = 2;
+inline constexpr std::array<TierLevel, kTiers> kTierLevels = {TierLevel::kTier1, TierLevel::kTier2};
+/// Its place in arrays of all tiers.
+constexpr std::size_t IndexOf(TierLevel tier) { return static_cast<std::size_t>(tier); }
+
 
 /// What is known of a block's shadow: see "Tiers" in the document.
 enum class ShadowState : std::uint8_t { kClean, kDirty, kPromoting, kCleaning, kDropping };

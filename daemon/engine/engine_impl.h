@@ -25,10 +25,7 @@ namespace shadow {
 struct EngineOptions {
   bool threads = true;
   bool measure_classes = true;  // read from each class once, to know its speed
-  /// What decides about the tiers of a volume, and where its accesses come from. Null: tiers serve,
-  /// and nothing is moved by itself.
-  MakePlacementFn make_placement;
-  MakeSourceFn make_source;
+  KeeperOptions keeper;         // the model's worker, and where accesses come from
   /// Waits; tests let their world go on instead.
   std::function<void(std::int64_t ms)> sleep;
 };
@@ -96,13 +93,17 @@ class EngineImpl final : public Engine {
     std::uint64_t failovers = 0, stale = 0;
     bool needs_check = false;
   };
+  /// A tier's way out, as far as it was seen.
+  struct Removal {
+    std::optional<std::uint64_t> failures;  // of tiers, when the demotes were sent
+    bool told = false;
+  };
   struct TierSeen {
     std::array<std::string, kTiers> health;
-    std::uint64_t failures = 0;
-    std::array<std::uint64_t, kTiers> failures_at_demote{};
-    std::array<bool, kTiers> demotes_sent{};
-    std::array<std::int64_t, kTiers> next_us{};  // of a retry
-    bool stuck_told = false;
+    std::array<Removal, kTiers> removals;
+    std::int64_t watched_us = 0, retry_us = 0;
+    std::map<std::string, LegSpeed> speeds;  // by leg
+    std::int64_t until_us = 0;               // the keeper wants to be called then
   };
   struct TopSeen {
     std::unique_ptr<LatencyMeter> meter;
@@ -156,18 +157,24 @@ class EngineImpl final : public Engine {
   Status ForgetTier(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level);
   Status ReleaseTier(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level);
   Status SwapTiers(const VolumeRecord& volume, const TiersRecord& tiers);
-  TierInfo TierInfoOf(const TierRecord& record, TierLevel level, const KernelStatus* kernel);
+  static TierInfo TierInfoOf(const TierRecord& record, TierLevel level, const KernelStatus* kernel);
   Result<TierInfo> TierNow(const std::string& volume, TierLevel level);
   Status CheckNoTierJob(const std::string& volume);
   // tier_jobs.cc
   void ResumeTierJobs(const VolumeRecord& volume);
   Status DrainTiers(const VolumeRecord& volume);
-  Status DropTiers(const VolumeRecord& volume);
+  /// 0: it is gone. Else milliseconds until the next look.
+  Result<std::int64_t> TickRemoval(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level,
+                                   Removal* removal);
   std::int64_t TickTiers();
-  std::int64_t TickVolumeTiers(const VolumeRecord& volume);
-  std::int64_t TickRemoval(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level);
-  void WatchTiers(const VolumeRecord& volume, const TiersRecord& tiers, const KernelStatus& kernel);
+  std::int64_t TickVolumeTiers(const VolumeRecord& volume, TierSeen* seen);
+  void TickTierJobs(const VolumeRecord& volume, TiersRecord* tiers, TierSeen* seen);
+  void WatchTiers(const VolumeRecord& volume, const TiersRecord& tiers, TierSeen* seen);
+  LegSpeed SpeedOf(const Leg& leg, bool may_write, TierSeen* seen);
+  std::int64_t TickKeeper(const VolumeRecord& volume, const TiersRecord& tiers, TierSeen* seen);
   void TierLoop();
+  void WakeTiers();
+  void DropKeeper(const std::string& volume);
   std::shared_ptr<TierKeeper> KeeperOf(const std::string& volume);
 
   // doctor.cc
@@ -188,6 +195,7 @@ class EngineImpl final : public Engine {
   std::thread event_thread_, tier_thread_;
   std::map<std::string, std::shared_ptr<TierKeeper>> keepers_;  // by volume; guarded by state_
   std::map<std::string, TierSeen> tier_seen_;                   // only TickTiers' thread
+  std::uint64_t tier_wakes_ = 0;                                // guarded by state_
   std::mutex top_mutex_;
   std::map<std::string, TopSeen> top_;  // guarded by top_mutex_
 };
@@ -195,6 +203,11 @@ class EngineImpl final : public Engine {
 /// "tier1 of db0"
 [[nodiscard]] inline std::string TierOf(const std::string& volume, TierLevel level) {
   return std::string(TierName(level)) + " of " + volume;
+}
+
+[[nodiscard]] inline Error NoSuchTier(const std::string& volume, TierLevel level) {
+  return MakeError(Code::kNotFound, "The volume " + volume + " has no " + TierName(level) + ".",
+                   "list its tiers with shadowctl tier list " + volume);
 }
 
 /// A modification as people see it, from its record alone.

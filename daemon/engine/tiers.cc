@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tiers: added, removed, forgotten, set. What goes on in the background is in tier_jobs.cc.
+// Tiers: added, removed, forgotten, set. What goes on in the background is in tier_jobs.cc, what is
+// told of them in tier_views.cc.
 //
 // Every step is recorded before it is done and can be repeated: after a crash the record says what
 // was going on, and each step looks first whether its effect is there.
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 
 #include "daemon/base/sizes.h"
@@ -20,13 +19,6 @@ namespace {
 constexpr const char* kAdd = "tier-add";
 constexpr const char* kAddUndone = "tier-add-undone";
 constexpr const char* kRemove = "tier-remove";
-
-std::size_t At(TierLevel level) { return static_cast<std::size_t>(level); }
-
-Error NoTier(const std::string& volume, TierLevel level) {
-  return MakeError(Code::kNotFound, "The volume " + volume + " has no " + TierName(level) + ".",
-                   "list its tiers with shadowctl tier list " + volume);
-}
 
 Status CheckPolicy(const TierPolicy& p) {
   const auto wrong = [](std::string what, std::string hint) {
@@ -50,35 +42,18 @@ Status CheckPolicy(const TierPolicy& p) {
 
 }  // namespace
 
-TierInfo EngineImpl::TierInfoOf(const TierRecord& record, TierLevel level,
-                                const KernelStatus* kernel) {
-  TierInfo info;
-  info.level = level;
-  info.state = record.phase == TierPhase::kAdding   ? "adding"
-               : record.phase == TierPhase::kActive ? "active"
-                                                    : "removing";
-  info.device = record.leg.device;
-  info.storage_class = record.leg.storage_class;
-  info.size_bytes = record.size_bytes;
-  info.write_back = record.write_back;
-  if (kernel == nullptr || !kernel->tiers.at(At(level))) return info;
-  const KernelTier& k = *kernel->tiers.at(At(level));
-  info.health = k.health;
-  if (k.slots != 0) info.size_bytes = k.slots * kernel->block_bytes;
-  info.used_bytes = k.used * kernel->block_bytes;
-  info.dirty_bytes = k.dirty * kernel->block_bytes;
-  info.write_back = k.write_back;
-  info.reads = kernel->tier_reads.at(At(level));
-  info.writes = kernel->tier_writes.at(At(level));
-  return info;
-}
-
-Result<TierInfo> EngineImpl::TierNow(const std::string& volume, TierLevel level) {
+// A change of the tables must not come between the steps of one under way.
+Status EngineImpl::CheckNoTierJob(const std::string& volume) {
   SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(volume));
-  const TierRecord& record = tiers.tiers.at(At(level));
-  if (record.phase == TierPhase::kNone) return NoTier(volume, level);
-  const auto status = ReadStatus(*deps_.dm, volume);
-  return TierInfoOf(record, level, status.ok() ? &status->kernel : nullptr);
+  for (const TierLevel level : kTierLevels) {
+    const TierPhase phase = tiers.tiers.at(IndexOf(level)).phase;
+    if (phase == TierPhase::kNone || phase == TierPhase::kActive) continue;
+    return MakeError(Code::kFailedPrecondition,
+                     TierOf(volume, level) + " is being " +
+                         (phase == TierPhase::kAdding ? "added." : "removed."),
+                     "wait until that is done: shadowctl tier list " + volume);
+  }
+  return Ok();
 }
 
 // The live table is replaced by one with these tiers. During a modification no step may be under
@@ -151,7 +126,7 @@ Result<Leg> EngineImpl::MakeTierLeg(const VolumeRecord& volume, const TierRecord
 
 // From kAdding to kActive, wherever it stands.
 Status EngineImpl::ContinueAdding(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level) {
-  TierRecord& tier = tiers->tiers.at(At(level));
+  TierRecord& tier = tiers->tiers.at(IndexOf(level));
   if (tiers->metadata_end == 0) {
     SHADOW_TRY(GrowMetadata(deps_, volume, *tiers, volume.sectors, true));
     SHADOW_ASSIGN(const BlockInfo info, deps_.blocks->Describe(volume.metadata.device));
@@ -164,8 +139,9 @@ Status EngineImpl::ContinueAdding(const VolumeRecord& volume, TiersRecord* tiers
     tier.size_bytes = std::max(tier.size_bytes, info.size_bytes);
     SHADOW_TRY(deps_.store->PutTiers(*tiers, nullptr));
   }
+  (void)SpeedOf(tier.leg, true, nullptr);  // while its content is nobody's
   TiersRecord wanted = *tiers;
-  wanted.tiers.at(At(level)).phase = TierPhase::kActive;
+  wanted.tiers.at(IndexOf(level)).phase = TierPhase::kActive;
   SHADOW_TRY(SwapTiers(volume, wanted));
   SHADOW_TRY(deps_.store->PutTiers(wanted, nullptr));
   *tiers = wanted;
@@ -175,7 +151,7 @@ Status EngineImpl::ContinueAdding(const VolumeRecord& volume, TiersRecord* tiers
 // Nothing of the tier stays, and its request id may be used for another try.
 void EngineImpl::UndoAdding(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level,
                             const RequestRecord& request) {
-  TierRecord& tier = tiers->tiers.at(At(level));
+  TierRecord& tier = tiers->tiers.at(IndexOf(level));
   // The table is without it, unless the kernel took it and only the record failed.
   Status undone = SwapTiers(volume, *tiers);
   if (undone.ok()) {
@@ -229,7 +205,7 @@ Result<TierInfo> EngineImpl::AddTier(const AddTierRequest& request) {
                      "a tier can be added to a volume that is rw and steady");
   }
   SHADOW_ASSIGN(TiersRecord tiers, deps_.store->Tiers(volume.name));
-  TierRecord& tier = tiers.tiers.at(At(request.level));
+  TierRecord& tier = tiers.tiers.at(IndexOf(request.level));
   if (tier.phase != TierPhase::kNone) {
     return MakeError(Code::kAlreadyExists,
                      "The volume " + volume.name + " has a " + TierName(request.level) + ".",
@@ -252,6 +228,7 @@ Result<TierInfo> EngineImpl::AddTier(const AddTierRequest& request) {
   tier.write_back = request.write_back;
   tier.request_id = request.request_id;
   SHADOW_TRY(deps_.store->PutTiers(tiers, &request_record));
+  (void)SpeedOf(volume.origin, false, nullptr);
   const Status added = ContinueAdding(volume, &tiers, request.level);
   if (!added.ok()) {
     UndoAdding(volume, &tiers, request.level, request_record);
@@ -260,6 +237,7 @@ Result<TierInfo> EngineImpl::AddTier(const AddTierRequest& request) {
   Say("info", "tier", volume.name,
       std::string("Added ") + TierName(request.level) + " on " + tier.leg.device + " (" +
           (tier.write_back ? "write-back" : "write-through") + ").");
+  WakeTiers();
   return TierNow(volume.name, request.level);
 }
 
@@ -278,15 +256,15 @@ Result<TierInfo> EngineImpl::RemoveTier(const RemoveTierRequest& request) {
   }
   SHADOW_ASSIGN(const VolumeRecord volume, FindVolume(request.volume));
   SHADOW_ASSIGN(TiersRecord tiers, deps_.store->Tiers(volume.name));
-  TierRecord& tier = tiers.tiers.at(At(request.level));
-  if (tier.phase == TierPhase::kNone) return NoTier(volume.name, request.level);
+  TierRecord& tier = tiers.tiers.at(IndexOf(request.level));
+  if (tier.phase == TierPhase::kNone) return NoSuchTier(volume.name, request.level);
   SHADOW_TRY(CheckReady());
   if (request.lost && !request.forget) {
     return MakeError(Code::kInvalidArgument, "Data can be given up only together with --forget.",
                      "leave --lost out, or forget the tier");
   }
   SHADOW_ASSIGN(const TargetStatus status, ReadStatus(*deps_.dm, volume.name));
-  const auto& kernel = status.kernel.tiers.at(At(request.level));
+  const auto& kernel = status.kernel.tiers.at(IndexOf(request.level));
   const std::uint64_t dirty = kernel ? kernel->dirty : 0;
   const std::string name = TierName(request.level);
   if (!request.forget) {
@@ -306,11 +284,8 @@ Result<TierInfo> EngineImpl::RemoveTier(const RemoveTierRequest& request) {
           "Removing " + name + ": its shadows go home, " + std::to_string(dirty) +
               " blocks have to be written.");
     }
-    {
-      const std::lock_guard<std::mutex> guard(state_);
-      ++wakes_;
-      changed_.notify_all();
-    }
+    (void)deps_.dm->Message(volume.name, "clear tiers");  // promotes that wait
+    WakeTiers();
     return TierNow(volume.name, request.level);
   }
   if (dirty > 0 && !request.lost) {
@@ -329,9 +304,9 @@ Result<TierInfo> EngineImpl::RemoveTier(const RemoveTierRequest& request) {
 
 // From kForgetting to kNone, wherever it stands.
 Status EngineImpl::ForgetTier(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level) {
-  TierRecord& tier = tiers->tiers.at(At(level));
+  TierRecord& tier = tiers->tiers.at(IndexOf(level));
   SHADOW_ASSIGN(const TargetStatus status, ReadStatus(*deps_.dm, volume.name));
-  const auto& kernel = status.kernel.tiers.at(At(level));
+  const auto& kernel = status.kernel.tiers.at(IndexOf(level));
   if (kernel) {
     if (kernel->dirty > 0) {
       Say("error", "tier_lost", volume.name,
@@ -349,7 +324,7 @@ Status EngineImpl::ForgetTier(const VolumeRecord& volume, TiersRecord* tiers, Ti
 
 // From kReleasing to kNone: the leg goes, if it was made here.
 Status EngineImpl::ReleaseTier(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level) {
-  TierRecord& tier = tiers->tiers.at(At(level));
+  TierRecord& tier = tiers->tiers.at(IndexOf(level));
   const std::string device = tier.leg.device;
   if (tier.leg.made_here) {
     // A dead device may not let go of its logical volume: that must not keep the volume waiting.
@@ -365,9 +340,7 @@ Status EngineImpl::ReleaseTier(const VolumeRecord& volume, TiersRecord* tiers, T
   SHADOW_TRY(deps_.store->PutTiers(*tiers, nullptr));
   Say("info", "tier", volume.name,
       std::string("Removed ") + TierName(level) + " (" + device + ").");
-  const std::lock_guard<std::mutex> lock(state_);
-  if (!tiers->Any()) keepers_.erase(volume.name);
-  changed_.notify_all();
+  WakeTiers();
   return Ok();
 }
 
@@ -377,9 +350,9 @@ Result<TierInfo> EngineImpl::SetTierMode(const std::string& name, TierLevel leve
   SHADOW_TRY(lock.Check());
   SHADOW_ASSIGN(const VolumeRecord volume, FindVolume(name));
   SHADOW_ASSIGN(TiersRecord tiers, deps_.store->Tiers(name));
-  TierRecord& tier = tiers.tiers.at(At(level));
+  TierRecord& tier = tiers.tiers.at(IndexOf(level));
   if (tier.phase != TierPhase::kActive) {
-    if (tier.phase == TierPhase::kNone) return NoTier(name, level);
+    if (tier.phase == TierPhase::kNone) return NoSuchTier(name, level);
     return MakeError(Code::kFailedPrecondition,
                      std::string(TierName(level)) + " of " + name + " is being changed.",
                      "wait until that is done");
@@ -399,149 +372,15 @@ Result<PlacementInfo> EngineImpl::SetTierPolicy(const std::string& name,
     SHADOW_TRY(lock.Check());
     SHADOW_TRY(FindVolume(name));
     SHADOW_ASSIGN(TiersRecord tiers, deps_.store->Tiers(name));
-    if (!tiers.Any()) {
-      return MakeError(Code::kFailedPrecondition, "The volume " + name + " has no tiers.",
-                       "add one with shadowctl tier add");
-    }
     if (tiers.policy != policy) {
       tiers.policy = policy;
       SHADOW_TRY(deps_.store->PutTiers(tiers, nullptr));
-      Say("info", "tier_policy", name, "The tiers' policy is " + policy.policy + ".");
-      const std::lock_guard<std::mutex> guard(state_);
-      keepers_.erase(name);  // the next round begins with the new settings
+      Say("info", "tier_policy", name, "What lies on tiers is decided by " + policy.policy + ".");
     }
   }
+  WakeTiers();
   SHADOW_ASSIGN(const TiersInfo info, ListTiers(name));
   return info.placement;
-}
-
-Result<TiersInfo> EngineImpl::ListTiers(const std::string& name) {
-  SHADOW_TRY(FindVolume(name));
-  SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(name));
-  const auto status = ReadStatus(*deps_.dm, name);
-  TiersInfo info;
-  for (std::size_t i = 0; i < tiers.tiers.size(); ++i) {
-    const TierRecord& tier = tiers.tiers.at(i);
-    if (tier.phase == TierPhase::kNone) continue;
-    info.tiers.push_back(TierInfoOf(tier, static_cast<TierLevel>(i),
-                                    status.ok() ? &status->kernel : nullptr));
-  }
-  if (const auto keeper = KeeperOf(name)) info.placement = keeper->Info();
-  info.placement.policy = tiers.policy;
-  if (!status.ok()) return info;
-  info.placement.queued_blocks = status->tier_queue;
-  info.placement.promoted = status->kernel.promoted;
-  info.placement.demoted = status->kernel.demoted;
-  info.placement.written_back = status->kernel.written_back;
-  info.placement.failures = status->kernel.tier_failures;
-  return info;
-}
-
-Result<std::vector<TierRun>> EngineImpl::GetTierMap(const std::string& name) {
-  SHADOW_TRY(FindVolume(name));
-  return ReadTiers(*deps_.dm, name);
-}
-
-Result<std::vector<HeatCell>> EngineImpl::GetHeatMap(const std::string& name,
-                                                     std::uint32_t ranges) {
-  SHADOW_ASSIGN(const VolumeRecord volume, FindVolume(name));
-  const std::uint64_t blocks = (volume.sectors + volume.block_sectors - 1) / volume.block_sectors;
-  if (ranges == 0 || ranges > 4096) {
-    return MakeError(Code::kInvalidArgument, "A heat map has 1 to 4096 ranges.", "ask for fewer");
-  }
-  const auto keeper = KeeperOf(name);
-  if (keeper == nullptr) {
-    return MakeError(Code::kFailedPrecondition, "The heat of " + name + " is not known.",
-                     "it is measured on volumes with tiers: shadowctl tier add");
-  }
-  const std::uint64_t cells = std::min<std::uint64_t>(ranges, blocks);
-  std::vector<HeatCell> map;
-  for (std::uint64_t i = 0; i < cells; ++i) {
-    // i * blocks fits: at most 4096 * 2^44.
-    const std::uint64_t first = i * blocks / cells;
-    map.push_back({{first, (i + 1) * blocks / cells - first}, 0, 0});
-  }
-  std::size_t at = 0;
-  for (const WarmBlock& warm : keeper->Warm()) {
-    if (warm.block >= blocks) break;
-    while (map[at].range.first + map[at].range.count <= warm.block) ++at;
-    map[at].warmest = std::max(map[at].warmest, warm.heat);
-    map[at].mean += warm.heat / static_cast<float>(map[at].range.count);
-  }
-  return map;
-}
-
-Result<BlockExplanation> EngineImpl::ExplainBlock(const std::string& name, std::uint64_t block) {
-  SHADOW_ASSIGN(const VolumeRecord volume, FindVolume(name));
-  const std::uint64_t blocks = (volume.sectors + volume.block_sectors - 1) / volume.block_sectors;
-  if (block >= blocks) {
-    return MakeError(Code::kInvalidArgument,
-                     "The volume " + name + " has no block " + std::to_string(block) + ".",
-                     "its last block is " + std::to_string(blocks - 1));
-  }
-  const auto keeper = KeeperOf(name);
-  if (keeper == nullptr) {
-    return MakeError(Code::kFailedPrecondition, "Nothing is placed on " + name + ".",
-                     "add a tier with shadowctl tier add");
-  }
-  return keeper->Explain(block);
-}
-
-Result<std::vector<VolumeTop>> EngineImpl::Top(const std::string& only) {
-  std::vector<std::string> names;
-  if (!only.empty()) {
-    SHADOW_TRY(FindVolume(only));
-    names.push_back(only);
-  } else {
-    const std::lock_guard<std::mutex> lock(state_);
-    for (const auto& [name, volume] : volumes_) names.push_back(name);
-  }
-  const std::lock_guard<std::mutex> lock(top_mutex_);
-  std::vector<VolumeTop> all;
-  for (const std::string& name : names) {
-    const auto status = ReadStatus(*deps_.dm, name);
-    if (!status.ok()) continue;
-    TopSeen& seen = top_[name];
-    const std::int64_t now = deps_.clock->MonotonicUs();
-    VolumeTop top;
-    top.name = name;
-    if (const RunningPtr running = RunningOn(name)) top.modification_id = running->runner->Info().id;
-    if (seen.meter == nullptr) {
-      seen.meter = std::make_unique<LatencyMeter>(*deps_.dm, name, "shadowd-top");
-      seen.meter->Start();
-    } else {
-      const LatencyWindow app = seen.meter->Take();
-      const double seconds = static_cast<double>(std::max<std::int64_t>(1, now - seen.at_us)) / 1e6;
-      const auto per_s = [&](std::uint64_t n) {
-        return static_cast<std::uint64_t>(static_cast<double>(n) / seconds + 0.5);
-      };
-      const auto since = [](std::uint64_t after, std::uint64_t before) {
-        return after >= before ? after - before : after;
-      };
-      const KernelStatus& k = status->kernel;
-      top.interval_ms = (now - seen.at_us) / 1000;
-      top.reads_per_s = per_s(app.reads);
-      top.writes_per_s = per_s(app.ios - app.reads);
-      top.bytes_per_s = per_s(app.bytes);
-      top.p50_us = app.p50_us;
-      top.p99_us = app.p99_us;
-      const auto ratio = [&](std::size_t i) {
-        const std::uint64_t hits = since(k.tier_reads.at(i), seen.kernel.tier_reads.at(i));
-        return app.reads == 0 ? 0.0
-                              : std::min(1.0, static_cast<double>(hits) /
-                                                  static_cast<double>(app.reads));
-      };
-      top.hit_ratio1 = ratio(0);
-      top.hit_ratio2 = ratio(1);
-      const std::uint64_t moved = since(k.promoted, seen.kernel.promoted) +
-                                  since(k.written_back, seen.kernel.written_back);
-      top.moved_bytes_per_s = per_s(moved * k.block_bytes);
-    }
-    seen.at_us = now;
-    seen.kernel = status->kernel;
-    all.push_back(std::move(top));
-  }
-  return all;
 }
 
 }  // namespace shadow

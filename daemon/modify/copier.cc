@@ -208,10 +208,11 @@ Status Copier::RetireSome() {
   }
   if (now - retired_us_ < kRetireEveryUs) return Ok();
   retired_us_ = now;
-  if (policy_->WantsAccess()) {
+  if (retire_ == Retire::kCold) {
     if (now - window_us_ < RetirePolicy::kWindowMs * 1000) return Ok();
     window_us_ = now;
-    for (std::optional<std::uint64_t> at = 0; at && *at < last_->kernel.blocks;) {
+    for (std::optional<std::uint64_t> at = 0;
+         policy_->WantsAccess() && at && *at < last_->kernel.blocks;) {
       SHADOW_ASSIGN(const std::string answer,
                     deps_.dm->Message(volume_, "access " + std::to_string(*at) + "+" +
                                                    std::to_string(last_->kernel.blocks - *at)));

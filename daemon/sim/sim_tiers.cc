@@ -10,14 +10,6 @@
 #include "daemon/sim/sim_target.h"
 
 namespace shadow::sim {
-namespace {
-
-constexpr std::array<TierLevel, kTiers> kLevels = {TierLevel::kTier1, TierLevel::kTier2};
-
-std::size_t At(TierLevel tier) { return static_cast<std::size_t>(tier); }
-
-}  // namespace
-
 Status SimTarget::CheckTiers(const ShadowTable& table) const {
   std::vector<std::string> others = {table.metadata, table.origin.device};
   if (table.target) others.push_back(table.target->device);
@@ -39,10 +31,10 @@ Status SimTarget::CheckTiers(const ShadowTable& table) const {
 // May the tiers of the metadata become those of the table?
 Status SimTarget::CheckTierChange(const ShadowTable& table) const {
   const Metadata& m = metadata_->at(table.metadata);
-  for (TierLevel level : kLevels) {
+  for (TierLevel level : kTierLevels) {
     const std::string name = TierName(level);
-    const auto& tier = table.tiers.at(At(level));
-    const std::string& known = m.tier_ids.at(At(level));
+    const auto& tier = table.tiers.at(IndexOf(level));
+    const std::string& known = m.tier_ids.at(IndexOf(level));
     if (tier && known.empty() && tier->leg.device == "-") {
       return Refuse(name + " is not known and cannot be missing");
     }
@@ -64,8 +56,8 @@ Status SimTarget::CheckTierChange(const ShadowTable& table) const {
 // The table is live: its tiers are the volume's.
 void SimTarget::TakeTiers(const ShadowTable& table) {
   Metadata& m = meta();
-  for (TierLevel level : kLevels) {
-    const std::size_t i = At(level);
+  for (TierLevel level : kTierLevels) {
+    const std::size_t i = IndexOf(level);
     const auto& tier = table.tiers.at(i);
     failed_.at(i) = false;
     write_back_.at(i) = tier && tier->write_back;
@@ -83,7 +75,7 @@ void SimTarget::TakeTiers(const ShadowTable& table) {
 }
 
 Disk* SimTarget::TierDisk(TierLevel tier) {
-  const auto& leg = table_.tiers.at(At(tier));
+  const auto& leg = table_.tiers.at(IndexOf(tier));
   const auto it = leg ? disks_->find(leg->leg.device) : disks_->end();
   return it == disks_->end() ? nullptr : &it->second;
 }
@@ -99,7 +91,7 @@ std::optional<std::uint64_t> SimTarget::FreeSlot(TierLevel tier) const {
   for (const auto& [block, shadow] : metadata().shadows) {
     if (shadow.tier == tier) used.insert(shadow.slot);
   }
-  for (std::uint64_t slot = 0; slot < metadata().slots.at(At(tier)); ++slot) {
+  for (std::uint64_t slot = 0; slot < metadata().slots.at(IndexOf(tier)); ++slot) {
     if (used.count(slot) == 0) return slot;
   }
   return std::nullopt;
@@ -135,7 +127,7 @@ void SimTarget::RunTierJob(const TierJob& job) {
     if (meta().states[job.block] == BlockState::kHole) return;
     const auto slot = FreeSlot(job.tier);
     Disk* disk = TierDisk(job.tier);
-    if (!slot || disk == nullptr || failed_.at(At(job.tier))) return;
+    if (!slot || disk == nullptr || failed_.at(IndexOf(job.tier))) return;
     const auto value = ReadHome(job.block);
     if (!value || disk->fail_writes) {
       ++tier_failures_;
@@ -177,7 +169,7 @@ bool SimTarget::Write(std::uint64_t block, std::uint64_t value) {
   const auto it = meta().shadows.find(block);
   if (it == meta().shadows.end()) return WriteHome(block, value);
   SimShadow& shadow = it->second;
-  const std::size_t i = At(shadow.tier);
+  const std::size_t i = IndexOf(shadow.tier);
   Disk* disk = TierDisk(shadow.tier);
   ++tier_writes_.at(i);
   const bool lost = disk == nullptr || disk->fail_writes;
@@ -208,12 +200,12 @@ std::optional<std::uint64_t> SimTarget::Read(std::uint64_t block) {
   const auto it = meta().shadows.find(block);
   if (it == meta().shadows.end()) return ReadHome(block);
   Disk* disk = TierDisk(it->second.tier);
-  ++tier_reads_.at(At(it->second.tier));
+  ++tier_reads_.at(IndexOf(it->second.tier));
   if (disk != nullptr && !disk->fail_reads) return SlotCell(disk, it->second.slot);
   ++tier_failures_;
   raised_event = true;
   if (it->second.dirty) return std::nullopt;
-  failed_.at(At(it->second.tier)) = true;
+  failed_.at(IndexOf(it->second.tier)) = true;
   meta().shadows.erase(it);
   return ReadHome(block);
 }
@@ -231,7 +223,7 @@ Result<std::string> SimTarget::TierMessage(const std::vector<std::string_view>& 
     if (words.size() != 3 || (words[2] != "writeback" && words[2] != "writethrough")) {
       return Refuse("bad mode");
     }
-    write_back_.at(At(job.tier)) = words[2] == "writeback";
+    write_back_.at(IndexOf(job.tier)) = words[2] == "writeback";
     return std::string();
   }
   if (verb == "forget") return Forget(words);
@@ -264,8 +256,8 @@ Result<std::string> SimTarget::Forget(const std::vector<std::string_view>& words
   }
   std::erase_if(meta().shadows, [&](const auto& e) { return e.second.tier == tier; });
   std::erase_if(tier_queue_, [&](const TierJob& j) { return j.kind == 'p' && j.tier == tier; });
-  meta().tier_ids.at(At(tier)).clear();
-  meta().slots.at(At(tier)) = 0;
+  meta().tier_ids.at(IndexOf(tier)).clear();
+  meta().slots.at(IndexOf(tier)) = 0;
   raised_event = true;
   return std::string();
 }
@@ -295,8 +287,8 @@ std::string SimTarget::TierStatus() const {
     out += " " + key + "=" + std::to_string(value);
   };
   bool any = false;
-  for (TierLevel level : kLevels) {
-    const std::size_t i = At(level);
+  for (TierLevel level : kTierLevels) {
+    const std::size_t i = IndexOf(level);
     const std::string name = TierName(level);
     if (metadata().tier_ids.at(i).empty()) continue;
     any = true;

@@ -52,13 +52,15 @@ class SimBlockDevices final : public BlockDevices {
 
   Result<DeviceSpeed> Probe(const std::string& path, bool may_write) override {
     const Call call(&w_, "", path);
+    // What lies on the class nvme is fast.
+    const std::uint64_t latency_us = path.find("nvme") == std::string::npos ? 2000 : 100;
     if (path.rfind("/dev/pv_", 0) == 0) {
-      return DeviceSpeed{w_.device_kib_per_s * 1024, 0, path == "/dev/pv_nvme" ? 100U : 2000U};
+      return DeviceSpeed{w_.device_kib_per_s * 1024, 0, latency_us};
     }
     SHADOW_ASSIGN(Disk * disk, Find(path));
     if (may_write) disk->content.assign(16, 0);
     const std::uint64_t speed = w_.device_kib_per_s * 1024;
-    return DeviceSpeed{speed, may_write ? speed : 0, 2000};
+    return DeviceSpeed{speed, may_write ? speed : 0, latency_us};
   }
 
   Status Backup(const std::string& path, std::uint64_t /*bytes*/, const std::string&) override {

@@ -218,20 +218,17 @@ void TierKeeper::Plan(const KeeperView& view, bool round) {
   now.moved_bytes = placed.moved_bytes;
   now.served_bytes = placed.served_bytes;
   now.round_us = placed.round_us;
-  PlacementInfo before;
-  {
-    const std::lock_guard<std::mutex> lock(info_mutex_);
-    before = std::exchange(info_, now);
-  }
-  if (round) Tell(before, now);
+  if (round) Tell(now);
+  const std::lock_guard<std::mutex> lock(info_mutex_);
+  info_ = std::move(now);
 }
 
 // Only what changes is an event: who rules, and why.
-void TierKeeper::Tell(const PlacementInfo& before, const PlacementInfo& now) {
-  if (now.ruling == before.ruling || (before.ruling.empty() && now.ruling == policy_.policy)) {
-    return;
-  }
+void TierKeeper::Tell(const PlacementInfo& now) {
   const bool as_asked = now.ruling == policy_.policy;
+  const std::string& told = told_.empty() ? policy_.policy : told_;
+  if (now.ruling == told) return;
+  told_ = now.ruling;
   say_(as_asked ? "info" : "warning",
        "Placement is decided by " + now.ruling + " now" +
            (as_asked || now.notes.empty() ? "." : ": " + now.notes.front()));

@@ -79,7 +79,7 @@ class TierKeeper final : public HeatSource {
   void SendPromotes();
   Status Send(const std::vector<Move>& moves, MoveKind kind);
   void Remember(Status trouble);
-  void Tell(const PlacementInfo& before, const PlacementInfo& now);
+  void Tell(const PlacementInfo& now);
 
   DeviceMapper& dm_;
   const Clock& clock_;
@@ -94,6 +94,7 @@ class TierKeeper final : public HeatSource {
   std::int64_t part_at_us_ = 0, poll_at_us_ = 0;
   std::vector<Move> promotes_;  // wait for the demotes before them
   std::string limits_;          // as last sent
+  std::string told_;            // who ruled when that was last told
 
   mutable std::mutex mutex_;  // placement_ while it plans or explains
   std::unique_ptr<Placement> placement_;

@@ -62,7 +62,7 @@ void EngineImpl::TierChecks(const std::string& volume, const KernelStatus& kerne
     }
   }
   const auto keeper = KeeperOf(volume);
-  if (keeper == nullptr) return;
+  if (keeper == nullptr || (!kernel.tiers[0] && !kernel.tiers[1])) return;
   for (const std::string& note : keeper->Info().notes) {
     checks->push_back({"placement of " + volume, "warning", note, ""});
   }

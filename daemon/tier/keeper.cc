@@ -218,7 +218,7 @@ void TierKeeper::Plan(const KeeperView& view, bool round) {
   now.moved_bytes = placed.moved_bytes;
   now.served_bytes = placed.served_bytes;
   now.round_us = placed.round_us;
-  if (round) Tell(now);
+  if (round && (world.tier1.slots != 0 || world.tier2.slots != 0)) Tell(now);
   const std::lock_guard<std::mutex> lock(info_mutex_);
   info_ = std::move(now);
 }
@@ -226,10 +226,14 @@ void TierKeeper::Plan(const KeeperView& view, bool round) {
 // Only what changes is an event: who rules, and why.
 void TierKeeper::Tell(const PlacementInfo& now) {
   const bool as_asked = now.ruling == policy_.policy;
-  const std::string& told = told_.empty() ? policy_.policy : told_;
-  if (now.ruling == told) return;
+  // At the start it is no news that the one who was asked rules, and no fault that he cannot yet.
+  const bool fell_back = told_ == policy_.policy;
+  if (now.ruling == (told_.empty() ? policy_.policy : told_)) {
+    told_ = now.ruling;
+    return;
+  }
   told_ = now.ruling;
-  say_(as_asked ? "info" : "warning",
+  say_(fell_back ? "warning" : "info",
        "Placement is decided by " + now.ruling + " now" +
            (as_asked || now.notes.empty() ? "." : ": " + now.notes.front()));
 }

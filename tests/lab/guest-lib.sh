@@ -306,8 +306,8 @@ watch_test() {
     sleep 1
     kill -0 "$1" 2>/dev/null || return 0
   done
-  echo "    FAILED: no end after ${TEST_TIMEOUT:-300} s; what is blocked:" >&2
-  ps -eo pid,stat,wchan:24,args | awk '$2 ~ /D/' >&2
+  echo "    FAILED: no end after ${TEST_TIMEOUT:-300} s; what runs (D: blocked):" >&2
+  ps -eo pid,ppid,stat,wchan:24,args | awk '$2 != 2 && $1 != 2' | cut -c 1-160 >&2
   echo w >/proc/sysrq-trigger
   dmesg | tail -n 60 >&2
   dmsetup status >&2

@@ -173,6 +173,10 @@ v1::BlockExplanation ToProto(const BlockExplanation& e, std::uint64_t block_byte
   out.set_benefit_ms(e.benefit_ms);
   out.set_cost_ms(e.cost_ms);
   out.set_transfer_ms(e.transfer_ms);
+  out.set_writeback_ms(e.writeback_ms);
+  out.set_tier1_saves_ms(e.tier1_saves_ms);
+  out.set_tier2_saves_ms(e.tier2_saves_ms);
+  out.set_victim_saves_ms(e.victim_saves_ms);
   out.set_interference_ms(e.interference_ms);
   out.set_wear_ms(e.wear_ms);
   out.set_margin(e.margin);

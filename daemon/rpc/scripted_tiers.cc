@@ -320,6 +320,8 @@ Result<BlockExplanation> ScriptedEngine::ExplainBlock(const std::string& volume,
   }
   e.transfer_ms = 3.4;
   e.interference_ms = 0.82;
+  e.tier1_saves_ms = e.heat * 66;
+  e.tier2_saves_ms = e.heat * 60;
   e.wear_ms = 0.25;
   e.cost_ms = 4.47;
   e.benefit_ms = e.heat * 60;

@@ -330,6 +330,10 @@ BlockExplanation TierKeeper::Explain(std::uint64_t block) const {
   b.transfer_ms = e.transfer_ms;
   b.interference_ms = e.interference_ms;
   b.wear_ms = e.wear_ms;
+  b.writeback_ms = e.writeback_ms + e.evict_ms;
+  b.tier1_saves_ms = e.saved_ms.at(static_cast<std::size_t>(Place::kTier1));
+  b.tier2_saves_ms = e.saved_ms.at(static_cast<std::size_t>(Place::kTier2));
+  b.victim_saves_ms = e.victim_ms;
   b.decision = e.decision;
   b.why = e.why;
   return b;

@@ -82,6 +82,9 @@ struct BlockExplanation {
   double heat = 0, accesses = 0, writes = 0;
   double benefit_ms = 0, cost_ms = 0, margin = 0;
   double transfer_ms = 0, interference_ms = 0, wear_ms = 0;
+  double writeback_ms = 0;                        // of its own, and of what it pushes out
+  double tier1_saves_ms = 0, tier2_saves_ms = 0;  // against home
+  double victim_saves_ms = 0;                     // by what it would push out
   std::string decision;  // "stay", "promote", "demote", "writeback", "wait"
   std::string why;       // one sentence
 };

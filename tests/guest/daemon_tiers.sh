@@ -8,16 +8,8 @@
 HOT=16 # of 256 KiB blocks
 
 tiered_classes() {
-  load_module
-  null_device slowdev 192 hdd
-  null_device fastdev 256 nvme
+  two_classes hdd nvme
   null_device midev 16 fast
-  lvm_configuration
-  rm -rf /dev/slow /dev/fast # of a test that failed half-way
-  vgcreate -qq -y slow /dev/slowdev
-  vgcreate -qq -y fast /dev/fastdev
-  lvcreate -qq -y -Wn -L 64m -n db0 slow
-  start_shadowd
   shadowctl volume import db0 /dev/slow/db0 >/dev/null
   shadow_io fill /dev/mapper/db0 --journal="$SCRATCH/journal"
 }
@@ -28,7 +20,7 @@ has_shadows() { (($(used_bytes "$1" | grep . || echo 0) > 0)); }
 has_hits() { (($(field db0 tier1_reads) > 0)); }
 no_tier() { [[ -z $(told "$1" device) ]]; }
 hot_load() {
-  start_stress /dev/mapper/db0 --threads=2 --writes=40 --length=$((HOT * 512)) "$@"
+  start_stress /dev/mapper/db0 --threads=2 --writes=40 --length=$((HOT * 512))
 }
 tear_down() {
   kill "$DAEMON"

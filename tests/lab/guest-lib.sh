@@ -250,6 +250,20 @@ start_shadowd() {
   wait_until 60 "shadowd" test -S "$SHADOW_SOCKET"
 }
 
+# two_classes KIND KIND: shadowd over the groups slow and fast, on devices of these kinds, and
+# the logical volume slow/db0, which nobody uses.
+two_classes() {
+  load_module
+  null_device slowdev 192 "$1"
+  null_device fastdev 256 "$2"
+  lvm_configuration
+  rm -rf /dev/slow /dev/fast # of a test that failed half-way
+  vgcreate -qq -y slow /dev/slowdev
+  vgcreate -qq -y fast /dev/fastdev
+  lvcreate -qq -y -Wn -L 64m -n db0 slow
+  start_shadowd
+}
+
 # op_phase VOLUME: of its last modification.
 op_phase() { shadowctl -o json op show "$1" | jq -r .phase; }
 op_phase_is() { [[ $(op_phase "$1") == "$2" ]]; }

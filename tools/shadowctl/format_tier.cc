@@ -256,16 +256,25 @@ void PrintExplanation(std::ostream& out, const Terminal& terminal, const std::st
   sheet.Add("Heat", FormatNumber(e.heat()) + " (chance of an access within 60 windows)");
   sheet.Add("Expected", FormatNumber(e.accesses()) + " accesses, " + FormatNumber(e.writes()) +
                             " of them writes");
+  if (e.tier1_saves_ms() != 0 || e.tier2_saves_ms() != 0) {
+    sheet.Add("Would save", FormatNumber(e.tier1_saves_ms()) + " ms on tier 1, " +
+                                FormatNumber(e.tier2_saves_ms()) + " ms on tier 2, against home");
+  }
   if (best != place && e.cost_ms() > 0) {
     sheet.Add("Best move", place == "home"  ? "to " + Spoken(best)
                            : best == "home" ? "home"
                                             : "to " + Spoken(best) + " by way of home");
     sheet.Add("Saves", FormatNumber(e.benefit_ms()) + " ms");
-    sheet.Add("Costs", FormatNumber(e.cost_ms()) + " ms: copy " + FormatNumber(e.transfer_ms()) +
-                           ", interference " + FormatNumber(e.interference_ms()) + ", wear " +
-                           FormatNumber(e.wear_ms()));
+    sheet.Add("Costs",
+              FormatNumber(e.cost_ms()) + " ms: copy " + FormatNumber(e.transfer_ms()) +
+                  ", interference " + FormatNumber(e.interference_ms()) + ", wear " +
+                  FormatNumber(e.wear_ms()) +
+                  (e.writeback_ms() > 0 ? ", writing home " + FormatNumber(e.writeback_ms()) : ""));
     sheet.Add("Needed", "more than " + FormatNumber(e.margin()) + " x its cost, " +
                             FormatNumber(e.margin() * e.cost_ms()) + " ms");
+  }
+  if (e.victim_saves_ms() > 0) {
+    sheet.Add("Pushes out", "a block that saves " + FormatNumber(e.victim_saves_ms()) + " ms");
   }
   const std::string decision = DecisionName(e.decision());
   sheet.Add("Decision", decision, decision == "stay" ? Colour::kNone : Colour::kCyan);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Fuzz target: the table parser. A table that is accepted has an origin, a usable block size, and
-// two names where there are two legs.
+// two names where there are two legs; each tier has a name.
 #include <algorithm>
 #include <cstring>
 
@@ -21,9 +21,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!t.metadata || !t.legs[SHADOW_LEG_ORIGIN].given || t.policy >= SHADOW_NR_POLICIES)
     __builtin_trap();
   bool there = false;
-  for (const auto& leg : t.legs) {
+  for (int i = 0; i < SHADOW_NR_LEGS; i++) {
+    const auto& leg = t.legs[i];
+    const bool tier = i >= SHADOW_LEG_TIER1;
+    if ((t.writeback >> i & 1) && !(tier && leg.given)) __builtin_trap();
+    // Slots are worth nothing on another device.
+    if (tier && leg.given && !leg.missing && !*leg.id) __builtin_trap();
     if (!leg.id || std::strlen(leg.id) > SHADOW_ID_MAX || (leg.given && !leg.path)) __builtin_trap();
-    there |= leg.given && !leg.missing;
+    there |= !tier && leg.given && !leg.missing;
   }
   if (!there) __builtin_trap();
   return 0;

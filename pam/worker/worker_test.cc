@@ -141,6 +141,7 @@ class WorkerTest : public testing::Test {
     Request r;
     r.set_id(99);
     if (kind == Request::kStatus) r.mutable_status()->set_volume("db0");
+    if (kind == Request::kSave) r.mutable_save()->set_volume("db0");
     if (kind == Request::kTrain) r.mutable_train()->set_volume("db0");
     if (kind == Request::kHeat) {
       r.mutable_heat()->set_volume("db0");
@@ -201,8 +202,10 @@ TEST_F(WorkerTest, ShutInItTrainsAndSaves) {
   std::mt19937 rng(1);
   Process p(dir_);
   EXPECT_EQ(p.Ask(Open()).error(), "");
-  for (std::uint64_t w = 0; w < 5; ++w) EXPECT_EQ(p.Ask(Close(&rng, w)).error(), "");
+  // No fewer can be trained on.
+  for (std::uint64_t w = 0; w < 4; ++w) EXPECT_EQ(p.Ask(Close(&rng, w)).error(), "");
   EXPECT_EQ(p.Ask(Ask(Request::kTrain)).error(), "");
+  EXPECT_EQ(p.Ask(Ask(Request::kSave)).error(), "");
   EXPECT_TRUE(p.Ask(Ask(Request::kStatus)).status().trained());
   EXPECT_TRUE(std::filesystem::exists(dir_ + "/db0.pam"));
   ExpectShutIn(p);

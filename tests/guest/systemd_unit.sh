@@ -218,7 +218,7 @@ test_stopped_it_stays_so_and_volumes_work_on() {
 
 # confined NAME COMMAND [SED-SCRIPT]: another program in shadowd's place.
 confined() {
-  sed -e "s|^ExecStart=.*|ExecStart=$2|; s|^Type=.*|Type=oneshot\nTimeoutStartSec=240|; /^Restart/d; /^WatchdogSec/d" \
+  sed -e "s|^ExecStart=.*|ExecStart=$2|; s|^Type=.*|Type=oneshot\nTimeoutStartSec=500|; /^Restart/d; /^WatchdogSec/d" \
     -e "${3-}" "$source_unit" >"$units/$1.service"
   systemctl daemon-reload
   systemctl start "$1"

@@ -72,7 +72,7 @@ null_remove() {
 
 # breakable_legs MIB [KEY=VALUE...]: org, tgt and meta behind dm devices fo, ft, fm, which are what volumes use then;
 # fault DEVICE all|reads|writes|flushes|none: it fails wholly, for reads, for writes and flushes, for
-# flushes alone, or no longer.
+# flushes alone, or no longer. breakable_tier MIB [KEY=VALUE...]: t1 behind f1, likewise.
 breakable_legs() {
   local pair
   load_module
@@ -85,8 +85,13 @@ breakable_legs() {
   done
   ORIGIN=/dev/mapper/fo TARGET=/dev/mapper/ft META=/dev/mapper/fm
 }
+breakable_tier() {
+  null_device t1 "$1" fast "${@:2}"
+  dm_create f1 "0 $(sectors /dev/t1) linear /dev/t1 0"
+  TIER=/dev/mapper/f1
+}
 fault() {
-  local -A below=([fo]=org [ft]=tgt [fm]=meta)
+  local -A below=([fo]=org [ft]=tgt [fm]=meta [f1]=t1)
   local device=/dev/${below[$1]} bad=/dev/mapper/bad-$1 size
   size=$(sectors "$device")
   case $2 in

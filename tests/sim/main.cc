@@ -55,13 +55,14 @@ int main(int argc, char** argv) {
   double seconds = 0;
   u64 seed = 0;
   std::string regressions;
-  bool no_shrink = false, processor_time = false;
+  bool no_shrink = false, processor_time = false, without_tiers = false;
   auto* seconds_option =
       app.add_option("--seconds", seconds, "Run fresh seeds for so long (default 10)");
   auto* seed_option = app.add_option("--seed", seed, "Run this seed; with --seconds: from it on");
   app.add_option("--regressions", regressions, "Run the seeds of this list first");
   app.add_flag("--processor-time", processor_time, "--seconds are seconds of processor time");
   app.add_flag("--no-shrink", no_shrink, "Do not cut a failing run down");
+  app.add_flag("--without-tiers", without_tiers, "No run has tiers (else two thirds have)");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -79,6 +80,7 @@ int main(int argc, char** argv) {
   if (!*seed_option) seed = (u64{std::random_device{}()} << 16) + 1;
 
   sim::World world;
+  if (without_tiers) world.WithoutTiers();
   const auto start = std::chrono::steady_clock::now();
   const auto passed = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -89,9 +91,9 @@ int main(int argc, char** argv) {
     if (good) return true;
     const u64 operations = world.figures().operations;
     Tell(world, s, !no_shrink);
-    std::printf("found by seed %llu after %llu operations; again: tests/sim/run --seed %llu\n",
+    std::printf("found by seed %llu after %llu operations; again: tests/sim/run --seed %llu%s\n",
                 static_cast<unsigned long long>(s), static_cast<unsigned long long>(operations),
-                static_cast<unsigned long long>(s));
+                static_cast<unsigned long long>(s), without_tiers ? " --without-tiers" : "");
     return false;
   };
   for (const u64 s : old)

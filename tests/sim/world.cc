@@ -33,7 +33,7 @@ void World::Begin(u64 seed) {
   in_flight_ = flushes_ = messages_ = 0;
   accept_ = up_ = suspended_ = admin_busy_ = trouble_ = false;
 
-  tiers_ = !r.OneIn(3);
+  tiers_ = !r.OneIn(3) && !without_tiers_;
   for (auto& n : tier_slots_) n = 1 + r.Below(5);
   total_weight_ = 0;
   const bool narrow = r.OneIn(3);  // few kinds of events on few blocks, but those often

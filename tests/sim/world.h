@@ -31,6 +31,8 @@ class World {
   bool Run(u64 seed, u32 steps, std::vector<Step>* record = nullptr);
   /// The run of @seed again, with these of its steps. @told: in words.
   bool Replay(u64 seed, const std::vector<Step>& steps, std::vector<std::string>* told = nullptr);
+  /// No run has tiers from now on: what homes alone do is met more often.
+  void WithoutTiers() { without_tiers_ = true; }
   const std::string& error() const { return m_.what; }
   const Figures& figures() const { return figures_; }
 
@@ -144,6 +146,7 @@ class World {
   bool admin_busy_ = false;
   bool trouble_ = false;  // errors are to be expected
   bool import_ = false;
+  bool without_tiers_ = false;
   bool tiers_ = false;                             // the run has some
   std::array<u32, SHADOW_NR_TIERS> tier_slots_{};  // slots of their devices
   u32 first_len_ = kCells;

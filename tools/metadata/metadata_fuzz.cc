@@ -13,7 +13,7 @@ namespace {
 
 using shadow::metadata::Bytes;
 using shadow::metadata::kPage;
-constexpr std::size_t kPages = 2 + 2 * 2;
+constexpr std::size_t kPages = 2 + 8;
 
 void PutChecksum(std::uint8_t* page, std::size_t at, std::size_t from) {
   const u32 crc = shadow_crc32c(~0u, page + from, kPage - from);
@@ -21,11 +21,12 @@ void PutChecksum(std::uint8_t* page, std::size_t at, std::size_t from) {
     page[at + static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(crc >> (8 * i));
 }
 
-/// The input is two superblocks and four page copies, each as long as there is input: a header, the
-/// first bytes, and the rest zero. The device is a little longer than the superblock asks for.
+/// The input is two superblocks and eight page copies, each as long as there is input: its first
+/// bytes, and the rest zero. The copies follow each other: state pages from below, slot pages from
+/// above, for a superblock that puts its slot end at the end of one of them.
 Bytes DeviceBytes(const std::uint8_t* data, std::size_t size, bool seal) {
-  Bytes device(64 * 1024 + 4 * kPage);
-  constexpr std::size_t kPart = 384;
+  Bytes device(64 * 1024 + (kPages - 2) * kPage);
+  constexpr std::size_t kPart = 576;  // all legs of a superblock
   for (std::size_t i = 0; i < kPages && i * kPart < size; i++) {
     std::uint8_t* page = device.data() + (i < 2 ? i * kPage : 64 * 1024 + (i - 2) * kPage);
     std::memcpy(page, data + i * kPart, std::min(kPart, size - i * kPart));

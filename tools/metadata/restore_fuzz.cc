@@ -14,5 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!image.newest()) __builtin_trap();
   for (std::uint32_t p = 0; p < image.nr_pages(); p++)
     if (!image.Pick(p)) __builtin_trap();
+  for (std::uint32_t p = 0; p < image.nr_slot_pages(); p++)
+    if (!image.PickSlotPage(p)) __builtin_trap();
   return 0;
 }

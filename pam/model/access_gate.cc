@@ -15,6 +15,13 @@ constexpr std::array<std::size_t, kHazards> kPendingRows = {8192, 4096, 1024, 25
 /// Longer horizons are judged only when they have passed: too many predictions would wait.
 constexpr std::uint32_t kLongestWatched = 60;
 
+// Chosen on the training parts (docs/pam.md).
+constexpr double kTrustRows = 8;      // a window's rows say at most as much as so many single ones
+constexpr double kTrustMinutes = 30;  // half-life of what was said; at least six horizons
+constexpr double kTrustLengths = 6;
+/// Log of the weights before anything is known, by Ruler: .85, .03, .07, .05.
+constexpr std::array<double, kRulers> kStart = {-0.1625, -3.5066, -2.6593, -2.9957};
+
 /// Logits of the gate's candidates, by Ruler.
 std::array<float, kRulers> Candidates(const std::array<float, kExperts + 2>& z) {
   return {z[5], z[1], z[2], (z[0] + z[3]) / 2};
@@ -66,7 +73,8 @@ void AccessModel::LearnFrom(int j, const Pending& p, std::vector<Outcome>* resol
   const double keep = std::exp2(-1 / half_life);
   for (double& l : loss_[jj]) l *= keep;
   loss_weight_[jj] *= keep;
-  looks_[jj] = looks_[jj] * keep + 1.0 / ends_[jj];
+  std::array<double, kRulers> lost{};
+  double asked = 0;
   std::vector<MixRow> rows(p.index.size());
   std::vector<double> when(ends_[jj], 0.0);
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -80,10 +88,13 @@ void AccessModel::LearnFrom(int j, const Pending& p, std::vector<Outcome>* resol
     resolved->push_back({p.logit[i][4], weight, 1, hit});
     const auto z = Candidates(p.logit[i]);
     for (std::size_t k = 0; k < kRulers; ++k) {
-      loss_[jj][k] += p.weight[i] * OutcomeLoss(z[k], hit, 1);
+      lost[k] += p.weight[i] * OutcomeLoss(z[k], hit, 1);
     }
-    loss_weight_[jj] += p.weight[i];
+    asked += p.weight[i];
   }
+  for (std::size_t k = 0; k < kRulers; ++k) loss_[jj][k] += lost[k];
+  loss_weight_[jj] += asked;
+  Trust(j, lost, asked, 1);
   curves_[jj].Add(when);
   mixers_[jj].Update(rows);
 }
@@ -112,19 +123,50 @@ void AccessModel::Learn(int j) {
   Gate(j);
 }
 
+void AccessModel::Trust(int j, const std::array<double, kRulers>& lost, double asked,
+                        double windows) {
+  const auto jj = static_cast<std::size_t>(j);
+  if (asked <= 0) return;
+  const double half_life =
+      std::max(kTrustMinutes * 60e6 / static_cast<double>(options_.engine.window_us),
+               kTrustLengths * ends_[jj]);
+  const double keep = std::exp2(-windows / half_life);
+  const double rows = asked / windows;
+  const double evidence = windows * rows / (1 + rows / kTrustRows) / ends_[jj];
+  for (std::size_t k = 0; k < kRulers; ++k) {
+    trust_[jj][k] = keep * trust_[jj][k] + (1 - keep) * kStart[k] - evidence * lost[k] / asked;
+  }
+  const double most = *std::max_element(trust_[jj].begin(), trust_[jj].end());
+  for (double& t : trust_[jj]) t -= most;
+}
+
+float AccessModel::Rule(int j, const Opinion& o) const {
+  const auto jj = static_cast<std::size_t>(j);
+  const auto& share = share_[jj];
+  const auto z = Candidates(
+      {o.logit[jj][0], o.logit[jj][1], o.logit[jj][2], o.logit[jj][3], o.raw[jj], o.mixed[jj]});
+  float p = 0;
+  float q = 0;
+  for (std::size_t k = 0; k < kRulers; ++k) {
+    if (share[k] > 0.999f) return z[k];
+    if (share[k] < 1e-4f) continue;
+    const float one = 1 / (1 + std::exp(-z[k]));
+    p += share[k] * one;
+    q += share[k] * (1 - one);
+  }
+  return std::clamp(std::log(p / std::max(q, 1e-7f)), -14.0f, 14.0f);
+}
+
 void AccessModel::Gate(int j) {
   const auto jj = static_cast<std::size_t>(j);
-  const auto& loss = loss_[jj];
-  if (!trained_ || loss_weight_[jj] <= 0) return;
-  const auto best =
-      static_cast<std::size_t>(std::min_element(loss.begin(), loss.end()) - loss.begin());
-  const auto now = static_cast<std::size_t>(ruler_[jj]);
-  // Whoever rules stays for as long as the best is not clearly better: by 0.5 %, and by more over
-  // the mixture, which follows a change of the load at once while a comparison of the past still
-  // speaks for the others; the fewer independent looks there were, the more.
-  const double margin =
-      ruler_[jj] == Ruler::kModel ? 1 - (0.005 + 0.115 / (1 + looks_[jj])) : 0.995;
-  if (loss[best] < margin * loss[now]) ruler_[jj] = static_cast<Ruler>(best);
+  if (!trained_) return;
+  double sum = 0;
+  for (std::size_t k = 0; k < kRulers; ++k) sum += std::exp(trust_[jj][k]);
+  for (std::size_t k = 0; k < kRulers; ++k) {
+    share_[jj][k] = static_cast<float>(std::exp(trust_[jj][k]) / sum);
+  }
+  ruler_[jj] = static_cast<Ruler>(std::max_element(share_[jj].begin(), share_[jj].end()) -
+                                  share_[jj].begin());
 }
 
 std::array<double, kRulers> AccessModel::Prequential(int j) const {

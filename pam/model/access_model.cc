@@ -176,11 +176,7 @@ void AccessModel::Ask(std::span<const std::uint32_t> indices, std::vector<Opinio
           o.logit[jj] = {z, z, z, z};
           o.raw[jj] = o.mixed[jj] = z;
         }
-        const Ruler r = ruler_[jj];
-        const float ruled = r == Ruler::kModel     ? o.mixed[jj]
-                            : r == Ruler::kNetwork ? o.logit[jj][0]
-                                                   : o.logit[jj][static_cast<std::size_t>(r)];
-        floor = std::max(floor, ruled);
+        floor = std::max(floor, trained_ ? Rule(j, o) : o.mixed[jj]);
         o.ruled[jj] = floor;
       }
       if (trained_) {

@@ -114,6 +114,10 @@ class AccessModel {
   void Ask(std::span<const std::uint32_t> indices, std::vector<Opinion>* out) const;
 
   [[nodiscard]] Ruler ruler(int j) const { return ruler_[static_cast<std::size_t>(j)]; }
+  /// Weights of the candidates, by Ruler; their sum is 1.
+  [[nodiscard]] const std::array<float, kRulers>& Shares(int j) const {
+    return share_[static_cast<std::size_t>(j)];
+  }
   /// Prequential log loss, decayed, by Ruler; 0 before there is any outcome.
   [[nodiscard]] std::array<double, kRulers> Prequential(int j) const;
 
@@ -147,6 +151,8 @@ class AccessModel {
   void LearnFrom(int j, const Pending& p, std::vector<Outcome>* resolved);
   void Remember(int j, std::span<const std::uint32_t> scored, std::span<const Opinion> opinions);
   void Gate(int j);
+  void Trust(int j, const std::array<double, kRulers>& lost, double asked, double windows);
+  [[nodiscard]] float Rule(int j, const Opinion& o) const;
   [[nodiscard]] std::uint32_t FirstHit(const Pending& p, std::size_t i) const;
   void ScoreRound(RoundReport* report);
   void Enlist(std::uint32_t index);
@@ -171,7 +177,8 @@ class AccessModel {
   std::array<std::deque<Pending>, kHazards> pending_;
   std::array<std::array<double, kRulers>, kHazards> loss_{};
   std::array<double, kHazards> loss_weight_{};
-  std::array<double, kHazards> looks_{};  // horizons' lengths that were judged, decayed
+  std::array<std::array<double, kRulers>, kHazards> trust_{};  // log weights, up to a constant
+  std::array<std::array<float, kRulers>, kHazards> share_{};   // the weights, sum 1
   std::array<Ruler, kHazards> ruler_{};
   std::array<double, FeatureEngine::kRegionClasses> unseen_hits_{}, unseen_asked_{};
   std::array<std::uint64_t, FeatureEngine::kRegionClasses> unseen_now_{};

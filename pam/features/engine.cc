@@ -4,7 +4,6 @@
 #include "pam/features/engine.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include "pam/features/marks.h"
@@ -52,9 +51,6 @@ FeatureEngine::FeatureEngine(const EngineOptions& options)
       d60_(HalfLife(60, options.window_us)),
       d240_(HalfLife(240, options.window_us)),
       d1440_(HalfLife(1440, options.window_us)),
-      slot_decay_{DecayTable(kSlots * HalfLife(1.0 / 6, options.window_us)),
-                  DecayTable(kSlots * HalfLife(2, options.window_us)),
-                  DecayTable(kSlots * HalfLife(10, options.window_us))},
       slots_(16, kNone),
       region_slots_(16, kNone) {
   // A week of windows where that is a short list, else a day; never more than 100,000 of them.
@@ -151,42 +147,6 @@ std::uint32_t FeatureEngine::TouchRegion(std::uint32_t block, float weight, bool
   return r;
 }
 
-void FeatureEngine::UpdateSlots(BlockState* s, const Access& access, std::uint32_t gap,
-                                bool added) const {
-  if (access.bytes > 0) {
-    const float each = static_cast<float>(access.bytes) / static_cast<float>(access.count);
-    const float size = std::clamp(8.0f * std::log2(std::max(each, 2.0f)), 1.0f, 255.0f);
-    const float mean = s->size == 0 ? size : (size + static_cast<float>(s->size)) / 2;
-    s->size = static_cast<std::uint8_t>(mean + 0.5f);
-  }
-  if (access.slots == 0) return;
-  float hits[3];
-  float mean = FromHalf(s->burst_gap);
-  for (int i = 0; i < 3; ++i) hits[i] = added ? 0.0f : FromHalf(s->slot_hits[i]);
-  bool any = !added && hits[2] > 0;
-  std::uint32_t pause = 0;
-  // Slots are counted from the start of the window of the access before.
-  std::uint64_t last = s->last_slot & 15u;
-  for (unsigned mask = access.slots; mask != 0; mask &= mask - 1) {
-    const std::uint64_t slot = std::uint64_t{gap} * kSlots + std::countr_zero(mask);
-    if (any) {
-      const auto step = static_cast<std::uint32_t>(std::min<std::uint64_t>(slot - last, 1u << 30));
-      for (int i = 0; i < 3; ++i) hits[i] *= slot_decay_[i](step);
-      const float log_step = step == 1 ? 0.0f : std::log(static_cast<float>(step));
-      mean += (log_step - mean) / 4;
-      if (step > 1) pause = step;
-    }
-    for (float& h : hits) h += 1.0f;
-    any = true;
-    last = slot;
-  }
-  for (int i = 0; i < 3; ++i) s->slot_hits[i] = ToHalf(hits[i]);
-  s->burst_gap = ToHalf(mean);
-  if (pause > 0) s->last_pause = ToHalf(static_cast<float>(pause));
-  s->last_slot = static_cast<std::uint8_t>(
-      last % kSlots | static_cast<unsigned>(std::popcount(access.slots) - 1) << 4);
-}
-
 void FeatureEngine::Update(std::uint32_t index, const Access& access, bool added) {
   BlockState& s = states_[index];
   const auto count = static_cast<float>(access.count);
@@ -205,7 +165,6 @@ void FeatureEngine::Update(std::uint32_t index, const Access& access, bool added
   }
   s.writes =
       ToHalf((added ? 0.0f : FromHalf(s.writes) * d30_(gap)) + static_cast<float>(access.writes));
-  UpdateSlots(&s, access, gap, added);
   s.recent = (gap < 64 && !added ? s.recent << gap : 0) | 1u;
   s.gap = ToHalf(static_cast<float>(gap));
   s.now = ToHalf(count);

@@ -64,17 +64,6 @@ enum Feature : std::uint8_t {
   kCosWeek,  // wall clock; 0 unless known and three days are recorded
   kProfile0,
   kProfile1,  // embedding of the user profile / volume metadata; 0 if none
-  // From inside the windows, in slots (sixteenths of a window); 0 if the windows do not tell.
-  kSince,  // slots since the last access
-  kSlot10s,
-  kSlot2min,
-  kSlot10min,       // EWMA of the indicator "accessed in the slot"
-  kBurstGap,        // mean log of the slots between accessed slots (not log1p of it)
-  kBurstPhase,      // slots since the last access / that mean
-  kBurstLastPhase,  // the same / the last pause of more than a slot
-  kSize,            // log2 of the bytes of an access, running mean (as it is)
-  kWriteShare,      // writes / accesses, 30 min (as it is)
-  kSlotsNow,        // share of the slots of the window just closed
   kFeatures
 };
 
@@ -115,14 +104,7 @@ struct BlockState {
   std::uint16_t gap = 0;     // half, windows; 0 if accessed in one window only
   std::uint16_t now = 0;     // half, accesses in `last`
   std::uint16_t mark = 0;    // what the rings say about the coming window (see kMark*)
-  // Inside the windows; as of the last slot accessed.
-  std::array<std::uint16_t, 3> slot_hits{};  // half, EWMA of accessed slots: 10 s, 2 min, 10 min
-  std::uint16_t burst_gap = 0;               // half, mean log of the slots between accessed slots
-  std::uint16_t last_pause = 0;              // half, last gap of more than a slot; 0: none yet
-  std::uint8_t size = 0;       // 8 * log2 of the bytes of an access, running mean; 0: not known
-  std::uint8_t last_slot = 0;  // bits 0-3: in `last`; 4-7: accessed slots in `last`, less one
 };
-static_assert(sizeof(BlockState) == 64);
 
 class FeatureEngine {
  public:
@@ -190,8 +172,6 @@ class FeatureEngine {
   std::uint32_t TouchRegion(std::uint32_t block, float weight, bool new_block);
   void RehashRegions(std::size_t slots);
   void Update(std::uint32_t index, const Access& access, bool added);
-  void UpdateSlots(BlockState* s, const Access& access, std::uint32_t gap, bool added) const;
-  void QuerySlots(const BlockState& s, std::uint32_t idle, float* out) const;
   void PushRing();
   void MarkPeriods();
   void MarkFrom(std::uint32_t window, std::uint16_t add, std::uint16_t field_mask);
@@ -200,7 +180,6 @@ class FeatureEngine {
   EngineOptions options_;
   std::uint32_t per_minute_, per_hour_, per_day_, per_week_;
   DecayTable d1_, d5_, d30_, d60_, d240_, d1440_;
-  std::array<DecayTable, 3> slot_decay_;
   std::uint32_t now_ = 0;
   Chunked<BlockState> states_;
   std::vector<std::uint32_t> slots_;  // open addressing, linear probing; kNone is empty

@@ -73,8 +73,6 @@ Status FeatureEngine::Load(std::string_view* in) {
     for (const std::uint16_t h : s.count_fast) good = good && h <= 0x7bff;
     for (const std::uint16_t h : s.hit_fast) good = good && h <= 0x7bff;
     good = good && s.writes <= 0x7bff && s.gap <= 0x7bff && s.now <= 0x7bff;
-    for (const std::uint16_t h : s.slot_hits) good = good && h <= 0x7bff;
-    good = good && s.burst_gap <= 0x7bff && s.last_pause <= 0x7bff;
     if (!good || fresh.Find(s.block) != kNone) return Damaged("block state");
     bool added = false;
     fresh.states_[fresh.FindOrAdd(s.block, &added)] = s;

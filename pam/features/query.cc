@@ -117,32 +117,6 @@ void FeatureEngine::Query(std::uint32_t index, float* out) const {
   }
   out[kProfile0] = options_.profile[0];
   out[kProfile1] = options_.profile[1];
-  QuerySlots(s, idle, out);
-}
-
-void FeatureEngine::QuerySlots(const BlockState& s, std::uint32_t idle, float* out) const {
-  out[kSize] = static_cast<float>(s.size) / 8.0f;
-  const float count = FromHalf(s.count_fast[2]);
-  out[kWriteShare] = count > 0 ? FromHalf(s.writes) / count : 0.0f;
-  const float longest = FromHalf(s.slot_hits[2]);
-  if (longest <= 0) {
-    out[kSince] = out[kSlot10s] = out[kSlot2min] = out[kSlot10min] = out[kBurstGap] = 0;
-    out[kBurstPhase] = out[kBurstLastPhase] = out[kSlotsNow] = 0;
-    return;
-  }
-  const std::uint32_t since =
-      std::min<std::uint32_t>(idle, 1u << 24) * kSlots + (kSlots - 1 - (s.last_slot & 15u));
-  const auto since_f = static_cast<float>(since);
-  out[kSince] = FastLog1p(since_f);
-  out[kSlot10s] = FastLog1p(FromHalf(s.slot_hits[0]) * slot_decay_[0](since));
-  out[kSlot2min] = FastLog1p(FromHalf(s.slot_hits[1]) * slot_decay_[1](since));
-  out[kSlot10min] = FastLog1p(longest * slot_decay_[2](since));
-  const float mean = FromHalf(s.burst_gap);
-  out[kBurstGap] = mean;
-  out[kBurstPhase] = FastLog1p(std::min((since_f + 1.0f) * std::exp(-mean), 64.0f));
-  const float pause = FromHalf(s.last_pause);
-  out[kBurstLastPhase] = pause > 0 ? FastLog1p(std::min((since_f + 1.0f) / pause, 64.0f)) : 0.0f;
-  out[kSlotsNow] = idle == 0 ? static_cast<float>((s.last_slot >> 4) + 1) / kSlots : 0.0f;
 }
 
 int FeatureEngine::UnseenClass(std::uint32_t block) const {

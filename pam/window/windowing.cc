@@ -23,22 +23,16 @@ Status CheckOptions(const WindowOptions& o) {
 }
 
 void CloseWindow(std::vector<BlockRequest>::const_iterator first,
-                 std::vector<BlockRequest>::const_iterator last, std::int64_t start_us,
-                 std::int64_t window_us, std::vector<Access>& scratch, Window& window) {
+                 std::vector<BlockRequest>::const_iterator last, std::vector<Access>& scratch,
+                 Window& window) {
   scratch.clear();
-  for (auto it = first; it != last; ++it) {
-    const std::int64_t slot = (it->time_us - start_us) * kSlots / window_us;
-    scratch.push_back(
-        {it->block, 1, it->write ? 1u : 0u, static_cast<std::uint16_t>(1u << slot), it->bytes});
-  }
+  for (auto it = first; it != last; ++it) scratch.push_back({it->block, 1, it->write ? 1u : 0u});
   std::sort(scratch.begin(), scratch.end(),
             [](const Access& a, const Access& b) { return a.block < b.block; });
   for (const Access& a : scratch) {
     if (!window.accesses.empty() && window.accesses.back().block == a.block) {
       window.accesses.back().count += a.count;
       window.accesses.back().writes += a.writes;
-      window.accesses.back().slots |= a.slots;
-      window.accesses.back().bytes += a.bytes;
     } else {
       window.accesses.push_back(a);
     }
@@ -99,10 +93,7 @@ Result<WindowedTrace> CutWindows(const Trace& trace, const WindowOptions& option
         ++out.beyond_end;
         continue;
       }
-      const std::uint64_t begin = std::max(r.offset, (b - base[r.device]) * bs);
-      const std::uint64_t end = std::min(r.offset + r.length, (b - base[r.device] + 1) * bs);
-      out.requests.push_back({r.time_us - out.start_us, static_cast<std::uint32_t>(b), r.write,
-                              static_cast<std::uint32_t>(end - begin)});
+      out.requests.push_back({r.time_us - out.start_us, static_cast<std::uint32_t>(b), r.write});
     }
   }
   std::vector<Access> scratch;
@@ -111,7 +102,7 @@ Result<WindowedTrace> CutWindows(const Trace& trace, const WindowOptions& option
     const std::int64_t end = static_cast<std::int64_t>(w + 1) * options.window_us;
     auto to = from;
     while (to != out.requests.cend() && to->time_us < end) ++to;
-    CloseWindow(from, to, end - options.window_us, options.window_us, scratch, out.windows[w]);
+    CloseWindow(from, to, scratch, out.windows[w]);
     from = to;
   }
   return out;

@@ -13,16 +13,11 @@
 
 namespace shadow::pam {
 
-inline constexpr int kSlots = 16;  // of a window, of equal length
-
-/// Accesses of one block in one window. reads = count - writes. The last two are optional: without
-/// them the features that need them say nothing.
+/// Accesses of one block in one window. reads = count - writes.
 struct Access {
   std::uint32_t block = 0;
   std::uint32_t count = 0;
   std::uint32_t writes = 0;
-  std::uint16_t slots = 0;  // bit i: accessed in the i-th sixteenth of the window; 0: not known
-  std::uint64_t bytes = 0;  // moved within the block; 0: not known
 };
 
 /// One closed window: accesses ascending by block, and the operational parameters of the volume.
@@ -37,7 +32,6 @@ struct BlockRequest {
   std::int64_t time_us = 0;  // since the start of the first window
   std::uint32_t block = 0;
   bool write = false;
-  std::uint32_t bytes = 0;  // of it that lie in this block
 };
 
 struct WindowOptions {

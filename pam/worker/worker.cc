@@ -34,11 +34,6 @@ Result<Window> ToWindow(const ::pam::v1::CloseWindow& in) {
     return MakeError(Code::kInvalidArgument,
                      "the columns of a window differ in length or are too long");
   }
-  if ((in.slots_size() != 0 && in.slots_size() != n) ||
-      (in.moved_size() != 0 && in.moved_size() != n)) {
-    return MakeError(Code::kInvalidArgument,
-                     "an optional column of a window is neither empty nor as long as the others");
-  }
   Window w;
   w.ops = in.ops();
   w.bytes = in.bytes();
@@ -49,15 +44,7 @@ Result<Window> ToWindow(const ::pam::v1::CloseWindow& in) {
       return MakeError(Code::kInvalidArgument,
                        "the blocks of a window are not ascending or too large");
     }
-    Access a{static_cast<std::uint32_t>(block), in.count(i), in.writes(i)};
-    if (in.slots_size() != 0) {
-      if (in.slots(i) > 0xffffu) {
-        return MakeError(Code::kInvalidArgument, "the slots of a block are more than 16 bits");
-      }
-      a.slots = static_cast<std::uint16_t>(in.slots(i));
-    }
-    if (in.moved_size() != 0) a.bytes = in.moved(i);
-    w.accesses.push_back(a);
+    w.accesses.push_back({static_cast<std::uint32_t>(block), in.count(i), in.writes(i)});
   }
   return w;
 }

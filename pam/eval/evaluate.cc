@@ -75,7 +75,7 @@ void FillRow(Run& run, int j, const Opinion& o, const float* x, Rows& rows) {
       FromLogit(r.Constant(j)),      FromLogit(r.LastWindow(j, x)), FromLogit(r.EwmaOf(0, j, x)),
       FromLogit(r.EwmaOf(1, j, x)),  FromLogit(r.EwmaOf(2, j, x)),  FromLogit(r.EwmaOf(3, j, x)),
       FromLogit(r.EwmaOf(4, j, x)),  FromLogit(r.Ewma(j, x)),       FromLogit(r.Recency(j, x)),
-      FromLogit(r.Regression(j, x)), FromLogit(o.logit[jj][0]),     FromLogit(o.mixed[jj]),
+      FromLogit(r.Regression(j, x)), FromLogit(o.logit[jj][0]),     FromLogit(o.said[jj][1]),
       FromLogit(o.ruled[jj]),        FromLogit(o.logit[jj][3])};
   for (std::size_t k = 0; k < kFixed; ++k) rows.p[k].push_back(p[k]);
 }

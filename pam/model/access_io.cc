@@ -79,7 +79,9 @@ void AccessModel::SaveParts(std::string* out) const {
     rivals_.Save(out);
   }
   for (const Mixer& m : mixers_) m.Save(out);
-  for (const Calibrator& c : calibrators_) c.Save(out);
+  for (const auto& horizon : calibrators_) {
+    for (const Calibrator& c : horizon) c.Save(out);
+  }
   for (const HitCurve& c : curves_) c.Save(out);
   Put(out, loss_);
   Put(out, loss_weight_);
@@ -103,7 +105,9 @@ Status AccessModel::LoadParts(std::string_view* in) {
     SHADOW_TRY(rivals_.Load(in));
   }
   for (Mixer& m : mixers_) SHADOW_TRY(m.Load(in));
-  for (Calibrator& c : calibrators_) SHADOW_TRY(c.Load(in));
+  for (auto& horizon : calibrators_) {
+    for (Calibrator& c : horizon) SHADOW_TRY(c.Load(in));
+  }
   for (HitCurve& c : curves_) SHADOW_TRY(c.Load(in));
   bool good = Get(in, &loss_) && Get(in, &loss_weight_) && Get(in, &trust_);
   for (Ruler& r : ruler_) {

@@ -105,13 +105,15 @@ Status AccessModel::Train(const Progress& progress) {
     if (!trained_) curves_[jj].Add(when);
     if (!trained_) {
       // The gate starts from what the held-out part said of the unmixed three.
-      loss_[jj] = {loss[0], loss[1], loss[2], loss[0]};
+      loss_[jj] = {loss[0], loss[0], loss[1], loss[1], loss[2], loss[2], loss[0], loss[0]};
       loss_weight_[jj] = weight;
       trust_[jj].fill(0);
-      Trust(j, {0, 0, 0, 0}, 1, 1e9);  // the prior
+      Trust(j, {}, 0, 1e9);  // as nobody had looked
       if (weight > 0) {
         const double looked = std::max(1.0, static_cast<double>(last - cut) + 1 - ends_[jj]);
-        Trust(j, loss_[jj], weight, looked);
+        std::array<double, kCandidates> mean = loss_[jj];
+        for (double& l : mean) l /= weight;
+        Trust(j, mean, static_cast<double>(rows.size()) / looked, looked);
       }
     }
   }
@@ -129,7 +131,7 @@ Status AccessModel::Train(const Progress& progress) {
   rivals_.Fit(data, first, last);
   if (!trained_) {
     mixers_ = mixers;
-    calibrators_.fill(Calibrator());
+    calibrators_ = {};
     for (auto& queue : pending_) queue.clear();
   }
   trained_ = true;

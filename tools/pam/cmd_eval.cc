@@ -168,8 +168,10 @@ int Eval(const EvalCommand& c) {
           std::printf("  gate  ----    %s\n", g.name.c_str());
           continue;
         }
-        std::printf("  gate  %s  %s: %.5g (limit %.5g)\n", g.ok ? "ok    " : "MISSED",
-                    g.name.c_str(), g.value, g.limit);
+        std::printf("  gate  %s  %s: %.5g (limit %.5g)", g.ok ? "ok    " : "MISSED", g.name.c_str(),
+                    g.value, g.limit);
+        if (g.bound > 0) std::printf("; chance alone: %.5g", g.bound);
+        std::printf("\n");
         missed = missed || !g.ok;
       }
     }

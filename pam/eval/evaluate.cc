@@ -25,11 +25,17 @@ float FromLogit(double z) { return Clip(Sigmoid(z)); }
 /// When each block is accessed, for the judge only.
 class Truth {
  public:
-  explicit Truth(const std::vector<Window>& windows) {
+  explicit Truth(const std::vector<Window>& windows) : first_(windows.size()) {
     for (std::uint32_t w = 0; w < windows.size(); ++w) {
-      for (const Access& a : windows[w].accesses) times_[a.block].push_back(w);
+      for (const Access& a : windows[w].accesses) {
+        auto& times = times_[a.block];
+        if (times.empty()) first_[w].push_back(a.block);
+        times.push_back(w);
+      }
     }
   }
+  /// Blocks accessed in window w and never before.
+  [[nodiscard]] const std::vector<std::uint32_t>& First(std::uint32_t w) const { return first_[w]; }
   [[nodiscard]] bool Accessed(std::uint32_t block, std::uint32_t from, std::uint32_t to) const {
     const auto it = times_.find(block);
     if (it == times_.end()) return false;
@@ -39,6 +45,7 @@ class Truth {
 
  private:
   std::unordered_map<std::uint32_t, std::vector<std::uint32_t>> times_;
+  std::vector<std::vector<std::uint32_t>> first_;  // [windows]
 };
 
 /// Columns of what every predictor said, one row per (block, window).
@@ -46,7 +53,8 @@ struct Rows {
   std::vector<std::vector<float>> p;  // [predictor][row]
   std::vector<float> weight;
   std::vector<std::uint8_t> hit, recent;
-  // Never-seen blocks: few rows with large weights, for "pam" and "constant" only.
+  // Never-seen blocks: few rows with large weights. Only "pam" tells them apart; whoever else knows
+  // nothing of them says the rate of first touches of the training part.
   std::vector<Scored> unseen_pam, unseen_constant;
 };
 
@@ -75,28 +83,36 @@ void FillRow(Run& run, int j, const Opinion& o, const float* x, Rows& rows) {
       FromLogit(r.Constant(j)),      FromLogit(r.LastWindow(j, x)), FromLogit(r.EwmaOf(0, j, x)),
       FromLogit(r.EwmaOf(1, j, x)),  FromLogit(r.EwmaOf(2, j, x)),  FromLogit(r.EwmaOf(3, j, x)),
       FromLogit(r.EwmaOf(4, j, x)),  FromLogit(r.Ewma(j, x)),       FromLogit(r.Recency(j, x)),
-      FromLogit(r.Regression(j, x)), FromLogit(o.logit[jj][0]),     FromLogit(o.mixed[jj]),
+      FromLogit(r.Regression(j, x)), FromLogit(o.logit[jj][0]),     FromLogit(o.said[jj][1]),
       FromLogit(o.ruled[jj]),        FromLogit(o.logit[jj][3])};
   for (std::size_t k = 0; k < kFixed; ++k) rows.p[k].push_back(p[k]);
 }
 
 void AskUnseen(Run& run, std::uint32_t at) {
-  // First accesses in window `at`, by class; the counts per class are known before.
-  const auto counts = run.model.engine().UnseenPerClass(run.trace.blocks);
+  // The counts per class are known before; which of them is touched within the horizon, after.
+  const FeatureEngine& engine = run.model.engine();
+  const auto counts = engine.UnseenPerClass(run.trace.blocks);
   std::array<double, FeatureEngine::kRegionClasses> hits{};
-  for (const Access& a : run.trace.windows[at].accesses) {
-    if (run.model.engine().Find(a.block) != FeatureEngine::kNone) continue;
-    hits[static_cast<std::size_t>(run.model.engine().UnseenClass(a.block))] += 1;
-  }
-  for (int c = 0; c < FeatureEngine::kRegionClasses; ++c) {
-    const auto cc = static_cast<std::size_t>(c);
-    const float p = Clip(run.model.UnseenProbability(c, 1));
-    const auto hit = static_cast<float>(hits[cc]);
-    const float miss = static_cast<float>(counts[cc]) - hit;
-    run.rows[0].unseen_pam.push_back({p, hit, true});
-    run.rows[0].unseen_pam.push_back({p, miss, false});
-    run.rows[0].unseen_constant.push_back({0, hit, true});
-    run.rows[0].unseen_constant.push_back({0, miss, false});
+  std::uint32_t done = at;
+  for (int j = 0; j < kEvalHorizons; ++j) {
+    const std::uint32_t span = run.model.ends()[static_cast<std::size_t>(j)];
+    if (at + span > run.end) break;
+    for (; done < at + span; ++done) {
+      for (const std::uint32_t block : run.truth.First(done)) {
+        hits[static_cast<std::size_t>(engine.UnseenClass(block))] += 1;
+      }
+    }
+    Rows& rows = run.rows[static_cast<std::size_t>(j)];
+    for (int c = 0; c < FeatureEngine::kRegionClasses; ++c) {
+      const auto cc = static_cast<std::size_t>(c);
+      const float p = Clip(run.model.UnseenProbability(c, span));
+      const auto hit = static_cast<float>(hits[cc]);
+      const float miss = static_cast<float>(counts[cc]) - hit;
+      rows.unseen_pam.push_back({p, hit, true});
+      rows.unseen_pam.push_back({p, miss, false});
+      rows.unseen_constant.push_back({0, hit, true});
+      rows.unseen_constant.push_back({0, miss, false});
+    }
   }
 }
 
@@ -178,7 +194,24 @@ std::vector<Scored> Select(const Rows& rows, std::size_t predictor, bool recent_
   return out;
 }
 
-void Summarise(Run& run, double first_touch_rate) {
+/// Share of the never-seen blocks that were touched within `span` windows, over the past.
+double FirstTouchRate(const Run& run, std::uint32_t span) {
+  double seen = 0;
+  double asked = 0;
+  double hits = 0;
+  for (std::uint32_t w = 0; w + span <= run.split; ++w) {
+    if (w > 0) {
+      asked += static_cast<double>(run.trace.blocks) - seen;
+      for (std::uint32_t k = w; k < w + span; ++k) {
+        hits += static_cast<double>(run.truth.First(k).size());
+      }
+    }
+    seen += static_cast<double>(run.truth.First(w).size());
+  }
+  return (hits + 0.5) / (asked + 1.0);
+}
+
+void Summarise(Run& run) {
   for (int j = 0; j < kEvalHorizons; ++j) {
     Rows& rows = run.rows[static_cast<std::size_t>(j)];
     HorizonResult h;
@@ -188,6 +221,8 @@ void Summarise(Run& run, double first_touch_rate) {
     std::vector<std::string> names(kNames.begin(), kNames.end());
     if (run.trees[static_cast<std::size_t>(j)].fitted()) names.emplace_back("trees");
     for (const auto& e : run.options.extra) names.push_back(e.name);
+    const float first_touch = Clip(FirstTouchRate(run, h.windows));
+    for (Scored& s : rows.unseen_constant) s.p = first_touch;
     double rival = 1e300;
     double own = 0;
     for (std::size_t k = 0; h.samples > 0 && k < names.size(); ++k) {
@@ -195,11 +230,9 @@ void Summarise(Run& run, double first_touch_rate) {
       p.name = names[k];
       p.population["seen"] = Measure(Select(rows, k, false));
       p.population["recent"] = Measure(Select(rows, k, true));
-      if (j == 0 && (p.name == "pam" || p.name == "constant")) {
-        std::vector<Scored> unseen = p.name == "pam" ? rows.unseen_pam : rows.unseen_constant;
-        if (p.name == "constant") {
-          for (Scored& s : unseen) s.p = Clip(first_touch_rate);
-        }
+      if (k < names.size() - run.options.extra.size()) {
+        const std::vector<Scored>& unseen =
+            p.name == "pam" ? rows.unseen_pam : rows.unseen_constant;
         p.population["unseen"] = Measure(unseen);
         std::vector<Scored> all = Select(rows, k, false);
         all.insert(all.end(), unseen.begin(), unseen.end());
@@ -214,20 +247,6 @@ void Summarise(Run& run, double first_touch_rate) {
     run.result.horizons.push_back(std::move(h));
     rows = Rows{};
   }
-}
-
-/// Share of the never-seen blocks that were touched for the first time, per window of the past.
-double FirstTouchRate(const WindowedTrace& trace, std::uint32_t split) {
-  std::unordered_map<std::uint32_t, bool> seen;
-  double asked = 0;
-  double hits = 0;
-  for (std::uint32_t w = 0; w < split; ++w) {
-    if (w > 0) asked += static_cast<double>(trace.blocks) - static_cast<double>(seen.size());
-    for (const Access& a : trace.windows[w].accesses) {
-      if (seen.emplace(a.block, true).second && w > 0) hits += 1;
-    }
-  }
-  return (hits + 0.5) / (asked + 1.0);
 }
 
 }  // namespace
@@ -311,7 +330,7 @@ Result<EvalResult> Evaluate(const WindowedTrace& trace, const EvalOptions& optio
   }
   run.result.known = run.model.known();
   run.result.state_bytes = run.model.StateBytes();
-  Summarise(run, FirstTouchRate(trace, split));
+  Summarise(run);
   return std::move(run.result);
 }
 

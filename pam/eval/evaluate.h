@@ -6,8 +6,8 @@
 // test part is [split, end); a prediction for window `at` is asked of a model that closed at - 1
 // and nothing later, and counts only if its whole horizon lies before the end. On-line learning in
 // the test part uses outcomes that are already in the past. Populations: seen (known before `at`),
-// recent (seen, and accessed within the hour), unseen (never accessed before; first accesses, 60 s
-// only), all = seen + unseen.
+// recent (seen, and accessed within the hour), unseen (never accessed before), all = seen + unseen.
+// Of never-seen blocks only "pam" says more than the training part's rate of first touches.
 #pragma once
 
 #include <array>

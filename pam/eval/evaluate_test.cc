@@ -89,6 +89,44 @@ TEST(Evaluate, OracleShuffledConstantAndTheModel) {
   EXPECT_LT(r->horizons[2].samples, 101);
 }
 
+TEST(Evaluate, EveryPredictorIsMeasuredOnEveryPopulation) {
+  // Every window touches ten old blocks and two that nobody touched before.
+  WindowedTrace t = Synthetic(60, 4);
+  t.blocks = 1000;
+  std::mt19937_64 rng(4);
+  for (std::uint32_t w = 0; w < 60; ++w) {
+    t.windows[w].accesses.clear();
+    for (std::uint32_t b = 0; b < 20; b += 1 + static_cast<std::uint32_t>(rng() % 3)) {
+      t.windows[w].accesses.push_back({b, 1, 0});
+    }
+    t.windows[w].accesses.push_back({100 + 2 * w, 1, 0});
+    t.windows[w].accesses.push_back({101 + 2 * w, 1, 1});
+  }
+  EvalOptions o;
+  o.trees = false;
+  o.epochs = 2;
+  const auto r = Evaluate(t, o);
+  ASSERT_TRUE(r.ok()) << r.error().ToString();
+  for (int h = 0; h < 2; ++h) {
+    const HorizonResult& horizon = r->horizons[static_cast<std::size_t>(h)];
+    double accessed = 0;  // blocks touched within the horizon, over all predictions that count
+    for (std::uint32_t at = r->split; at + horizon.windows <= 60; ++at) {
+      for (std::uint32_t b = 0; b < 1000; ++b) accessed += Accessed(t, b, at, horizon.windows);
+    }
+    const double asked = 1000.0 * (60 - r->split + 1 - horizon.windows);
+    for (const PredictorResult& p : horizon.predictors) {
+      ASSERT_EQ(p.population.size(), 4u) << p.name;
+      const Metrics& all = p.population.at("all");
+      EXPECT_NEAR(all.count, asked, 0.5) << p.name << " " << horizon.name;
+      EXPECT_NEAR(all.positives, accessed, 0.5) << p.name << " " << horizon.name;
+      EXPECT_NEAR(p.population.at("seen").count + p.population.at("unseen").count, asked, 0.5);
+    }
+  }
+  for (const PredictorResult& p : r->horizons[0].predictors) {
+    EXPECT_EQ(p.population.at("unseen").positives, 2.0 * (60 - r->split)) << p.name;
+  }
+}
+
 TEST(Evaluate, ATraceWithoutPatternScoresLikeTheConstant) {
   WindowedTrace t = Synthetic(120, 3);
   std::mt19937_64 rng(8);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 namespace shadow::pam {
 namespace {
@@ -12,6 +13,7 @@ constexpr int kBins = 15;
 
 void Calibration(const std::vector<Scored>& samples, Metrics* m) {
   m->bins.assign(kBins, {});
+  double variance[kBins] = {};
   double near3 = 0, near7 = 0, hit3 = 0, hit7 = 0;
   for (const Scored& s : samples) {
     const int bin = std::clamp(static_cast<int>(s.p * kBins), 0, kBins - 1);
@@ -19,6 +21,8 @@ void Calibration(const std::vector<Scored>& samples, Metrics* m) {
     b.predicted += static_cast<double>(s.p) * s.weight;
     b.observed += s.hit ? s.weight : 0.0;
     b.weight += s.weight;
+    const double p = s.p;
+    variance[bin] += static_cast<double>(s.weight) * s.weight * p * (1 - p);
     if (std::fabs(s.p - 0.3f) <= 0.05f) {
       near3 += s.weight;
       hit3 += s.hit ? s.weight : 0.0;
@@ -28,6 +32,7 @@ void Calibration(const std::vector<Scored>& samples, Metrics* m) {
       hit7 += s.hit ? s.weight : 0.0;
     }
   }
+  for (const double v : variance) m->ece_chance += std::sqrt(v * 2 / std::numbers::pi) / m->count;
   for (ReliabilityBin& b : m->bins) {
     if (b.weight <= 0) continue;
     m->ece += std::fabs(b.predicted - b.observed) / m->count;

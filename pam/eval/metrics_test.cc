@@ -73,6 +73,27 @@ TEST(Metrics, AWeightIsAsManySamples) {
   EXPECT_NEAR(a.precision[2], b.precision[2], 1e-9);
 }
 
+TEST(Metrics, ChanceAloneMakesACalibrationError) {
+  // Outcomes are drawn from the predictions themselves: whatever error remains is chance.
+  std::mt19937 rng(5);
+  double sum = 0;
+  double said = 0;
+  for (int round = 0; round < 400; ++round) {
+    std::vector<Scored> s;
+    for (int i = 0; i < 600; ++i) {
+      const float p = 0.02f + 0.9f * static_cast<float>(i) / 600.0f;
+      const bool hit = std::uniform_real_distribution<float>(0, 1)(rng) < p;
+      s.push_back({p, i % 2 == 0 ? 1.0f : 3.0f, hit});
+    }
+    const Metrics m = Measure(s);
+    sum += m.ece / 400;
+    said = m.ece_chance;
+  }
+  EXPECT_NEAR(sum, said, 0.03 * said);
+  EXPECT_EQ(Measure({{0.5f, 1, true}, {0.5f, 1, false}}).ece, 0);
+  EXPECT_NEAR(Measure({{0.5f, 1, true}, {0.5f, 1, false}}).ece_chance, 0.28209, 1e-4);
+}
+
 TEST(Metrics, AgreesWithCountingAllPairs) {
   std::mt19937 rng(11);
   for (int round = 0; round < 20; ++round) {

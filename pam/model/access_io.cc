@@ -79,11 +79,13 @@ void AccessModel::SaveParts(std::string* out) const {
     rivals_.Save(out);
   }
   for (const Mixer& m : mixers_) m.Save(out);
-  for (const Calibrator& c : calibrators_) c.Save(out);
+  for (const auto& horizon : calibrators_) {
+    for (const Calibrator& c : horizon) c.Save(out);
+  }
   for (const HitCurve& c : curves_) c.Save(out);
   Put(out, loss_);
   Put(out, loss_weight_);
-  Put(out, looks_);
+  Put(out, trust_);
   for (const Ruler r : ruler_) Put(out, static_cast<std::uint8_t>(r));
 }
 
@@ -103,9 +105,11 @@ Status AccessModel::LoadParts(std::string_view* in) {
     SHADOW_TRY(rivals_.Load(in));
   }
   for (Mixer& m : mixers_) SHADOW_TRY(m.Load(in));
-  for (Calibrator& c : calibrators_) SHADOW_TRY(c.Load(in));
+  for (auto& horizon : calibrators_) {
+    for (Calibrator& c : horizon) SHADOW_TRY(c.Load(in));
+  }
   for (HitCurve& c : curves_) SHADOW_TRY(c.Load(in));
-  bool good = Get(in, &loss_) && Get(in, &loss_weight_) && Get(in, &looks_);
+  bool good = Get(in, &loss_) && Get(in, &loss_weight_) && Get(in, &trust_);
   for (Ruler& r : ruler_) {
     std::uint8_t value = 0;
     good = good && Get(in, &value) && value < kRulers;
@@ -113,11 +117,12 @@ Status AccessModel::LoadParts(std::string_view* in) {
   }
   for (std::size_t j = 0; j < kHazards; ++j) {
     good = good && std::isfinite(loss_weight_[j]) && loss_weight_[j] >= 0;
-    good = good && std::isfinite(looks_[j]) && looks_[j] >= 0;
+    for (const double t : trust_[j]) good = good && t <= 0 && t > -1e9;
     for (const double l : loss_[j]) good = good && std::isfinite(l) && l >= 0;
   }
   if (!good) return MakeError(Code::kDataLoss, "the gate in the model file is damaged");
   trained_ = trained == 1;
+  for (int j = 0; j < kHazards; ++j) Gate(j);
   return Ok();
 }
 
@@ -140,7 +145,8 @@ Status AccessModel::LoadModel(std::string_view bytes) {
   curves_ = std::move(fresh.curves_);
   loss_ = fresh.loss_;
   loss_weight_ = fresh.loss_weight_;
-  looks_ = fresh.looks_;
+  trust_ = fresh.trust_;
+  share_ = fresh.share_;
   ruler_ = fresh.ruler_;
   trained_ = fresh.trained_;
   for (auto& queue : pending_) queue.clear();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rounds and scores. Outcomes and the champion gate are in access_gate.cc, training is in
+// Rounds and scores. Outcomes and the gate are in access_gate.cc, training is in
 // access_train.cc, bytes are in access_io.cc. See access_model.h.
 #include "pam/model/access_model.h"
 
@@ -168,19 +168,19 @@ void AccessModel::Ask(std::span<const std::uint32_t> indices, std::vector<Opinio
           cumulated[1] += SoftPlusF(second[i * kOutputs + jj]);
           o.logit[jj] = {LogitUpTo(j, raw[i * kOutputs], cumulated[0]), rivals_.Regression(j, x),
                          rivals_.Ewma(j, x), LogitUpTo(j, second[i * kOutputs], cumulated[1])};
-          o.raw[jj] = mixers_[jj].Mix(o.logit[jj]);
-          o.mixed[jj] = calibrators_[jj].Apply(o.raw[jj]);
+          const float plain[kRulers] = {mixers_[jj].Mix(o.logit[jj]), o.logit[jj][1],
+                                        o.logit[jj][2], (o.logit[jj][0] + o.logit[jj][3]) / 2};
+          for (std::size_t r = 0; r < kRulers; ++r) {
+            o.said[jj][2 * r] = plain[r];
+            o.said[jj][2 * r + 1] = calibrators_[jj][r].Apply(plain[r]);
+          }
         } else {
           const float z = LogitOfHazard(
               static_cast<float>(UntrainedHazard(x) * std::sqrt(ends_[jj] / (1.0 * ends_[0]))));
           o.logit[jj] = {z, z, z, z};
-          o.raw[jj] = o.mixed[jj] = z;
+          o.said[jj].fill(z);
         }
-        const Ruler r = ruler_[jj];
-        const float ruled = r == Ruler::kModel     ? o.mixed[jj]
-                            : r == Ruler::kNetwork ? o.logit[jj][0]
-                                                   : o.logit[jj][static_cast<std::size_t>(r)];
-        floor = std::max(floor, ruled);
+        floor = std::max(floor, trained_ ? Rule(j, o.said[jj]) : o.said[jj][0]);
         o.ruled[jj] = floor;
       }
       if (trained_) {
@@ -301,7 +301,7 @@ std::size_t AccessModel::OtherBytes() const {
   for (const auto& queue : pending_) {
     for (const Pending& p : queue) {
       bytes += p.index.capacity() * 4 + p.weight.capacity() * 4 +
-               p.logit.capacity() * sizeof(p.logit[0]);
+               p.logit.capacity() * sizeof(p.logit[0]) + p.said.capacity() * sizeof(p.said[0]);
     }
   }
   return bytes;

@@ -6,9 +6,10 @@
 // predictions into calibration and gate. Training (Train, Update) is separate: call it between
 // rounds. Deterministic for a seed and a thread count.
 //
-// Champion gate: for each horizon the mixture, or the networks alone, rule only while their
-// prequential log loss is the lowest; else calibrated EWMA or the regression rules. Before any
-// training the untrained rival is a plain EWMA with fixed calibration.
+// Gate: for each horizon the mixture, the networks alone, the regression and the EWMA, each as it
+// is and with a quick calibration of its own, are averaged with weights that follow their
+// prequential log loss; the ruler is who holds most of the weight. Before any training the
+// untrained rival is a plain EWMA with fixed calibration.
 #pragma once
 
 #include <array>
@@ -31,9 +32,11 @@
 
 namespace shadow::pam {
 
-/// kModel is the calibrated mixture, kNetwork the mean of the two networks.
+/// kModel is the mixture, kNetwork the mean of the two networks.
 enum class Ruler : std::uint8_t { kModel = 0, kRegression = 1, kEwma = 2, kNetwork = 3 };
 inline constexpr int kRulers = 4;
+/// What the gate averages: 2 * ruler as it is, 2 * ruler + 1 with its quick calibration.
+inline constexpr int kCandidates = 2 * kRulers;
 const char* RulerName(Ruler ruler);
 
 struct ModelOptions {
@@ -63,9 +66,8 @@ struct RoundReport {
 struct Opinion {
   /// Network (raw), regression, EWMA, second network (raw, without memory).
   std::array<std::array<float, kExperts>, kHazards> logit{};
-  std::array<float, kHazards> raw{};    // the mixture before the quick calibration
-  std::array<float, kHazards> mixed{};  // the model
-  std::array<float, kHazards> ruled{};  // by whoever rules; never falls with j
+  std::array<std::array<float, kCandidates>, kHazards> said{};  // the gate's candidates
+  std::array<float, kHazards> ruled{};  // their average, by trust; never falls with j
   float log_future = 0;  // log of expected accesses, discounted with a half-life of 30 min
   float log_writes = 0;
 };
@@ -114,7 +116,12 @@ class AccessModel {
   void Ask(std::span<const std::uint32_t> indices, std::vector<Opinion>* out) const;
 
   [[nodiscard]] Ruler ruler(int j) const { return ruler_[static_cast<std::size_t>(j)]; }
-  /// Prequential log loss, decayed, by Ruler; 0 before there is any outcome.
+  /// Weights of the candidates; their sum is 1.
+  [[nodiscard]] const std::array<float, kCandidates>& Shares(int j) const {
+    return share_[static_cast<std::size_t>(j)];
+  }
+  /// Prequential log loss, decayed, of the better candidate of each Ruler; 0 before there is any
+  /// outcome.
   [[nodiscard]] std::array<double, kRulers> Prequential(int j) const;
 
   /// Bytes of per-block state, and of everything else (training record, pending outcomes).
@@ -139,14 +146,20 @@ class AccessModel {
     std::uint32_t at = 0;
     std::vector<std::uint32_t> index;
     std::vector<float> weight;
-    std::vector<std::array<float, kExperts + 2>> logit;  // experts, raw and calibrated mixture
+    std::vector<std::array<float, kExperts>> logit;
+    std::vector<std::array<float, kCandidates>> said;
   };
 
   Status Check(const Window& window) const;
   void Learn(int j);
-  void LearnFrom(int j, const Pending& p, std::vector<Outcome>* resolved);
+  using Outcomes = std::array<std::vector<Outcome>, kRulers>;
+  void LearnFrom(int j, const Pending& p, Outcomes* resolved);
   void Remember(int j, std::span<const std::uint32_t> scored, std::span<const Opinion> opinions);
   void Gate(int j);
+  [[nodiscard]] double GateHalfLife(int j) const;  // windows
+  /// Moves the weights by the mean losses of `windows` windows with `rows` predictions each.
+  void Trust(int j, const std::array<double, kCandidates>& loss, double rows, double windows);
+  [[nodiscard]] float Rule(int j, const std::array<float, kCandidates>& said) const;
   [[nodiscard]] std::uint32_t FirstHit(const Pending& p, std::size_t i) const;
   void ScoreRound(RoundReport* report);
   void Enlist(std::uint32_t index);
@@ -164,14 +177,15 @@ class AccessModel {
   NetWeights second_;  // the same head without memory, of another seed: no state, other mistakes
   Rivals rivals_;
   std::array<Mixer, kHazards> mixers_;
-  std::array<Calibrator, kHazards> calibrators_;
+  std::array<std::array<Calibrator, kRulers>, kHazards> calibrators_;
   std::array<HitCurve, kHazards> curves_;
   bool trained_ = false;
   std::unique_ptr<Recorder> recorder_;
   std::array<std::deque<Pending>, kHazards> pending_;
-  std::array<std::array<double, kRulers>, kHazards> loss_{};
+  std::array<std::array<double, kCandidates>, kHazards> loss_{};
   std::array<double, kHazards> loss_weight_{};
-  std::array<double, kHazards> looks_{};  // horizons' lengths that were judged, decayed
+  std::array<std::array<double, kCandidates>, kHazards> trust_{};  // log weights less a constant
+  std::array<std::array<float, kCandidates>, kHazards> share_{};   // the weights, sum 1
   std::array<Ruler, kHazards> ruler_{};
   std::array<double, FeatureEngine::kRegionClasses> unseen_hits_{}, unseen_asked_{};
   std::array<std::uint64_t, FeatureEngine::kRegionClasses> unseen_now_{};

@@ -105,9 +105,16 @@ Status AccessModel::Train(const Progress& progress) {
     if (!trained_) curves_[jj].Add(when);
     if (!trained_) {
       // The gate starts from what the held-out part said of the unmixed three.
-      loss_[jj] = {loss[0], loss[1], loss[2], loss[0]};
+      loss_[jj] = {loss[0], loss[0], loss[1], loss[1], loss[2], loss[2], loss[0], loss[0]};
       loss_weight_[jj] = weight;
-      ruler_[jj] = Ruler::kModel;
+      trust_[jj].fill(0);
+      Trust(j, {}, 0, 1e9);  // as nobody had looked
+      if (weight > 0) {
+        const double looked = std::max(1.0, static_cast<double>(last - cut) + 1 - ends_[jj]);
+        std::array<double, kCandidates> mean = loss_[jj];
+        for (double& l : mean) l /= weight;
+        Trust(j, mean, static_cast<double>(rows.size()) / looked, looked);
+      }
     }
   }
   // Then everything, gently: the newest windows are the most like the coming ones.
@@ -124,7 +131,7 @@ Status AccessModel::Train(const Progress& progress) {
   rivals_.Fit(data, first, last);
   if (!trained_) {
     mixers_ = mixers;
-    calibrators_.fill(Calibrator());
+    calibrators_ = {};
     for (auto& queue : pending_) queue.clear();
   }
   trained_ = true;
@@ -147,8 +154,8 @@ Status AccessModel::Update() {
   o.from = data.samples.front().at;
   o.start = &net_;
   o.seed = options_.seed + engine_.now();
-  o.epochs = 1;
-  o.learning_rate = 1e-3;
+  o.epochs = 2;
+  o.learning_rate = 2e-3;
   SHADOW_ASSIGN(NetWeights net, TrainNet(data, o, nullptr));
   TrainOptions o2 = Second(o);
   o2.start = &second_;

@@ -21,6 +21,7 @@ struct EvalCommand {
   double end = 1.0;
   int threads = 1;
   int epochs = 12;
+  int update_minutes = 15;
   bool no_trees = false;
   bool no_online = false;
   bool no_memory = false;
@@ -113,6 +114,7 @@ Result<TraceReport> EvalTrace(const EvalCommand& c, const std::string& path) {
     o.threads = c.threads;
     o.epochs = c.epochs;
     o.online = !c.no_online;
+    o.update_minutes = c.update_minutes;
     o.recurrent = !c.no_memory;
     o.seed = c.seed + static_cast<std::uint64_t>(origin ? 0 : k);
     o.trees = !c.no_trees && k == 0 && !c.only_sim;
@@ -166,8 +168,10 @@ int Eval(const EvalCommand& c) {
           std::printf("  gate  ----    %s\n", g.name.c_str());
           continue;
         }
-        std::printf("  gate  %s  %s: %.5g (limit %.5g)\n", g.ok ? "ok    " : "MISSED",
-                    g.name.c_str(), g.value, g.limit);
+        std::printf("  gate  %s  %s: %.5g (limit %.5g)", g.ok ? "ok    " : "MISSED", g.name.c_str(),
+                    g.value, g.limit);
+        if (g.bound > 0) std::printf("; chance alone: %.5g", g.bound);
+        std::printf("\n");
         missed = missed || !g.ok;
       }
     }
@@ -215,6 +219,8 @@ void AddEval(CLI::App& app, Run* run) {
   eval->add_flag("--gate", c->gate, "exit with 3 if a gate is missed");
   eval->add_flag("--no-trees", c->no_trees, "without the boosted trees");
   eval->add_flag("--no-online", c->no_online, "ablation: no fine-tuning in the test part");
+  eval->add_option("--update-minutes", c->update_minutes, "minutes between two fine-tunings")
+      ->check(CLI::Range(1, 1440));
   eval->add_flag("--no-memory", c->no_memory, "ablation: without the LSTM's state");
   eval->add_flag("--no-sim", c->no_sim, "without the placement simulators");
   eval->add_flag("--check-leaks", c->check_leaks,

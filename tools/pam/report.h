@@ -33,6 +33,7 @@ struct Gate {
   double value = 0, limit = 0;
   bool ok = false;
   bool measured = true;  // false: the trace is too short to say
+  double bound = 0;      // what chance alone would make of a perfect predictor; 0: not known
 };
 
 /// Every gate that can be checked on this trace.

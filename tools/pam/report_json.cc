@@ -52,6 +52,9 @@ nlohmann::json RunJson(const EvalResult& r) {
     for (const PredictorResult& p : h.predictors) {
       for (const auto& [population, m] : p.population) {
         predictors[p.name][population] = MetricsJson(m);
+        if (population == "seen" || population == "recent") {  // elsewhere a row is many blocks
+          predictors[p.name][population]["ece_by_chance"] = m.ece_chance;
+        }
       }
     }
     horizons[h.name] = {{"windows", h.windows},
@@ -98,6 +101,7 @@ std::vector<Gate> CheckGates(const TraceReport& report) {
     if (model_ruled) {
       out.push_back({h.name + ": log loss / best rival", h.ratio, 0.97, h.ratio <= 0.97});
       out.push_back({h.name + ": ECE", pam->ece, 0.01, pam->ece <= 0.01});
+      out.back().bound = pam->ece_chance;
     }
   }
   int better = 0;
@@ -150,6 +154,7 @@ nlohmann::json ToJson(const TraceReport& report) {
                      {"limit", g.limit},
                      {"ok", g.ok},
                      {"measured", g.measured}});
+    if (g.bound > 0) gates.back()["by_chance"] = g.bound;
   }
   nlohmann::json spread = nlohmann::json::object();
   for (std::size_t h = 0; h < report.seeds.front().horizons.size(); ++h) {

@@ -253,7 +253,7 @@ test_pam_worker_shuts_itself_in_there() {
   # One of its tests: under emulation LibTorch computes for minutes in all of them.
   confined worker "$program --gtest_filter=WorkerTest.ShutInItTrainsAndSaves" \
     's|^ProtectProc=.*|Environment=OMP_NUM_THREADS=1|' ||
-    fail "$(journalctl --no-pager -q -o cat -u worker | tail -n 5)"
+    fail "$(journalctl --no-pager -q -o cat -u worker | tail -n 25)"
   said '\[  PASSED  \] [1-9]' worker || fail "no test ran"
 }
 

@@ -7,6 +7,8 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
+#include <optional>
 
 #include "daemon/base/error_table.h"
 #include "daemon/config/config.h"
@@ -15,6 +17,7 @@
 #include "daemon/engine/engine_impl.h"
 #include "daemon/fs/linux_filesystems.h"
 #include "daemon/host.h"
+#include "daemon/place/pam_client.h"
 #include "daemon/rpc/grpc_log.h"
 #include "daemon/rpc/server.h"
 
@@ -82,6 +85,15 @@ void WaitForSignal(const sigset_t& set, EngineImpl& engine) {
   }
 }
 
+// The model's worker: as configured, else beside this program. "": there is none.
+std::string WorkerProgram(const Config& config) {
+  if (config.worker) return *config.worker;
+  std::error_code none;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", none);
+  const std::filesystem::path beside = self.parent_path() / "pam_worker";
+  return !none && std::filesystem::exists(beside, none) ? beside.string() : "";
+}
+
 int Run(const Options& options) {
   const auto config = Settings(options);
   if (!config.ok()) return Complain(config.error());
@@ -124,7 +136,19 @@ int Run(const Options& options) {
   deps.ids = &ids;
   deps.state_dir = config->state_dir;
   deps.default_grace_ms = config->grace_ms;
-  EngineImpl engine(deps, {});
+  EngineOptions engine_options;
+  engine_options.keeper.source.source = config->access_source;
+  engine_options.keeper.source.state_dir = config->state_dir;
+  std::optional<PamClient> pam;
+  const std::string worker = WorkerProgram(*config);
+  if (worker.empty()) {
+    spdlog::info("the model is not installed: EWMA decides what is hot");
+  } else {
+    pam.emplace(PamClientOptions{.program = worker, .state_dir = config->state_dir + "/pam"},
+                clock);
+    engine_options.keeper.pam = &*pam;
+  }
+  EngineImpl engine(deps, engine_options);
   if (const Status started = engine.Start(); !started.ok()) return Complain(started.error());
 
   TakeGrpcLog();

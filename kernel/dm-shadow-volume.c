@@ -152,6 +152,27 @@ void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char 
 	shadow_raise_event(v);
 }
 
+/**
+ * shadow_drop_home() - one of a block's two homes holds it no longer.
+ * @leg: which; the other one is the only one from then on
+ *
+ * False: the block had only one. @step may be NULL.
+ */
+bool shadow_drop_home(struct shadow_volume *v, u32 block, u8 leg, struct shadow_step *step)
+{
+	struct shadow_step none;
+	bool legal;
+
+	down_read(&v->phase_lock);
+	atomic_or(SHADOW_MASK_BOTH & ~(1u << leg), &v->sole);
+	smp_mb__after_atomic(); /* before the state changes, like v->unflushed */
+	legal = shadow_apply(v, block, leg == SHADOW_LEG_ORIGIN ? SHADOW_EV_ORIGIN_LOST :
+								  SHADOW_EV_TARGET_LOST,
+			     step ? step : &none);
+	up_read(&v->phase_lock);
+	return legal;
+}
+
 /* The leg's copies are not to be trusted: every block that has another one gives this one up. */
 void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 {
@@ -162,9 +183,9 @@ void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 	u32 b;
 
 	shadow_mover_set_paused(v, true);
+	down_write(&v->phase_lock);
 	atomic_or(SHADOW_MASK_BOTH & ~(1u << leg), &v->sole);
 	smp_mb__after_atomic(); /* before the states change, like v->unflushed */
-	down_write(&v->phase_lock);
 	for (b = 0; b < v->nr_blocks; b++) {
 		u8 home = shadow_home(READ_ONCE(v->map[b]));
 
@@ -181,13 +202,14 @@ void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 
 /* --- memory --------------------------------------------------------------- */
 
-static void *resize_array(struct shadow_volume *v, void *old, size_t old_size, size_t size)
+/* A suspended volume must not wait for its own I/O to get memory. */
+void *shadow_resize_array(struct shadow_volume *v, void *old, size_t old_size, size_t size)
 {
 	void *p;
 
 	if (size == old_size)
 		return old;
-	p = kvzalloc(size, GFP_KERNEL);
+	p = kvzalloc(size, GFP_NOIO);
 	if (!p)
 		return NULL;
 	if (old)
@@ -195,11 +217,6 @@ static void *resize_array(struct shadow_volume *v, void *old, size_t old_size, s
 	kvfree(old);
 	v->mem += size - old_size;
 	return p;
-}
-
-static size_t bits_size(u32 bits)
-{
-	return BITS_TO_LONGS(bits) * sizeof(long);
 }
 
 /*
@@ -220,14 +237,15 @@ static int resize(struct shadow_volume *v, sector_t sectors)
 		{ &v->meta.dirty, old_pages, pages },
 		{ &v->meta.newest, old_pages, pages },
 	};
-	u8 *map = resize_array(v, v->map, old_blocks, blocks);
+	u8 *map = shadow_resize_array(v, v->map, old_blocks, blocks);
 	int i, r = map ? 0 : -ENOMEM;
 
 	if (map)
 		v->map = map;
 	for (i = 0; i < ARRAY_SIZE(maps) && !r; i++) {
-		unsigned long *p = resize_array(v, *maps[i].bits, bits_size(maps[i].old),
-					      bits_size(maps[i].new));
+		unsigned long *p = shadow_resize_array(v, *maps[i].bits,
+						       shadow_bits_size(maps[i].old),
+						       shadow_bits_size(maps[i].new));
 
 		if (p)
 			*maps[i].bits = p;

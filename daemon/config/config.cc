@@ -49,6 +49,28 @@ class Reader {
     return Ok();
   }
 
+  Status Placement(const toml::node& node, Config* config) const {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) return Wrong(node, "[placement] must be a table.");
+    for (const auto& [key, value] : *table) {
+      const std::string name(key.str());
+      if (name == "source") {
+        const auto text = value.value<std::string>();
+        const bool known =
+            value.is_string() && (*text == "auto" || *text == "access" || *text == "blktrace");
+        if (!known) return Wrong(value, "source must be \"auto\", \"access\" or \"blktrace\".");
+        config->access_source = *text;
+      } else if (name == "worker") {
+        std::string path;
+        SHADOW_TRY(Path(value, name, &path));
+        config->worker = path;
+      } else {
+        return Wrong(value, "there is no setting placement." + name + ".");
+      }
+    }
+    return Ok();
+  }
+
   Status Listen(const toml::node& node, Config* config) const {
     const toml::table* table = node.as_table();
     if (table == nullptr) return Wrong(node, "[listen] must be a table.");
@@ -94,7 +116,7 @@ class Reader {
  private:
   Status Path(const toml::node& value, const std::string& name, std::string* out) const {
     const auto text = value.value<std::string>();
-    const bool may_be_empty = name == "readonly_socket";
+    const bool may_be_empty = name == "readonly_socket" || name == "worker";
     if (!value.is_string() || (text->empty() ? !may_be_empty : (*text)[0] != '/')) {
       return Wrong(value, name + " must be an absolute path.");
     }
@@ -173,6 +195,8 @@ Result<Config> ParseConfig(const std::string& text, const std::string& file_name
       SHADOW_TRY(reader.Daemon(value, &config));
     } else if (key.str() == "listen") {
       SHADOW_TRY(reader.Listen(value, &config));
+    } else if (key.str() == "placement") {
+      SHADOW_TRY(reader.Placement(value, &config));
     } else if (key.str() == "class") {
       SHADOW_TRY(reader.Classes(value, &config));
     } else {

@@ -15,6 +15,10 @@
 //   admin = ["CN:ops"]                         # names in certificates: CN:, DNS: or URI:
 //   readonly = ["URI:spiffe://example.org/monitor"]
 //
+//   [placement]
+//   source = "auto"        # of accesses: auto, access or blktrace (docs/trace.md)
+//   worker = "/usr/libexec/dm-shadow/pam_worker"   # the model; "": none, EWMA decides
+//
 //   [class.nvme]
 //   vg = "fast"            # or: devices = ["/dev/disk/by-id/..."]
 #pragma once
@@ -35,6 +39,8 @@ struct Config {
   std::string socket = "/run/dm-shadow/shadowd.sock";
   std::string readonly_socket = "/run/dm-shadow/shadowd-ro.sock";
   std::int64_t grace_ms = 600'000;
+  std::string access_source = "auto";
+  std::optional<std::string> worker;  // none given: pam_worker beside shadowd, if it is there
   std::optional<TlsListen> listen;  // what is in it is checked by CheckTlsListen
   std::vector<ClassConfig> classes;
 };

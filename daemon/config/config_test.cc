@@ -13,6 +13,9 @@ TEST(Config, Reads) {
 state_dir = "/tmp/x"
 grace_seconds = 5
 readonly_socket = ""
+[placement]
+source = "blktrace"
+worker = ""
 [class.nvme]
 vg = "fast"
 [class.disks]
@@ -23,6 +26,8 @@ devices = ["/dev/sda", "/dev/sdb"]
   EXPECT_EQ(c->state_dir, "/tmp/x");
   EXPECT_EQ(c->grace_ms, 5000);
   EXPECT_EQ(c->readonly_socket, "");
+  EXPECT_EQ(c->access_source, "blktrace");
+  EXPECT_EQ(c->worker, "");
   ASSERT_EQ(c->classes.size(), 2U);
   EXPECT_FALSE(c->listen.has_value()) << "TCP only where it is asked for";
   EXPECT_TRUE(ParseConfig("", "t").ok()) << "defaults";
@@ -57,6 +62,10 @@ TEST(Config, RefusesWithLineAndReason) {
                           "[daemon]\nstate_dir = \"rel\"",
                           "[daemon]\ngrace_seconds = -1",
                           "[daemon]\ngrace_seconds = \"1\"",
+                          "placement = 5",
+                          "[placement]\nsource = \"ebpf\"",
+                          "[placement]\nworker = \"rel\"",
+                          "[placement]\npolicy = \"pam\"",
                           "class = 5",
                           "[class]\nx = 5",
                           "[class.a]",

@@ -2,6 +2,8 @@
 // Ranges of blocks and the states a block can be in: the daemon's view of docs/dm-shadow.rst.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -39,6 +41,25 @@ struct AccessRun {
   BlockRange range;
   bool read = false;
   bool written = false;
+};
+
+/// A fast leg that holds shadows.
+enum class TierLevel : std::uint8_t { kTier1, kTier2 };
+inline constexpr int kTiers = 2;
+inline constexpr std::array<TierLevel, kTiers> kTierLevels = {TierLevel::kTier1, TierLevel::kTier2};
+/// Its place in arrays of all tiers.
+constexpr std::size_t IndexOf(TierLevel tier) { return static_cast<std::size_t>(tier); }
+
+/// What is known of a block's shadow: see "Tiers" in the document.
+enum class ShadowState : std::uint8_t { kClean, kDirty, kPromoting, kCleaning, kDropping };
+inline constexpr int kShadowStates = 5;
+
+/// Neighbouring blocks with shadows on one tier, in one state.
+struct TierRun {
+  BlockRange range;
+  TierLevel tier = TierLevel::kTier1;
+  ShadowState state = ShadowState::kClean;
+  friend bool operator==(const TierRun&, const TierRun&) = default;
 };
 
 /// Number of blocks of `ranges`.

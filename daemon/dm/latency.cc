@@ -34,7 +34,7 @@ const std::vector<std::uint64_t>& BucketBoundsNs() {
   return bounds;
 }
 
-std::string StatsCreateMessage() {
+std::string StatsCreateMessage(const std::string& owner) {
   std::string message = "@stats_create - /1 2 precise_timestamps histogram:";
   bool first = true;
   for (std::uint64_t bound : BucketBoundsNs()) {
@@ -42,7 +42,7 @@ std::string StatsCreateMessage() {
     first = false;
     message += std::to_string(bound);
   }
-  return message + " shadowd";
+  return message + " " + owner;
 }
 
 Result<std::uint64_t> ParseRegionId(std::string_view answer) {
@@ -95,6 +95,7 @@ Result<LatencyWindow> ParseStats(std::string_view answer) {
   }
   if (counts.size() != BucketBoundsNs().size() + 1) return Unreadable(answer);
   LatencyWindow window;
+  window.reads = counters[0];
   window.ios = counters[0] + counters[4];
   window.bytes = (counters[2] + counters[6]) * kSectorBytes;
   window.p50_us = PercentileNs(counts, 0.50) / kNsPerUs;

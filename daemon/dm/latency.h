@@ -18,13 +18,15 @@ namespace shadow {
 /// One window of application I/O.
 struct LatencyWindow {
   std::uint64_t ios = 0;
+  std::uint64_t reads = 0;  // among them
   std::uint64_t bytes = 0;
   std::uint64_t p50_us = 0;  // 0 when there was no I/O
   std::uint64_t p99_us = 0;
 };
 
-/// "@stats_create - /1 2 precise_timestamps histogram:... shadowd".
-[[nodiscard]] std::string StatsCreateMessage();
+/// "@stats_create - /1 2 precise_timestamps histogram:... <owner>". The owner's name tells the
+/// regions of one user from those of another.
+[[nodiscard]] std::string StatsCreateMessage(const std::string& owner = "shadowd");
 
 /// The region id that @stats_create answered.
 [[nodiscard]] Result<std::uint64_t> ParseRegionId(std::string_view answer);

@@ -14,6 +14,9 @@ namespace {
 constexpr std::array<const char*, kBlockStates> kStateNames = {
     "origin", "copying", "mirrored", "retiring", "target", "remirroring", "hole", "filling"};
 
+constexpr std::array<const char*, kShadowStates> kShadowNames = {"clean", "dirty", "promoting",
+                                                                 "cleaning", "dropping"};
+
 Error Unreadable(const char* what, std::string_view text) {
   return MakeError(Code::kDataLoss,
                    std::string("The kernel's ") + what + " cannot be understood: '" +
@@ -36,6 +39,10 @@ const std::map<std::string_view, Field>& Fields() {
       {"generation", &TargetStatus::generation},
       {"mem", &TargetStatus::memory_bytes},
       {"filled", &TargetStatus::filled},
+      {"tier_queue", &TargetStatus::tier_queue},
+      {"tier_inflight", &TargetStatus::tier_inflight_kib},
+      {"tier_rate", &TargetStatus::tier_rate_kib},
+      {"tier_inflight_limit", &TargetStatus::tier_inflight_limit_kib},
   };
   return fields;
 }
@@ -57,8 +64,56 @@ const std::map<std::string_view, KernelField>& KernelFields() {
       {"failovers", &KernelStatus::failovers},
       {"stale", &KernelStatus::stale},
       {"copy_errors", &KernelStatus::copy_errors},
+      {"promoted", &KernelStatus::promoted},
+      {"demoted", &KernelStatus::demoted},
+      {"written_back", &KernelStatus::written_back},
+      {"tier_failures", &KernelStatus::tier_failures},
   };
   return fields;
+}
+
+bool IsOneOf(std::string_view word, std::initializer_list<std::string_view> words) {
+  for (std::string_view w : words) {
+    if (w == word) return true;
+  }
+  return false;
+}
+
+// "<ok|missing|failed>:<writethrough|writeback>:<slots>:<used>:<dirty>"
+std::optional<KernelTier> ParseTierField(std::string_view value) {
+  std::vector<std::string_view> parts;
+  while (true) {
+    const std::size_t colon = value.find(':');
+    parts.push_back(value.substr(0, colon));
+    if (colon == std::string_view::npos) break;
+    value.remove_prefix(colon + 1);
+  }
+  if (parts.size() != 5 || !IsOneOf(parts[0], {"ok", "missing", "failed"}) ||
+      !IsOneOf(parts[1], {"writethrough", "writeback"})) {
+    return std::nullopt;
+  }
+  const auto slots = ParseNumber(parts[2]);
+  const auto used = ParseNumber(parts[3]);
+  const auto dirty = ParseNumber(parts[4]);
+  if (!slots || !used || !dirty || *used > *slots || *dirty > *used) return std::nullopt;
+  return KernelTier{std::string(parts[0]), parts[1] == "writeback", *slots, *used, *dirty};
+}
+
+// Sets one key of a tier ("tier1", "tier1_reads", ...). Nothing: the key is none of a tier's.
+std::optional<bool> SetTierField(std::string_view key, std::string_view value,
+                                 KernelStatus* kernel) {
+  const auto tier = ParseTierName(key.substr(0, 5));
+  if (!tier) return std::nullopt;
+  const auto i = static_cast<std::size_t>(*tier);
+  if (key.size() == 5) {
+    kernel->tiers.at(i) = ParseTierField(value);
+    return kernel->tiers.at(i).has_value();
+  }
+  if (key.substr(5) != "_reads" && key.substr(5) != "_writes") return std::nullopt;
+  const auto number = ParseNumber(value);
+  if (number)
+    (key.substr(5) == "_reads" ? kernel->tier_reads : kernel->tier_writes).at(i) = *number;
+  return number.has_value();
 }
 
 // Sets one key=value pair; false if the value is wrong. Unknown keys are fine.
@@ -72,6 +127,7 @@ bool SetField(std::string_view key, std::string_view value, TargetStatus* status
     if (number) status->kernel.*(it->second) = *number;
     return number.has_value();
   }
+  if (const auto tier = SetTierField(key, value, &status->kernel)) return *tier;
   if (key == "paused" || key == "needs_check") {
     if (!number || *number > 1) return false;
     (key == "paused" ? status->paused : status->kernel.needs_check) = *number == 1;
@@ -81,13 +137,6 @@ bool SetField(std::string_view key, std::string_view value, TargetStatus* status
     status->read_policy = value.substr(0, 20);
   }
   return true;
-}
-
-bool IsOneOf(std::string_view word, std::initializer_list<std::string_view> words) {
-  for (std::string_view w : words) {
-    if (w == word) return true;
-  }
-  return false;
 }
 
 // "<first>+<count>"; nothing if it overflows or is empty.
@@ -131,6 +180,10 @@ bool ParseRuns(std::string_view answer, const AddRun& add, std::optional<std::ui
 
 const char* BlockStateName(BlockState state) {
   return kStateNames.at(static_cast<std::size_t>(state));
+}
+
+const char* ShadowStateName(ShadowState state) {
+  return kShadowNames.at(static_cast<std::size_t>(state));
 }
 
 std::optional<BlockState> ParseBlockState(std::string_view name) {
@@ -184,6 +237,23 @@ Result<AccessAnswer> ParseAccess(std::string_view answer) {
     return true;
   };
   if (!ParseRuns(answer, add, &out.next)) return Unreadable("access answer", answer);
+  return out;
+}
+
+Result<TiersAnswer> ParseTiers(std::string_view answer) {
+  TiersAnswer out;
+  const auto add = [&](BlockRange range, std::string_view word) {
+    const std::size_t dash = word.find('-');
+    if (dash == std::string_view::npos) return false;
+    const auto tier = ParseTierName(word.substr(0, dash));
+    for (std::size_t i = 0; tier && i < kShadowNames.size(); ++i) {
+      if (word.substr(dash + 1) != kShadowNames.at(i)) continue;
+      out.runs.push_back({range, *tier, static_cast<ShadowState>(i)});
+      return true;
+    }
+    return false;
+  };
+  if (!ParseRuns(answer, add, &out.next)) return Unreadable("tiers answer", answer);
   return out;
 }
 

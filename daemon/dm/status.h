@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the shadow target answers: its status line and the answers to "map" and "access".
+// What the shadow target answers: its status line and the answers to "map", "access" and
+// "tiers".
 //
 // Pure parsers. The text comes from the kernel, but is treated as hostile all the same: a number
 // out of range, a missing field or an unknown word gives kDataLoss, never a guess. Keys of a later
@@ -26,7 +27,11 @@ struct TargetStatus {
   std::uint64_t inflight_limit_kib = 0;
   std::uint64_t dirty_regions = 0;
   std::uint64_t commits = 0, generation = 0, memory_bytes = 0;
-  std::uint64_t filled = 0;  // blocks
+  std::uint64_t filled = 0;      // blocks
+  std::uint64_t tier_queue = 0;  // blocks, an upper bound
+  std::uint64_t tier_inflight_kib = 0;
+  std::uint64_t tier_rate_kib = 0;  // 0: no limit
+  std::uint64_t tier_inflight_limit_kib = 0;
   bool paused = false;
   std::string read_policy;
 
@@ -40,6 +45,11 @@ struct TargetStatus {
            kernel.filling == 0 && kernel.retiring == 0;
   }
 };
+
+/// Nothing queued for a tier, nothing on the way to or from one.
+[[nodiscard]] inline bool TiersIdle(const TargetStatus& s) {
+  return s.tier_queue == 0 && s.tier_inflight_kib == 0;
+}
 
 /// Parses "<mode> <phase> <blocks> <block sectors> [key=value]...".
 [[nodiscard]] Result<TargetStatus> ParseStatus(std::string_view line);
@@ -55,6 +65,15 @@ struct AccessAnswer {
   std::optional<std::uint64_t> next;
 };
 [[nodiscard]] Result<AccessAnswer> ParseAccess(std::string_view answer);
+
+struct TiersAnswer {
+  std::vector<TierRun> runs;
+  std::optional<std::uint64_t> next;
+};
+[[nodiscard]] Result<TiersAnswer> ParseTiers(std::string_view answer);
+
+/// "clean", "dirty", ... as in docs/dm-shadow.rst.
+[[nodiscard]] const char* ShadowStateName(ShadowState state);
 
 /// "origin", "mirrored", ... as in docs/dm-shadow.rst.
 [[nodiscard]] const char* BlockStateName(BlockState state);

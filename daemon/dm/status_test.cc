@@ -45,6 +45,52 @@ TEST(ParseStatus, RefusesTheRest) {
   }
 }
 
+TEST(ParseStatus, Tiers) {
+  auto s = ParseStatus(
+      "rw steady 1024 512 tier1=ok:writeback:100:40:7 tier2=missing:writethrough:200:3:3 "
+      "tier1_reads=11 tier1_writes=12 tier2_reads=13 tier2_writes=14 promoted=15 demoted=16 "
+      "written_back=17 tier_failures=18 tier_queue=19 tier_inflight=256 tier_rate=4096 "
+      "tier_inflight_limit=2048");
+  ASSERT_TRUE(s.ok()) << s.error().ToString();
+  const KernelStatus& k = s->kernel;
+  ASSERT_TRUE(k.tiers[0] && k.tiers[1]);
+  EXPECT_TRUE(k.tiers[0]->write_back && !k.tiers[1]->write_back);
+  EXPECT_EQ(k.tiers[0]->health, "ok");
+  EXPECT_EQ(k.tiers[1]->health, "missing");
+  EXPECT_EQ(k.tiers[0]->slots, 100U);
+  EXPECT_EQ(k.tiers[0]->used, 40U);
+  EXPECT_EQ(k.tiers[0]->dirty, 7U);
+  EXPECT_EQ(k.tier_reads, (std::array<std::uint64_t, 2>{11, 13}));
+  EXPECT_EQ(k.tier_writes, (std::array<std::uint64_t, 2>{12, 14}));
+  EXPECT_EQ(k.promoted, 15U);
+  EXPECT_EQ(k.demoted, 16U);
+  EXPECT_EQ(k.written_back, 17U);
+  EXPECT_EQ(k.tier_failures, 18U);
+  EXPECT_EQ(s->tier_rate_kib, 4096U);
+  EXPECT_EQ(s->tier_inflight_limit_kib, 2048U);
+  EXPECT_FALSE(TiersIdle(*s));
+  EXPECT_FALSE(ParseStatus("rw steady 1 512")->kernel.tiers[0]);
+  for (const char* bad :
+       {"tier1=", "tier1=ok", "tier1=ok:writeback:1:0", "tier1=good:writeback:1:0:0",
+        "tier1=ok:wb:1:0:0", "tier1=ok:writeback:1:2:0", "tier1=ok:writeback:3:1:2",
+        "tier1=ok:writeback:3:1:0:0", "tier1=ok:writeback:-1:0:0", "tier1_reads=x"}) {
+    EXPECT_FALSE(ParseStatus(std::string("rw steady 1 512 ") + bad).ok()) << bad;
+  }
+}
+
+TEST(ParseTiers, RunsAndTheRest) {
+  auto t = ParseTiers("0+3:tier1-clean 3+1:tier2-dirty 9+2:tier1-promoting next=11");
+  ASSERT_TRUE(t.ok());
+  ASSERT_EQ(t->runs.size(), 3U);
+  EXPECT_EQ(t->runs[1], (TierRun{{3, 1}, TierLevel::kTier2, ShadowState::kDirty}));
+  EXPECT_EQ(*t->next, 11U);
+  for (const char* bad :
+       {"", "0+1:tier1-clean", "0+1:clean end", "0+1:tier3-clean end", "0+1:tier1-hot end",
+        "0+1:tier1 end", "2+2:tier1-clean 3+1:tier1-clean end"}) {
+    EXPECT_FALSE(ParseTiers(bad).ok()) << bad;
+  }
+}
+
 TEST(ParseMap, RunsAndWhereToGoOn) {
   auto m = ParseMap("0+3:origin 3+1:copying 10+2:hole next=12");
   ASSERT_TRUE(m.ok());
@@ -78,6 +124,8 @@ RC_GTEST_PROP(Parsers, NoTextCrashesThem, (const std::string& text)) {
   (void)ParseMap(text);
   (void)ParseMap("0+1:hole " + text + " end");
   (void)ParseAccess(text);
+  (void)ParseTiers("0+1:tier1-clean " + text + " end");
+  (void)ParseStatus("rw steady 1 512 tier1=" + text);
 }
 
 TEST(RangeMessages, SplitsLongLists) {

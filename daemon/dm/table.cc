@@ -12,6 +12,7 @@ namespace shadow {
 namespace {
 
 constexpr std::size_t kMaxLegId = 63;
+constexpr std::array<const char*, kTiers> kTierNames = {"tier1", "tier2"};
 constexpr std::uint32_t kMinBlockSectors = 128;
 constexpr std::uint32_t kMaxBlockSectors = 32768;
 
@@ -40,6 +41,16 @@ Status CheckLeg(const char* role, const TableLeg& leg, bool needs_id) {
   return Ok();
 }
 
+// The leg that a feature names; null when the table has none of that role.
+TableLeg* LegOfRole(std::string_view role, ShadowTable* table) {
+  if (role == "origin") return &table->origin;
+  if (role == "target") return table->target ? &*table->target : nullptr;
+  const auto tier = ParseTierName(role);
+  if (!tier) return nullptr;
+  auto& found = table->tiers.at(static_cast<std::size_t>(*tier));
+  return found ? &found->leg : nullptr;
+}
+
 // Reads the feature words into the table; false if they are not the target's own.
 bool ReadFeatures(const std::vector<std::string_view>& words, std::size_t at, ShadowTable* table) {
   while (at < words.size()) {
@@ -52,14 +63,13 @@ bool ReadFeatures(const std::vector<std::string_view>& words, std::size_t at, Sh
       table->read_policy = words[at++];
     } else if (word == "leg_id" && at + 1 < words.size()) {
       const std::string_view role = words[at++];
-      const std::string_view id = words[at++];
-      if (role == "origin") {
-        table->origin.id = id;
-      } else if (role == "target" && table->target) {
-        table->target->id = id;
-      } else {
-        return false;
-      }
+      TableLeg* leg = LegOfRole(role, table);
+      if (leg == nullptr) return false;
+      leg->id = words[at++];
+    } else if (word == "writeback" && at < words.size()) {
+      const auto tier = ParseTierName(words[at++]);
+      if (!tier || !table->tiers.at(static_cast<std::size_t>(*tier))) return false;
+      table->tiers.at(static_cast<std::size_t>(*tier))->write_back = true;
     } else {
       return false;
     }
@@ -85,6 +95,15 @@ std::string ToLegId(std::string_view text) {
     id = id.substr(0, kMaxLegId - 17) + "." + hex.data();
   }
   return id;
+}
+
+const char* TierName(TierLevel tier) { return kTierNames.at(static_cast<std::size_t>(tier)); }
+
+std::optional<TierLevel> ParseTierName(std::string_view name) {
+  for (std::size_t i = 0; i < kTierNames.size(); ++i) {
+    if (name == kTierNames.at(i)) return static_cast<TierLevel>(i);
+  }
+  return std::nullopt;
 }
 
 std::vector<std::string_view> SplitWords(std::string_view text) {
@@ -119,23 +138,39 @@ Result<std::string> BuildTable(const ShadowTable& table) {
   if (!IsDeviceWord(table.metadata)) {
     return Bad("The metadata device has a name that device mapper cannot take.");
   }
-  SHADOW_TRY(CheckLeg("origin", table.origin, table.target.has_value()));
-  if (table.target) SHADOW_TRY(CheckLeg("target", *table.target, true));
+  struct Role {
+    const char* name;
+    const TableLeg* leg;
+  };
+  std::vector<Role> legs = {{"origin", &table.origin}};
+  if (table.target) legs.push_back({"target", &*table.target});
+  for (std::size_t i = 0; i < table.tiers.size(); ++i) {
+    if (table.tiers.at(i)) legs.push_back({kTierNames.at(i), &table.tiers.at(i)->leg});
+  }
+  // Legs that come and go must be told apart from each other.
+  for (const Role& r : legs) {
+    SHADOW_TRY(CheckLeg(r.name, *r.leg, table.target.has_value() || r.leg != &table.origin));
+  }
 
-  std::string out = table.metadata + " " + std::to_string(table.block_sectors);
-  out += table.target ? " 2" : " 1";
-  out += " origin " + table.origin.device;
-  if (table.target) out += " target " + table.target->device;
+  std::string out = table.metadata + " " + std::to_string(table.block_sectors) + " " +
+                    std::to_string(legs.size());
+  for (const Role& r : legs) out += std::string(" ") + r.name + " " + r.leg->device;
   int words = 0;
   std::string features;
   const auto add = [&](int count, const std::string& text) {
     words += count;
     features += " " + text;
   };
-  if (!table.origin.id.empty()) add(3, "leg_id origin " + table.origin.id);
-  if (table.target) add(3, "leg_id target " + table.target->id);
+  for (const Role& r : legs) {
+    if (!r.leg->id.empty()) add(3, std::string("leg_id ") + r.name + " " + r.leg->id);
+  }
   if (table.fresh) add(1, "fresh");
   if (table.shrink) add(1, "shrink");
+  for (std::size_t i = 0; i < table.tiers.size(); ++i) {
+    if (table.tiers.at(i) && table.tiers.at(i)->write_back) {
+      add(2, std::string("writeback ") + kTierNames.at(i));
+    }
+  }
   if (!table.read_policy.empty()) add(2, "read " + table.read_policy);
   if (words > 0) out += " " + std::to_string(words) + features;
   return out;
@@ -152,7 +187,8 @@ Result<ShadowTable> ParseTable(std::uint64_t sectors, std::string_view params) {
   table.metadata = words[0];
   const auto block_sectors = ParseNumber(words[1]);
   const auto legs = ParseNumber(words[2]);
-  if (!block_sectors || *block_sectors > kMaxBlockSectors || !legs || *legs < 1 || *legs > 2) {
+  if (!block_sectors || *block_sectors > kMaxBlockSectors || !legs || *legs < 1 ||
+      *legs > 2 + kTiers) {
     return damaged;
   }
   table.block_sectors = static_cast<std::uint32_t>(*block_sectors);
@@ -167,6 +203,9 @@ Result<ShadowTable> ParseTable(std::uint64_t sectors, std::string_view params) {
       origin = true;
     } else if (role == "target" && !table.target) {
       table.target = TableLeg{device, ""};
+    } else if (const auto tier = ParseTierName(role);
+               tier && !table.tiers.at(static_cast<std::size_t>(*tier))) {
+      table.tiers.at(static_cast<std::size_t>(*tier)) = TableTier{{device, ""}, false};
     } else {
       return damaged;
     }

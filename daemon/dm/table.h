@@ -5,6 +5,7 @@
 // no name, however hostile, becomes a second argument.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "daemon/base/result.h"
+#include "daemon/dm/blocks.h"
 
 namespace shadow {
 
@@ -21,12 +23,19 @@ struct TableLeg {
   friend bool operator==(const TableLeg&, const TableLeg&) = default;
 };
 
+struct TableTier {
+  TableLeg leg;
+  bool write_back = false;
+  friend bool operator==(const TableTier&, const TableTier&) = default;
+};
+
 struct ShadowTable {
   std::uint64_t sectors = 0;
   std::string metadata;
   std::uint32_t block_sectors = 512;
   TableLeg origin;
   std::optional<TableLeg> target;
+  std::array<std::optional<TableTier>, kTiers> tiers;  // tier1, tier2
   bool fresh = false;
   bool shrink = false;
   std::string read_policy;  // "" for the kernel's default
@@ -44,6 +53,10 @@ struct ShadowTable {
 
 /// Makes a leg id of any text: unusable characters become '_', what is too long is cut and hashed.
 [[nodiscard]] std::string ToLegId(std::string_view text);
+
+/// "tier1", "tier2": the role, as tables, messages and status spell it.
+[[nodiscard]] const char* TierName(TierLevel tier);
+[[nodiscard]] std::optional<TierLevel> ParseTierName(std::string_view name);
 
 /// Splits at white space; empty words do not occur.
 [[nodiscard]] std::vector<std::string_view> SplitWords(std::string_view text);

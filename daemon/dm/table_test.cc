@@ -64,6 +64,32 @@ TEST(ParseTable, ReadsBackWhatWasBuilt) {
   EXPECT_TRUE(parsed->shrink);
 }
 
+TEST(BuildTable, TiersComeAfterTheOtherLegs) {
+  ShadowTable t = Example();
+  t.tiers[0] = TableTier{{"/dev/nvme/t1", "LV-t1"}, true};
+  t.tiers[1] = TableTier{{"-", "LV-t2"}, false};
+  const std::string line = *BuildTable(t);
+  EXPECT_EQ(line,
+            "/dev/vg/db0_meta 512 4 origin /dev/vg/db0 target /dev/fast/db0 tier1 /dev/nvme/t1 "
+            "tier2 - 14 leg_id origin LV-aaaa leg_id target LV-bbbb leg_id tier1 LV-t1 "
+            "leg_id tier2 LV-t2 writeback tier1");
+  const ShadowTable back = *ParseTable(t.sectors, line);
+  EXPECT_EQ(back.tiers, t.tiers);
+  EXPECT_EQ(back.target, t.target);
+  t.tiers[0]->leg.id.clear();
+  EXPECT_FALSE(BuildTable(t).ok()) << "a tier needs an identity";
+}
+
+TEST(ParseTable, RefusesTiersThatDoNotFit) {
+  for (const char* bad :
+       {"8:0 512 2 origin 8:1 tier3 8:2", "8:0 512 3 origin 8:1 tier1 8:2 tier1 8:3",
+        "8:0 512 1 origin 8:1 3 leg_id tier1 x", "8:0 512 1 origin 8:1 2 writeback tier1",
+        "8:0 512 2 origin 8:1 tier1 8:2 1 writeback",
+        "8:0 512 5 origin 8:1 target 8:2 tier1 8:3 tier2 8:4 tier2 8:5"}) {
+    EXPECT_FALSE(ParseTable(8, bad).ok()) << bad;
+  }
+}
+
 TEST(ParseTable, RefusesWhatIsNotOurs) {
   for (const char* bad : {"", "8:0 0", "8:0 512 1 origin", "8:0 512 3 origin 8:1",
                           "8:0 512 1 target 8:1", "8:0 512 2 origin 8:1 origin 8:2",

@@ -40,6 +40,34 @@ std::vector<Check> EngineImpl::LeftoverChecks() {
   return checks;
 }
 
+void EngineImpl::TierChecks(const std::string& volume, const KernelStatus& kernel,
+                            std::vector<Check>* checks) {
+  for (const TierLevel level : kTierLevels) {
+    const auto& tier = kernel.tiers.at(IndexOf(level));
+    if (!tier) continue;
+    const std::string what = TierOf(volume, level);
+    if (tier->health == "ok") {
+      checks->push_back(Good(what, std::to_string(tier->used) + " of " +
+                                       std::to_string(tier->slots) + " slots are used"));
+    } else if (tier->dirty > 0) {
+      checks->push_back({what, "error",
+                         "It is " + tier->health + ", and the newest data of " +
+                             std::to_string(tier->dirty) + " blocks are only there.",
+                         "bring the device back; or give the data up: shadowctl tier remove " +
+                             volume + " " + TierName(level) + " --forget --lost"});
+    } else {
+      checks->push_back({what, "warning", "It is " + tier->health + "; nothing is lost.",
+                         "replace it: shadowctl tier remove " + volume + " " + TierName(level) +
+                             " --forget, then tier add"});
+    }
+  }
+  const auto keeper = KeeperOf(volume);
+  if (keeper == nullptr || (!kernel.tiers[0] && !kernel.tiers[1])) return;
+  for (const std::string& note : keeper->Info().notes) {
+    checks->push_back({"placement of " + volume, "warning", note, ""});
+  }
+}
+
 Result<std::vector<Check>> EngineImpl::Doctor() {
   std::vector<Check> checks;
   const Status control = deps_.dm->CheckControl();
@@ -90,6 +118,7 @@ Result<std::vector<Check>> EngineImpl::Doctor() {
     } else {
       checks.push_back(Good(what, status->kernel.phase));
     }
+    if (status.ok()) TierChecks(name, status->kernel, &checks);
   }
   for (Check& c : LeftoverChecks()) checks.push_back(std::move(c));
   return checks;

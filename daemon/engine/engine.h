@@ -11,6 +11,7 @@
 // bytes/s.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "daemon/base/result.h"
+#include "daemon/tier/types.h"
 
 namespace shadow {
 
@@ -34,6 +36,13 @@ struct ClassInfo {
   std::uint64_t read_latency_us = 0;  // 4 KiB random read, mean
 };
 
+/// What the kernel says of one tier of a volume.
+struct KernelTier {
+  std::string health;  // "ok", "missing", "failed"
+  bool write_back = false;
+  std::uint64_t slots = 0, used = 0, dirty = 0;  // blocks
+};
+
 /// What the kernel says of a volume (status line of the target).
 struct KernelStatus {
   std::string mode;   // "rw", "ro", "fail", or "" when the device is not active
@@ -46,6 +55,10 @@ struct KernelStatus {
   std::uint64_t copy_errors = 0;
   std::string last_error;  // "" when none
   bool needs_check = false;
+  std::array<std::optional<KernelTier>, 2> tiers;             // tier1, tier2
+  std::array<std::uint64_t, 2> tier_reads{}, tier_writes{};   // bios sent to shadows
+  std::uint64_t promoted = 0, demoted = 0, written_back = 0;  // blocks
+  std::uint64_t tier_failures = 0;  // failed reads, writes, copies and flushes of tiers
 };
 
 struct VolumeInfo {
@@ -213,6 +226,27 @@ class Engine {
   /// A fixed rate in bytes/s, or (rate == 0) adaptation by `impact` again.
   virtual Result<ModificationInfo> SetRate(const std::string& id, std::uint64_t rate,
                                            Impact impact) = 0;
+
+  /// Gives the volume a tier: makes the leg, extends the metadata if it must, puts the table in
+  /// place. Refused during a modification. The answer to a repeated request id is the tier.
+  virtual Result<TierInfo> AddTier(const AddTierRequest& request) = 0;
+  /// Begins to take a tier away: its shadows go home in the background, then the table and the leg
+  /// go. With `forget` it is done when this returns. kFailedPrecondition when data would be lost.
+  virtual Result<TierInfo> RemoveTier(const RemoveTierRequest& request) = 0;
+  virtual Result<TierInfo> SetTierMode(const std::string& volume, TierLevel level,
+                                       bool write_back) = 0;
+  virtual Result<PlacementInfo> SetTierPolicy(const std::string& volume,
+                                              const TierPolicy& policy) = 0;
+  virtual Result<TiersInfo> ListTiers(const std::string& volume) = 0;
+  /// The heat of the volume in `ranges` equal ranges, ascending, without gaps.
+  virtual Result<std::vector<HeatCell>> GetHeatMap(const std::string& volume,
+                                                   std::uint32_t ranges) = 0;
+  /// Blocks that have a shadow, as runs, ascending.
+  virtual Result<std::vector<TierRun>> GetTierMap(const std::string& volume) = 0;
+  virtual Result<BlockExplanation> ExplainBlock(const std::string& volume, std::uint64_t block) = 0;
+  /// What each volume ("": all) did since the last look at it, of anybody; counting begins with the
+  /// first look and ends when nobody looked for a minute.
+  virtual Result<std::vector<VolumeTop>> Top(const std::string& volume) = 0;
 
   /// Blocks until the modification differs from `seen_updated_ms`, or `timeout_ms` has passed;
   /// returns its state then. The RPC layer's watch streams are loops over this.

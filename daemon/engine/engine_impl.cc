@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Life of the engine and its modifications. Volumes: volumes.cc. Checks: doctor.cc.
+// Life of the engine and its modifications. Volumes: volumes.cc. Tiers: tiers.cc. Checks:
+// doctor.cc.
 #include "daemon/engine/engine_impl.h"
 
 #include <spdlog/spdlog.h>
@@ -25,6 +26,28 @@ Error NoModification(const std::string& id) {
                    "list them with shadowctl op list");
 }
 
+// A volume's keeper, whichever it has at the time.
+class VolumeHeat final : public HeatSource {
+ public:
+  using FindFn = std::function<std::shared_ptr<TierKeeper>()>;
+  explicit VolumeHeat(FindFn find) : find_(std::move(find)) {}
+  [[nodiscard]] std::vector<WarmBlock> Warm() const override {
+    const auto keeper = find_();
+    return keeper ? keeper->Warm() : std::vector<WarmBlock>();
+  }
+  [[nodiscard]] std::uint64_t Version() const override {
+    const auto keeper = find_();
+    return keeper ? keeper->Version() : 0;
+  }
+  [[nodiscard]] bool Watching() const override {
+    const auto keeper = find_();
+    return keeper && keeper->Watching();
+  }
+
+ private:
+  FindFn find_;
+};
+
 }  // namespace
 
 ModificationInfo InfoFromRecord(const ModificationRecord& r, std::vector<HistoryEntry> history) {
@@ -40,6 +63,9 @@ ModificationInfo InfoFromRecord(const ModificationRecord& r, std::vector<History
 EngineImpl::EngineImpl(Deps deps, EngineOptions options)
     : deps_(std::move(deps)), options_(std::move(options)) {
   deps_.emit = [this](Event event) { Emit(std::move(event)); };
+  deps_.heat = [this](const std::string& volume) {
+    return std::make_shared<VolumeHeat>([this, volume] { return KeeperOf(volume); });
+  };
   if (!options_.sleep) {
     options_.sleep = [](std::int64_t ms) {
       std::this_thread::sleep_for(std::chrono::milliseconds(ms));
@@ -68,10 +94,14 @@ Status EngineImpl::Start() {
     }
     const Status active = Activate(volume, running);
     if (!active.ok()) Say("error", "activate", volume.name, active.error().ToString());
+    if (active.ok()) ResumeTierJobs(volume);
     if (running != nullptr) StartRunner(*running, volume);
   }
   CleanLeftovers(modifications);
-  if (options_.threads) event_thread_ = std::thread([this] { EventLoop(); });
+  if (options_.threads) {
+    event_thread_ = std::thread([this] { EventLoop(); });
+    tier_thread_ = std::thread([this] { TierLoop(); });
+  }
   return Ok();
 }
 
@@ -92,6 +122,10 @@ void EngineImpl::Stop() {
     }
   }
   if (event_thread_.joinable()) event_thread_.join();
+  if (tier_thread_.joinable()) tier_thread_.join();
+  std::map<std::string, std::shared_ptr<TierKeeper>> last;  // ends traces, not under the lock
+  const std::lock_guard<std::mutex> lock(state_);
+  last.swap(keepers_);
 }
 
 void EngineImpl::StartRunner(const ModificationRecord& record, const VolumeRecord& volume) {
@@ -147,6 +181,7 @@ std::size_t EngineImpl::Step() {
     AfterTick(running, finished);
     if (!finished) ++left;
   }
+  (void)TickTiers();
   return left;
 }
 
@@ -161,6 +196,7 @@ void EngineImpl::EventLoop() {
     } else if (*event) {
       const std::lock_guard<std::mutex> lock(state_);
       ++wakes_;
+      ++tier_wakes_;
       changed_.notify_all();
     }
     const std::int64_t now = deps_.clock->MonotonicUs();
@@ -295,6 +331,7 @@ Result<Planned> EngineImpl::PlanFor(const VolumeRecord& volume, const ModifyRequ
                          running->runner->Info().id + ").",
                      "wait for it, or abort it");
   }
+  SHADOW_TRY(CheckNoTierJob(request.volume));
   if (options_.measure_classes) MeasureClasses();
   return MakePlan(deps_, volume, request);
 }

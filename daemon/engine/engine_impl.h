@@ -18,12 +18,14 @@
 #include "daemon/modify/deps.h"
 #include "daemon/modify/planner.h"
 #include "daemon/modify/runner.h"
+#include "daemon/tier/keeper.h"
 
 namespace shadow {
 
 struct EngineOptions {
   bool threads = true;
   bool measure_classes = true;  // read from each class once, to know its speed
+  KeeperOptions keeper;         // the model's worker, and where accesses come from
   /// Waits; tests let their world go on instead.
   std::function<void(std::int64_t ms)> sleep;
 };
@@ -61,6 +63,17 @@ class EngineImpl final : public Engine {
   Result<ModificationInfo> Commit(const std::string& id) override;
   Result<ModificationInfo> SetRate(const std::string& id, std::uint64_t rate,
                                    Impact impact) override;
+  Result<TierInfo> AddTier(const AddTierRequest& request) override;
+  Result<TierInfo> RemoveTier(const RemoveTierRequest& request) override;
+  Result<TierInfo> SetTierMode(const std::string& volume, TierLevel level,
+                               bool write_back) override;
+  Result<PlacementInfo> SetTierPolicy(const std::string& volume, const TierPolicy& policy) override;
+  Result<TiersInfo> ListTiers(const std::string& volume) override;
+  Result<std::vector<HeatCell>> GetHeatMap(const std::string& volume,
+                                           std::uint32_t ranges) override;
+  Result<std::vector<TierRun>> GetTierMap(const std::string& volume) override;
+  Result<BlockExplanation> ExplainBlock(const std::string& volume, std::uint64_t block) override;
+  Result<std::vector<VolumeTop>> Top(const std::string& volume) override;
   Result<ModificationInfo> WaitModification(const std::string& id, std::int64_t seen_updated_ms,
                                             std::int64_t timeout_ms) override;
   Result<std::vector<Event>> WaitEvents(std::uint64_t after_seq, std::size_t limit,
@@ -79,6 +92,23 @@ class EngineImpl final : public Engine {
     std::string mode;
     std::uint64_t failovers = 0, stale = 0;
     bool needs_check = false;
+  };
+  /// A tier's way out, as far as it was seen.
+  struct Removal {
+    std::optional<std::uint64_t> failures;  // of tiers, when the demotes were sent
+    bool told = false;
+  };
+  struct TierSeen {
+    std::array<std::string, kTiers> health;
+    std::array<Removal, kTiers> removals;
+    std::int64_t watched_us = 0, retry_us = 0;
+    std::map<std::string, LegSpeed> speeds;  // by leg
+    std::int64_t until_us = 0;               // the keeper wants to be called then
+  };
+  struct TopSeen {
+    std::unique_ptr<LatencyMeter> meter;
+    std::int64_t at_us = 0;
+    KernelStatus kernel;
   };
 
   // engine_impl.cc
@@ -118,7 +148,38 @@ class EngineImpl final : public Engine {
   VolumeInfo InfoOf(const VolumeRecord& record);
   Status CheckIdle(const VolumeRecord& record);
 
+  // tiers.cc
+  Status ContinueAdding(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level);
+  void UndoAdding(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level,
+                  const RequestRecord& request);
+  Result<Leg> MakeTierLeg(const VolumeRecord& volume, const TierRecord& tier, TierLevel level);
+  Status CheckTierDevice(const VolumeRecord& volume, const AddTierRequest& request);
+  Status ForgetTier(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level);
+  Status ReleaseTier(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level);
+  Status SwapTiers(const VolumeRecord& volume, const TiersRecord& tiers);
+  static TierInfo TierInfoOf(const TierRecord& record, TierLevel level, const KernelStatus* kernel);
+  Result<TierInfo> TierNow(const std::string& volume, TierLevel level);
+  Status CheckNoTierJob(const std::string& volume);
+  // tier_jobs.cc
+  void ResumeTierJobs(const VolumeRecord& volume);
+  Status DrainTiers(const VolumeRecord& volume);
+  /// 0: it is gone. Else milliseconds until the next look.
+  Result<std::int64_t> TickRemoval(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level,
+                                   Removal* removal);
+  std::int64_t TickTiers();
+  std::int64_t TickVolumeTiers(const VolumeRecord& volume, TierSeen* seen);
+  void TickTierJobs(const VolumeRecord& volume, TiersRecord* tiers, TierSeen* seen);
+  void WatchTiers(const VolumeRecord& volume, const TiersRecord& tiers, TierSeen* seen);
+  LegSpeed SpeedOf(const Leg& leg, bool may_write, TierSeen* seen);
+  std::int64_t TickKeeper(const VolumeRecord& volume, const TiersRecord& tiers, TierSeen* seen);
+  void TierLoop();
+  void WakeTiers();
+  void DropKeeper(const std::string& volume);
+  std::shared_ptr<TierKeeper> KeeperOf(const std::string& volume);
+
   // doctor.cc
+  void TierChecks(const std::string& volume, const KernelStatus& kernel,
+                  std::vector<Check>* checks);
   std::vector<Check> LeftoverChecks();
 
   Deps deps_;
@@ -131,8 +192,23 @@ class EngineImpl final : public Engine {
   std::map<std::string, LastSeen> seen_;
   std::uint64_t wakes_ = 0;  // dm events so far
   std::atomic<bool> stopping_{false};
-  std::thread event_thread_;
+  std::thread event_thread_, tier_thread_;
+  std::map<std::string, std::shared_ptr<TierKeeper>> keepers_;  // by volume; guarded by state_
+  std::map<std::string, TierSeen> tier_seen_;                   // only TickTiers' thread
+  std::uint64_t tier_wakes_ = 0;                                // guarded by state_
+  std::mutex top_mutex_;
+  std::map<std::string, TopSeen> top_;  // guarded by top_mutex_
 };
+
+/// "tier1 of db0"
+[[nodiscard]] inline std::string TierOf(const std::string& volume, TierLevel level) {
+  return std::string(TierName(level)) + " of " + volume;
+}
+
+[[nodiscard]] inline Error NoSuchTier(const std::string& volume, TierLevel level) {
+  return MakeError(Code::kNotFound, "The volume " + volume + " has no " + TierName(level) + ".",
+                   "list its tiers with shadowctl tier list " + volume);
+}
 
 /// A modification as people see it, from its record alone.
 [[nodiscard]] ModificationInfo InfoFromRecord(const ModificationRecord& record,

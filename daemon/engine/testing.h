@@ -27,6 +27,10 @@ class CrashingStore final : public Store {
   Status RemoveVolume(const std::string& name) override {
     return Guard("RemoveVolume", [&] { return s_.RemoveVolume(name); });
   }
+  Result<TiersRecord> Tiers(const std::string& volume) override { return s_.Tiers(volume); }
+  Status PutTiers(const TiersRecord& record, const RequestRecord* request) override {
+    return Guard("PutTiers", [&] { return s_.PutTiers(record, request); });
+  }
   Status PutModification(const ModificationUpdate& update) override {
     return Guard("PutModification", [&] { return s_.PutModification(update); });
   }

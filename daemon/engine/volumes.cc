@@ -10,6 +10,7 @@
 #include "daemon/engine/engine_impl.h"
 #include "daemon/engine/volume_lock.h"
 #include "daemon/modify/tables.h"
+#include "daemon/modify/tiers.h"
 #include "daemon/store/codec.h"
 
 namespace shadow {
@@ -339,6 +340,7 @@ Result<std::string> EngineImpl::ExportVolume(const std::string& name) {
   SHADOW_ASSIGN(VolumeRecord record, FindVolume(name));
   SHADOW_TRY(CheckReady());
   SHADOW_TRY(CheckIdle(record));
+  SHADOW_TRY(DrainTiers(record));
   // A hole reads as zeroes through the volume, but the plain device shows what lay there before.
   std::uint64_t holes_before = ~std::uint64_t{0};
   while (true) {
@@ -378,8 +380,11 @@ Status EngineImpl::DeleteVolume(const std::string& name, bool destroy_data) {
   SHADOW_ASSIGN(VolumeRecord record, FindVolume(name));
   SHADOW_TRY(deps_.dm->CheckControl());
   SHADOW_TRY(CheckIdle(record));
+  const bool remove_origin = destroy_data || (record.origin.made_here && !record.imported);
+  // What stays on the home device must be whole.
+  if (!remove_origin) SHADOW_TRY(DrainTiers(record));
   record.state = VolumeState::kRemoving;
-  record.remove_origin = destroy_data || (record.origin.made_here && !record.imported);
+  record.remove_origin = remove_origin;
   SHADOW_TRY(deps_.store->PutVolume(record, nullptr));
   SHADOW_TRY(FinishRemoval(record));
   Say("info", "volume", name, "Deleted.");
@@ -428,17 +433,31 @@ Status EngineImpl::Activate(const VolumeRecord& volume, const ModificationRecord
   }
   if (info.ok() && info->live_table && !info->suspended) return Ok();
   SHADOW_TRY(CheckReady());
+  SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(volume.name));
   std::vector<std::string> devices = {volume.metadata.device, volume.origin.device};
   if (running != nullptr) {
     devices.push_back(running->origin.device);
     if (!running->target.device.empty()) devices.push_back(running->target.device);
+  }
+  for (const TierRecord& tier : tiers.tiers) {
+    if (!tier.leg.device.empty()) devices.push_back(tier.leg.device);
   }
   for (const std::string& device : devices) {
     const Status active = deps_.legs->Activate(device);
     if (!active.ok()) spdlog::warn("{}: {}", volume.name, active.error().ToString());
   }
   Error last = MakeError(Code::kInternal, "No table fits.");
-  std::vector<ShadowTable> tables = TablesToTry(volume, running);
+  std::vector<ShadowTable> tables;
+  for (const ShadowTable& bare : TablesToTry(volume, running)) {
+    tables.push_back(MarkMissing(*deps_.blocks, WithTiers(bare, tiers)));
+    // A tier that is being forgotten may be known to the kernel, or not any more.
+    TiersRecord forgotten = tiers;
+    for (TierRecord& tier : forgotten.tiers) {
+      if (tier.phase == TierPhase::kForgetting) tier.phase = TierPhase::kActive;
+    }
+    const ShadowTable with = MarkMissing(*deps_.blocks, WithTiers(bare, forgotten));
+    if (with.tiers != tables.back().tiers) tables.push_back(with);
+  }
   // A leg that did not come back: the volume runs on the other one.
   for (const ShadowTable& table : std::vector<ShadowTable>(tables)) {
     if (!table.target) continue;

@@ -26,7 +26,7 @@ struct Leg {
   bool made_here = false;       // carries our tags: shadowd made it and may remove it
 };
 
-/// What to make. `role` is "origin", "target" or "metadata".
+/// What to make. `role` is "origin", "target", "metadata", "tier1" or "tier2".
 struct LegOrder {
   std::string storage_class;
   std::uint64_t size_bytes = 0;
@@ -80,6 +80,12 @@ class LegProvider {
 [[nodiscard]] std::uint64_t MetadataBytes(std::uint64_t blocks);
 /// What to allocate for a new volume: room to grow to four times the blocks, at least 1 MiB.
 [[nodiscard]] std::uint64_t MetadataAllocation(std::uint64_t blocks);
+/// The same with tiers: beside the pages, a slot area that ends with the device and grows downward,
+/// 8 KiB for every 1008 blocks.
+[[nodiscard]] std::uint64_t TieredMetadataBytes(std::uint64_t blocks);
+[[nodiscard]] std::uint64_t TieredMetadataAllocation(std::uint64_t blocks);
+/// What the end of the slot area is rounded down to.
+inline constexpr std::uint64_t kSlotAreaAlign = 8 * 1024;
 /// How much of a metadata device must be zero before its first use.
 inline constexpr std::uint64_t kMetadataZeroBytes = std::uint64_t{64} << 10;
 

@@ -61,6 +61,9 @@ TEST(MetadataBytes, FollowsTheFormat) {
   EXPECT_EQ(MetadataBytes(1), 65536U + 8192);
   EXPECT_EQ(MetadataBytes(4032), 65536U + 8192);
   EXPECT_EQ(MetadataBytes(4033), 65536U + 2 * 8192);
+  EXPECT_EQ(TieredMetadataBytes(1008), 65536U + 8192 + 8192);
+  EXPECT_EQ(TieredMetadataBytes(4033), 65536U + 2 * 8192 + 5 * 8192);
+  EXPECT_GE(TieredMetadataAllocation(1 << 22), TieredMetadataBytes(4U << 22));
   EXPECT_GE(MetadataAllocation(1), 1U << 20);
   EXPECT_GE(MetadataAllocation(1 << 22), MetadataBytes(4U << 22));
 }

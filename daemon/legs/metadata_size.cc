@@ -7,6 +7,7 @@ namespace shadow {
 namespace {
 
 constexpr std::uint64_t kBlocksPerPage = 4032;
+constexpr std::uint64_t kBlocksPerSlotPage = 1008;
 constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::uint64_t kCopiesOfPage = 2;
 constexpr std::uint64_t kPagesStart = std::uint64_t{64} << 10;
@@ -22,6 +23,15 @@ std::uint64_t MetadataBytes(std::uint64_t blocks) {
 
 std::uint64_t MetadataAllocation(std::uint64_t blocks) {
   return std::max(kLeastBytes, MetadataBytes(blocks * kRoomToGrow));
+}
+
+std::uint64_t TieredMetadataBytes(std::uint64_t blocks) {
+  const std::uint64_t pages = (blocks + kBlocksPerSlotPage - 1) / kBlocksPerSlotPage;
+  return MetadataBytes(blocks) + pages * kCopiesOfPage * kPageBytes;
+}
+
+std::uint64_t TieredMetadataAllocation(std::uint64_t blocks) {
+  return std::max(kLeastBytes, TieredMetadataBytes(blocks * kRoomToGrow));
 }
 
 }  // namespace shadow

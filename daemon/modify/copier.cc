@@ -23,7 +23,7 @@ std::shared_ptr<const HeatSource> HeatOf(const Deps& deps, const std::string& vo
 
 void LatencyMeter::Stop() {
   region_.reset();
-  const auto list = dm_.Message(volume_, "@stats_list shadowd");
+  const auto list = dm_.Message(volume_, "@stats_list " + owner_);
   if (!list.ok()) return;
   for (std::size_t at = 0; at < list->size();) {
     const std::size_t end = std::min(list->find('\n', at), list->size());
@@ -36,7 +36,7 @@ void LatencyMeter::Stop() {
 
 void LatencyMeter::Start() {
   Stop();
-  const auto made = dm_.Message(volume_, StatsCreateMessage());
+  const auto made = dm_.Message(volume_, StatsCreateMessage(owner_));
   const auto id = made.ok() ? ParseRegionId(*made) : Result<std::uint64_t>(made.error());
   if (id.ok()) {
     region_ = *id;
@@ -208,10 +208,11 @@ Status Copier::RetireSome() {
   }
   if (now - retired_us_ < kRetireEveryUs) return Ok();
   retired_us_ = now;
-  if (policy_->WantsAccess()) {
+  if (retire_ == Retire::kCold) {
     if (now - window_us_ < RetirePolicy::kWindowMs * 1000) return Ok();
     window_us_ = now;
-    for (std::optional<std::uint64_t> at = 0; at && *at < last_->kernel.blocks;) {
+    for (std::optional<std::uint64_t> at = 0;
+         policy_->WantsAccess() && at && *at < last_->kernel.blocks;) {
       SHADOW_ASSIGN(const std::string answer,
                     deps_.dm->Message(volume_, "access " + std::to_string(*at) + "+" +
                                                    std::to_string(last_->kernel.blocks - *at)));

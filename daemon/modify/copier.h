@@ -24,7 +24,9 @@ enum class Direction : std::uint8_t { kToTarget, kToOrigin };
 /// Without statistics (an old kernel) every window is empty.
 class LatencyMeter {
  public:
-  LatencyMeter(DeviceMapper& dm, std::string volume) : dm_(dm), volume_(std::move(volume)) {}
+  /// Two meters on a volume need two owners.
+  LatencyMeter(DeviceMapper& dm, std::string volume, std::string owner = "shadowd")
+      : dm_(dm), volume_(std::move(volume)), owner_(std::move(owner)) {}
   /// Makes the region (again): it covers the volume as long as it is now. Forgets what was counted.
   void Start();
   /// The I/O since the last call.
@@ -34,7 +36,7 @@ class LatencyMeter {
 
  private:
   DeviceMapper& dm_;
-  std::string volume_;
+  std::string volume_, owner_;
   std::optional<std::uint64_t> region_;
 };
 

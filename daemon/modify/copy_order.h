@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct WarmBlock {
   std::uint8_t tier = 3;  // 1, 2: has a shadow there, or belongs there; 3: neither
   float heat = 0;         // probability of an access within the placement horizon, 0..1
   float writes = 0;       // expected, discounted
+  float idle_s = std::numeric_limits<float>::max();  // since the last access that was seen
 };
 
 /// Who knows how warm blocks are. Thread safe.
@@ -31,6 +33,8 @@ class HeatSource {
   [[nodiscard]] virtual std::vector<WarmBlock> Warm() const = 0;
   /// Differs whenever Warm() does.
   [[nodiscard]] virtual std::uint64_t Version() const = 0;
+  /// False while accesses are not seen: then a block that Warm() does not name may be hot.
+  [[nodiscard]] virtual bool Watching() const = 0;
 };
 
 class CopyOrder {

@@ -15,6 +15,7 @@ class FixedWarm final : public HeatSource {
   std::uint64_t version = 1;
   [[nodiscard]] std::vector<WarmBlock> Warm() const override { return warm; }
   [[nodiscard]] std::uint64_t Version() const override { return version; }
+  [[nodiscard]] bool Watching() const override { return true; }
 };
 
 TEST(HeatOrder, WithoutHeatItIsAscending) {

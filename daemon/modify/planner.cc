@@ -5,6 +5,7 @@
 
 #include "daemon/base/sizes.h"
 #include "daemon/modify/tables.h"
+#include "daemon/modify/tiers.h"
 
 namespace shadow {
 namespace {
@@ -229,6 +230,12 @@ class Planner {
 
   Status CheckShrink() {
     if (p_.new_sectors >= p_.old_sectors) return Ok();
+    const std::uint64_t keep = (p_.new_sectors + v_.block_sectors - 1) / v_.block_sectors;
+    if (keep < status_.kernel.blocks && (status_.kernel.tiers[0] || status_.kernel.tiers[1])) {
+      SHADOW_ASSIGN(const std::vector<TierRun> beyond,
+                    ReadTiers(*d_.dm, v_.name, BlockRange{keep, status_.kernel.blocks - keep}));
+      SHADOW_TRY(CheckDrain(status_, beyond, v_.name));
+    }
     const auto fs = d_.fs->Inspect(DevicePath(v_.name));
     const std::string force = "shrink the file system first, or force it";
     if (!fs.ok() || fs->type.empty() || fs->end_bytes == 0) {
@@ -255,6 +262,10 @@ class Planner {
 
   Status CheckMetadata() const {
     const std::uint64_t blocks = (p_.new_sectors + v_.block_sectors - 1) / v_.block_sectors;
+    SHADOW_ASSIGN(const TiersRecord tiers, d_.store->Tiers(v_.name));
+    if (tiers.Any() && tiers.metadata_end != 0) {
+      return GrowMetadata(d_, v_, tiers, p_.new_sectors);  // only looks: its end does not move
+    }
     SHADOW_ASSIGN(const BlockInfo info, d_.blocks->Describe(v_.metadata.device));
     if (info.size_bytes >= MetadataBytes(blocks) || v_.metadata.logical_volume) return Ok();
     return MakeError(Code::kOutOfSpace,

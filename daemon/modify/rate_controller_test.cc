@@ -14,7 +14,7 @@ CopyPath HddToNvme() { return {125 * kMiB, 1500 * kMiB, 2000, std::uint64_t{256}
 RateInput Tick(Impact impact, std::uint64_t ios, std::uint64_t p99_us) {
   RateInput in;
   in.tick_us = 100'000;
-  in.app = {ios, ios * 4096, p99_us / 2, p99_us};
+  in.app = {.ios = ios, .bytes = ios * 4096, .p50_us = p99_us / 2, .p99_us = p99_us};
   in.baseline_p99_us = ios == 0 ? 0 : 2020;
   in.impact = impact;
   return in;

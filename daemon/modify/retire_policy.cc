@@ -20,12 +20,17 @@ void RetirePolicy::OnAccess(const std::vector<AccessRun>& runs) {
 }
 
 void RetirePolicy::OnWindowEnd() {
+  if (heat_ && !heat_->Watching()) {
+    std::fill(idle_windows_.begin(), idle_windows_.end(), 0);
+    return;
+  }
   for (std::uint8_t& idle : idle_windows_) {
     if (idle < kColdWindows) ++idle;
   }
   if (!heat_ || idle_windows_.empty()) return;
   for (const WarmBlock& w : heat_->Warm()) {
-    if (w.heat >= kColdHeat && w.block < idle_windows_.size()) idle_windows_[w.block] = 0;
+    const bool warm = w.heat >= kColdHeat || w.idle_s * 1000 < static_cast<float>(kWindowMs);
+    if (warm && w.block < idle_windows_.size()) idle_windows_[w.block] = 0;
   }
 }
 

@@ -24,11 +24,12 @@ class RetirePolicy {
 
   static constexpr float kColdHeat = 0.3F;  // below: cold, as in placement
 
-  /// `heat` may be null: silence alone decides.
+  /// With `heat` its accesses decide, too, and the kernel is not asked for them: each answer of
+  /// `access` goes to one listener. Null: OnAccess() alone.
   RetirePolicy(Retire policy, std::uint64_t blocks, std::shared_ptr<const HeatSource> heat = {});
 
   /// Must the access bits be asked for at all?
-  [[nodiscard]] bool WantsAccess() const { return policy_ == Retire::kCold; }
+  [[nodiscard]] bool WantsAccess() const { return policy_ == Retire::kCold && !heat_; }
   void OnAccess(const std::vector<AccessRun>& runs);
   void OnWindowEnd();
   /// The mirrored blocks of `map` to retire now.

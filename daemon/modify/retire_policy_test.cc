@@ -32,6 +32,8 @@ class FixedHeat final : public HeatSource {
   std::vector<WarmBlock> warm;
   [[nodiscard]] std::vector<WarmBlock> Warm() const override { return warm; }
   [[nodiscard]] std::uint64_t Version() const override { return 0; }
+  bool watching = true;
+  [[nodiscard]] bool Watching() const override { return watching; }
 };
 
 TEST(RetirePolicy, ColdWaitsForTheHeatToo) {
@@ -45,6 +47,20 @@ TEST(RetirePolicy, ColdWaitsForTheHeatToo) {
   EXPECT_EQ(CountBlocks(p.Choose(kMap)), 5U);
   p.OnWindowEnd();
   EXPECT_EQ(CountBlocks(p.Choose(kMap)), 6U);
+}
+
+TEST(RetirePolicy, ColdBelievesOnlyWhoWatches) {
+  auto heat = std::make_shared<FixedHeat>();
+  RetirePolicy p(Retire::kCold, 8, heat);
+  EXPECT_FALSE(p.WantsAccess());
+  for (int i = 0; i < RetirePolicy::kColdWindows - 1; ++i) p.OnWindowEnd();
+  heat->watching = false;
+  p.OnWindowEnd();
+  heat->watching = true;
+  EXPECT_TRUE(p.Choose(kMap).empty());
+  heat->warm = {{1, 3, 0, 0, 59.0F}, {2, 3, 0, 0, 61.0F}};
+  for (int i = 0; i < RetirePolicy::kColdWindows; ++i) p.OnWindowEnd();
+  EXPECT_EQ(p.Choose(kMap), (std::vector<BlockRange>{{0, 1}, {2, 2}, {6, 2}}));
 }
 
 TEST(RetirePolicy, RangesBeyondTheEndAreHarmless) {

@@ -7,6 +7,7 @@
 // interrupted.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -41,6 +42,9 @@ class ModificationRunner {
   /// Bytes/s, or 0: by `impact`.
   Result<ModificationInfo> SetRate(std::uint64_t rate, Impact impact);
 
+  /// Does `work` while no step is under way, and none begins.
+  Status WhileIdle(const std::function<Status(const ModificationRecord&)>& work);
+
   [[nodiscard]] ModificationInfo Info() const;
   /// The volume as the modification left it so far.
   [[nodiscard]] VolumeRecord Volume() const;
@@ -74,6 +78,8 @@ class ModificationRunner {
   StepOutcome ShrinkBack();
 
   StepOutcome PutTable(const ShadowTable& table, const std::optional<ShadowTable>& fallback);
+  Result<ShadowTable> Tiered(const ShadowTable& table);
+  StepOutcome DrainBeyond(std::uint64_t sectors);
   StepOutcome PhaseMessage(const char* message, const std::vector<std::string>& done_in);
   Result<CopyPath> MeasurePath();
   Result<DeviceSpeed> SpeedOf(const Leg& leg, bool may_write);
@@ -99,6 +105,7 @@ class ModificationRunner {
   bool counters_known_ = false;
   std::uint64_t trimmed_bytes_ = 0;  // of the step trim
   double smooth_rate_ = 0;
+  std::optional<std::uint64_t> drain_failures_;  // of tiers, when the demotes were sent
 
   mutable std::mutex view_;  // guards what Info shows
   ModificationInfo info_;

@@ -9,6 +9,7 @@
 #include "daemon/base/sizes.h"
 #include "daemon/modify/runner.h"
 #include "daemon/modify/tables.h"
+#include "daemon/modify/tiers.h"
 
 namespace shadow {
 namespace {
@@ -49,22 +50,17 @@ StepOutcome ModificationRunner::Backup() {
   std::filesystem::create_directories(directory, ignored);
   const std::uint64_t blocks =
       (record_.old_sectors + volume_.block_sectors - 1) / volume_.block_sectors;
-  return FromStatus(deps_.blocks->Backup(volume_.metadata.device, MetadataBytes(blocks),
+  const auto tiers = deps_.store->Tiers(volume_name_);
+  if (!tiers.ok()) return Fail(tiers.error());
+  // With tiers the slot area at the end belongs to it, too.
+  const std::uint64_t bytes = std::max(MetadataBytes(blocks), tiers->metadata_end);
+  return FromStatus(deps_.blocks->Backup(volume_.metadata.device, bytes,
                                          directory + "/" + volume_name_ + ".metadata"));
 }
 
 Status ModificationRunner::RoomInMetadata(std::uint64_t sectors) {
-  const std::uint64_t blocks = (sectors + volume_.block_sectors - 1) / volume_.block_sectors;
-  const std::uint64_t needed = MetadataBytes(blocks);
-  SHADOW_ASSIGN(const BlockInfo info, deps_.blocks->Describe(volume_.metadata.device));
-  if (info.size_bytes >= needed) return Ok();
-  if (!volume_.metadata.logical_volume) {
-    return MakeError(Code::kOutOfSpace,
-                     "The metadata device " + volume_.metadata.device + " is too small for " +
-                         FormatSize(sectors * kSectorBytes) + ".",
-                     "it needs " + FormatSize(needed));
-  }
-  return deps_.legs->Extend(volume_.metadata.device, MetadataAllocation(blocks));
+  SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(volume_name_));
+  return GrowMetadata(deps_, volume_, tiers, sectors);
 }
 
 StepOutcome ModificationRunner::MakeTarget() {
@@ -141,17 +137,71 @@ StepOutcome ModificationRunner::ExtendOrigin() {
 
 StepOutcome ModificationRunner::PutTable(const ShadowTable& table,
                                          const std::optional<ShadowTable>& fallback) {
-  const auto live = IsLive(*deps_.dm, volume_name_, table);
+  const auto wanted = Tiered(table);
+  if (!wanted.ok()) return Fail(wanted.error());
+  std::optional<ShadowTable> back;
+  if (fallback) {
+    const auto tiered = Tiered(*fallback);
+    if (!tiered.ok()) return Fail(tiered.error());
+    back = *tiered;
+  }
+  const auto live = IsLive(*deps_.dm, volume_name_, *wanted);
   if (!live.ok()) return Fail(live.error());
   if (!*live) {
-    const auto pause = SwapTable(*deps_.dm, *deps_.clock, volume_name_, table, fallback);
+    const auto pause = SwapTable(*deps_.dm, *deps_.clock, volume_name_, *wanted, back);
     if (!pause.ok()) return Fail(pause.error());
     record_.cutover_pause_us = std::max(record_.cutover_pause_us, *pause);
   }
   return {};
 }
 
+// Every table carries the volume's tiers, as they are now; a device that is gone is missing.
+Result<ShadowTable> ModificationRunner::Tiered(const ShadowTable& table) {
+  SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(volume_name_));
+  return MarkMissing(*deps_.blocks, WithTiers(table, tiers));
+}
+
+// The kernel refuses a shorter table while blocks beyond its end have shadows: sends them home.
+StepOutcome ModificationRunner::DrainBeyond(std::uint64_t sectors) {
+  const auto status = ReadStatus(*deps_.dm, volume_name_);
+  if (!status.ok()) return Fail(status.error());
+  if (!status->kernel.tiers[0] && !status->kernel.tiers[1]) return {};
+  const std::uint64_t keep = (sectors + volume_.block_sectors - 1) / volume_.block_sectors;
+  if (keep >= status->kernel.blocks) return {};
+  const auto left =
+      ReadTiers(*deps_.dm, volume_name_, BlockRange{keep, status->kernel.blocks - keep});
+  if (!left.ok()) return Fail(left.error());
+  if (left->empty()) return {};
+  if (const Status able = CheckDrain(*status, *left, volume_name_); !able.ok()) {
+    return Fail(able.error());
+  }
+  if (!TiersIdle(*status)) return {OutcomeKind::kBusy, {}, kCopyTickMs};
+  // Nothing is queued, and still there: it was tried and could not be written home.
+  if (drain_failures_ && *drain_failures_ != status->kernel.tier_failures) {
+    drain_failures_.reset();
+    return Fail(MakeError(Code::kIoError, "Shadows beyond the new end cannot be written home.",
+                          "look at the kernel's log; shadowctl tier show names the tier"));
+  }
+  drain_failures_ = status->kernel.tier_failures;
+  std::vector<BlockRange> ranges;
+  for (const TierRun& run : *left) ranges.push_back(run.range);
+  for (const std::string& message : RangeMessages("demote", ranges)) {
+    const auto sent = deps_.dm->Message(volume_name_, message);
+    if (!sent.ok() && sent.error().code != Code::kOutOfSpace) return Fail(sent.error());
+  }
+  return {OutcomeKind::kBusy, {}, kCopyTickMs};
+}
+
+Status ModificationRunner::WhileIdle(const std::function<Status(const ModificationRecord&)>& work) {
+  const std::lock_guard<std::mutex> lock(work_);
+  return work(record_);
+}
+
 StepOutcome ModificationRunner::Attach() {
+  if (record_.new_sectors < record_.old_sectors) {
+    StepOutcome drained = DrainBeyond(record_.new_sectors);
+    if (drained.kind != OutcomeKind::kDone) return drained;
+  }
   const LatencyWindow before = meter_.Take();
   if (before.ios > 0) {
     record_.baseline_p50_us = before.p50_us;
@@ -288,7 +338,13 @@ StepOutcome ModificationRunner::RollBackTarget() {
   return PhaseMessage("rollback", {"migrating", "steady"});
 }
 
-StepOutcome ModificationRunner::AbortTarget() { return PhaseMessage("abort", {"steady"}); }
+StepOutcome ModificationRunner::AbortTarget() {
+  if (record_.new_sectors > record_.old_sectors) {
+    StepOutcome drained = DrainBeyond(record_.old_sectors);
+    if (drained.kind != OutcomeKind::kDone) return drained;
+  }
+  return PhaseMessage("abort", {"steady"});
+}
 
 StepOutcome ModificationRunner::RestoreTable() {
   StepOutcome put =

@@ -80,6 +80,16 @@ std::vector<ShadowTable> TablesToTry(const VolumeRecord& volume, const Modificat
   }
 }
 
+ShadowTable WithTiers(ShadowTable table, const TiersRecord& tiers) {
+  for (std::size_t i = 0; i < tiers.tiers.size(); ++i) {
+    const TierRecord& tier = tiers.tiers.at(i);
+    table.tiers.at(i).reset();
+    if (tier.phase != TierPhase::kActive && tier.phase != TierPhase::kRemoving) continue;
+    table.tiers.at(i) = TableTier{{tier.leg.device, tier.leg.id}, tier.write_back};
+  }
+  return table;
+}
+
 Result<bool> IsLive(DeviceMapper& dm, const std::string& name, const ShadowTable& table) {
   SHADOW_ASSIGN(const DmInfo info, dm.Info(name));
   if (!info.live_table || info.suspended) return false;
@@ -89,6 +99,14 @@ Result<bool> IsLive(DeviceMapper& dm, const std::string& name, const ShadowTable
   if (parsed.origin.id != table.origin.id ||
       parsed.target.has_value() != table.target.has_value()) {
     return false;
+  }
+  for (std::size_t i = 0; i < table.tiers.size(); ++i) {
+    const auto& wanted = table.tiers.at(i);
+    const auto& found = parsed.tiers.at(i);
+    if (wanted.has_value() != found.has_value()) return false;
+    if (!wanted) continue;
+    const bool missing = wanted->leg.device == "-";
+    if (wanted->leg.id != found->leg.id || missing != (found->leg.device == "-")) return false;
   }
   return !table.target || parsed.target->id == table.target->id;
 }
@@ -122,6 +140,34 @@ Result<TargetStatus> ReadStatus(DeviceMapper& dm, const std::string& name) {
                      "look at it with dmsetup table");
   }
   return ParseStatus(line.params);
+}
+
+Result<std::vector<TierRun>> ReadTiers(DeviceMapper& dm, const std::string& name,
+                                       std::optional<BlockRange> range) {
+  SHADOW_ASSIGN(const TargetStatus status, ReadStatus(dm, name));
+  std::vector<TierRun> all;
+  std::uint64_t at = range ? range->first : 0;
+  const std::uint64_t end =
+      range ? std::min(range->first + range->count, status.kernel.blocks) : status.kernel.blocks;
+  for (int i = 0; i < kMaxMapMessages && at < end; ++i) {
+    SHADOW_ASSIGN(const std::string answer,
+                  dm.Message(name, "tiers " + std::to_string(at) + "+" + std::to_string(end - at)));
+    SHADOW_ASSIGN(const TiersAnswer tiers, ParseTiers(answer));
+    for (const TierRun& run : tiers.runs) {
+      if (!all.empty() && all.back().state == run.state && all.back().tier == run.tier &&
+          all.back().range.first + all.back().range.count == run.range.first) {
+        all.back().range.count += run.range.count;
+      } else {
+        all.push_back(run);
+      }
+    }
+    if (!tiers.next) return all;
+    if (*tiers.next <= at) break;
+    at = *tiers.next;
+  }
+  if (at >= end) return all;
+  return MakeError(Code::kDataLoss,
+                   "The kernel's list of the shadows of " + name + " does not end.");
 }
 
 Result<std::vector<StateRun>> ReadMap(DeviceMapper& dm, const std::string& name) {

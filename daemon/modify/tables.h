@@ -25,7 +25,10 @@ namespace shadow {
 [[nodiscard]] std::vector<ShadowTable> TablesToTry(const VolumeRecord& volume,
                                                    const ModificationRecord* running);
 
-/// Does the live table have these legs and this length?
+/// The table with the tiers that belong into it; those of other phases are left out.
+[[nodiscard]] ShadowTable WithTiers(ShadowTable table, const TiersRecord& tiers);
+
+/// Does the live table have these legs, tiers and this length?
 [[nodiscard]] Result<bool> IsLive(DeviceMapper& dm, const std::string& name,
                                   const ShadowTable& table);
 
@@ -38,6 +41,11 @@ namespace shadow {
 
 /// The parsed status line of the volume.
 [[nodiscard]] Result<TargetStatus> ReadStatus(DeviceMapper& dm, const std::string& name);
+
+/// Every block that has a shadow, by as many "tiers" messages as it takes. With `range`: only
+/// there.
+[[nodiscard]] Result<std::vector<TierRun>> ReadTiers(
+    DeviceMapper& dm, const std::string& name, std::optional<BlockRange> range = std::nullopt);
 
 /// The state of every block, by as many "map" messages as it takes.
 [[nodiscard]] Result<std::vector<StateRun>> ReadMap(DeviceMapper& dm, const std::string& name);

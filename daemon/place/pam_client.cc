@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "pam/v1/worker.pb.h"
 
@@ -67,6 +68,13 @@ int Spawn(const PamClientOptions& options, int socket, pid_t* pid) {
   return failed;
 }
 
+// The daemon is protected from the kernel's search for memory, its model must not be: without it
+// EWMA decides.
+void MakeExpendable(pid_t pid) {
+  std::ofstream file("/proc/" + std::to_string(pid) + "/oom_score_adj");
+  file << 500;
+}
+
 }  // namespace
 
 PamClient::PamClient(PamClientOptions options, const Clock& clock)
@@ -98,6 +106,7 @@ bool PamClient::Start() {
     End("it cannot be started: " + options_.program + ": " + std::strerror(failed));
     return false;
   }
+  MakeExpendable(pid_);
   fd_ = ends[0];
   (void)fcntl(fd_, F_SETFL, O_NONBLOCK);
   ++generation_;

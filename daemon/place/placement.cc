@@ -75,6 +75,25 @@ Status Placement::SetPolicy(const std::string& name) {
   return Ok();
 }
 
+Status Placement::Configure(const PlacementSettings& settings, std::uint64_t blocks) {
+  if (blocks == 0 || blocks > 0xfffffffeU) {
+    return MakeError(Code::kInvalidArgument,
+                     "Placement needs a volume of 1 to 4,294,967,294 blocks.");
+  }
+  if (settings.policy != settings_.policy || blocks != blocks_) {
+    pam_.blocks = blocks;
+    SHADOW_TRY(SetPolicy(settings.policy));
+  }
+  const std::lock_guard lock(mutex_);
+  const std::int64_t window = settings_.window_us;
+  settings_ = settings;
+  settings_.window_us = window;
+  blocks_ = blocks;
+  const double most = static_cast<double>(settings_.budget_per_minute);
+  budget_ = std::min(budget_, most);
+  return Ok();
+}
+
 void Placement::Earn(const AccessWindow& part) {
   const std::int64_t now = clock_.MonotonicUs();
   const double minute = static_cast<double>(settings_.budget_per_minute);
@@ -227,7 +246,9 @@ std::vector<WarmBlock> Placement::Warm() const {
   warm.reserve(history_.size());
   for (std::size_t i = 0; i < history_.size(); ++i) {
     const BlockHeat h = EwmaHeat(history_, history_.at(i), settings_.policies);
-    warm.push_back({h.block, 3, h.heat, h.writes});
+    const double idle_s =
+        history_.Idle(history_.at(i)) * static_cast<double>(settings_.window_us) / 1e6;
+    warm.push_back({h.block, 3, h.heat, h.writes, static_cast<float>(idle_s)});
   }
   const auto before = [](const WarmBlock& a, const WarmBlock& b) { return a.block < b.block; };
   std::sort(warm.begin(), warm.end(), before);
@@ -253,6 +274,11 @@ std::vector<WarmBlock> Placement::Warm() const {
     if (WarmBlock* w = find(s.block); w != nullptr) w->tier = static_cast<std::uint8_t>(s.tier);
   }
   return warm;
+}
+
+bool Placement::Watching() const {
+  const std::lock_guard lock(mutex_);
+  return history_.now() > 0;
 }
 
 std::uint64_t Placement::Version() const {

@@ -72,8 +72,9 @@ class Placement final : public HeatSource {
   [[nodiscard]] TierPlan React(const TierWorld& world);
   /// The window is over (all its parts were given): ranks and plans.
   [[nodiscard]] TierPlan Round(const TierWorld& world);
-  /// Another policy from now on; what is known of the blocks stays.
-  Status SetPolicy(const std::string& name);
+  /// Other settings, another size of the volume; what is known of the blocks stays. The window
+  /// stays as it is.
+  Status Configure(const PlacementSettings& settings, std::uint64_t blocks);
 
   /// By the last plan's input.
   [[nodiscard]] Explanation Explain(std::uint32_t block) const;
@@ -84,8 +85,10 @@ class Placement final : public HeatSource {
   // HeatSource; thread safe.
   [[nodiscard]] std::vector<WarmBlock> Warm() const override;
   [[nodiscard]] std::uint64_t Version() const override;
+  [[nodiscard]] bool Watching() const override;
 
  private:
+  Status SetPolicy(const std::string& name);
   Placement(const PlacementSettings& settings, std::uint64_t blocks, std::uint64_t block_bytes,
             PamVolume pam, const Clock& clock);
   [[nodiscard]] TierPlan Plan(const TierWorld& world, std::vector<BlockHeat> ranking);

@@ -98,8 +98,11 @@ TEST_F(PlacementTest, OffMovesNothingButWhatIsDirty) {
 
 TEST_F(PlacementTest, PolicyCanBeChangedAndMustExist) {
   const auto p = Make();
-  EXPECT_FALSE(p->SetPolicy("clairvoyant").ok());
-  EXPECT_TRUE(p->SetPolicy("lru").ok());
+  settings_.policy = "clairvoyant";
+  EXPECT_FALSE(p->Configure(settings_, 1000).ok());
+  settings_.policy = "lru";
+  EXPECT_FALSE(p->Configure(settings_, 0).ok());
+  EXPECT_TRUE(p->Configure(settings_, 2000).ok());
   EXPECT_EQ(p->GetStatus().policy.asked, "lru");
   settings_.window_us = 0;
   EXPECT_FALSE(Placement::Make(settings_, 1000, kSize, {}, clock_).ok());

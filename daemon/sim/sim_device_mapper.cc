@@ -98,7 +98,8 @@ class SimDeviceMapper final : public DeviceMapper {
   Result<std::string> Message(const std::string& name, const std::string& text) override {
     const std::string verb = text.substr(0, text.find(' '));
     // What only asks has no effect, and needs no crash point.
-    const bool asks = verb[0] == '@' || verb == "map" || verb == "access" || verb == "limit";
+    const bool asks =
+        verb[0] == '@' || verb == "map" || verb == "access" || verb == "limit" || verb == "tiers";
     const Call call(&w_, asks ? "" : "Message " + verb, name);
     SHADOW_TRY(call.before());
     SHADOW_ASSIGN(SimDevice * device, Find(name));
@@ -130,12 +131,16 @@ class SimDeviceMapper final : public DeviceMapper {
     SHADOW_ASSIGN(SimDevice * device, Find(name));
     ShadowTable table = device->target->table();
     const auto number = [&](const std::string& path) {
-      return path == "-" ? path : "253:" + std::to_string(w_.disks.at(path).minor);
+      const auto it = w_.disks.find(path);
+      return it == w_.disks.end() ? "-" : "253:" + std::to_string(it->second.minor);
     };
     // The kernel tells device numbers, not the paths it was given.
     table.metadata = number(table.metadata);
     table.origin.device = number(table.origin.device);
     if (table.target) table.target->device = number(table.target->device);
+    for (auto& tier : table.tiers) {
+      if (tier) tier->leg.device = number(tier->leg.device);
+    }
     SHADOW_ASSIGN(const std::string params, BuildTable(table));
     return DmTarget{table.sectors, "shadow", params};
   }

@@ -32,6 +32,21 @@ class Call {
   std::string name_, what_;
 };
 
+/// "<first>" or "<first>+<count>" of a message; nothing if it is neither.
+std::optional<BlockRange> MessageRange(std::string_view word);
+/// What the kernel answers when it refuses.
+Error Refuse(const std::string& why);
+/// Is the device a leg, or the metadata, of the table?
+inline bool Uses(const ShadowTable& t, const std::string& device) {
+  bool tier = false;
+  for (const auto& one : t.tiers) tier = tier || (one && one->leg.device == device);
+  return tier || t.origin.device == device || t.metadata == device ||
+         (t.target && t.target->device == device);
+}
+inline constexpr std::size_t kSimQueueRanges = 16384;
+inline constexpr std::size_t kSimAnswerRuns = 50;  // small on purpose: callers must go on asking
+inline constexpr std::uint64_t kSimCellBytes = 65536;
+
 std::unique_ptr<DeviceMapper> MakeSimDeviceMapper(SimWorld* world);
 std::unique_ptr<BlockDevices> MakeSimBlockDevices(SimWorld* world);
 std::unique_ptr<LegProvider> MakeSimLegs(SimWorld* world);

@@ -22,10 +22,7 @@ class SimBlockDevices final : public BlockDevices {
     info.used_by = disk->used_by;
     info.read_only = disk->read_only;
     for (const auto& [name, device] : w_.devices) {
-      const ShadowTable& t = device.target->table();
-      if (t.origin.device == path || t.metadata == path || (t.target && t.target->device == path)) {
-        info.used_by = "held by " + name;
-      }
+      if (Uses(device.target->table(), path)) info.used_by = "held by " + name;
     }
     return info;
   }
@@ -55,13 +52,15 @@ class SimBlockDevices final : public BlockDevices {
 
   Result<DeviceSpeed> Probe(const std::string& path, bool may_write) override {
     const Call call(&w_, "", path);
+    // What lies on the class nvme is fast.
+    const std::uint64_t latency_us = path.find("nvme") == std::string::npos ? 2000 : 100;
     if (path.rfind("/dev/pv_", 0) == 0) {
-      return DeviceSpeed{w_.device_kib_per_s * 1024, 0, path == "/dev/pv_nvme" ? 100U : 2000U};
+      return DeviceSpeed{w_.device_kib_per_s * 1024, 0, latency_us};
     }
     SHADOW_ASSIGN(Disk * disk, Find(path));
     if (may_write) disk->content.assign(16, 0);
     const std::uint64_t speed = w_.device_kib_per_s * 1024;
-    return DeviceSpeed{speed, may_write ? speed : 0, 2000};
+    return DeviceSpeed{speed, may_write ? speed : 0, latency_us};
   }
 
   Status Backup(const std::string& path, std::uint64_t /*bytes*/, const std::string&) override {
@@ -182,9 +181,7 @@ class SimLegs final : public LegProvider {
     const Call call(&w_, "RemoveLv", device);
     SHADOW_TRY(call.before());
     for (const auto& [name, dm] : w_.devices) {
-      const ShadowTable& t = dm.target->table();
-      if (t.origin.device == device || t.metadata == device ||
-          (t.target && t.target->device == device)) {
+      if (Uses(dm.target->table(), device)) {
         return MakeError(Code::kFailedPrecondition, device + " is in use.");
       }
     }
@@ -209,9 +206,7 @@ class SimLegs final : public LegProvider {
       if (lv.order.role.empty()) continue;
       MadeLeg leg{LegOf(path), lv.order.volume_uuid, lv.order.modification, lv.order.role, false};
       for (const auto& [name, dm] : w_.devices) {
-        const ShadowTable& t = dm.target->table();
-        leg.open = leg.open || t.origin.device == path || t.metadata == path ||
-                   (t.target && t.target->device == path);
+        leg.open = leg.open || Uses(dm.target->table(), path);
       }
       made.push_back(leg);
     }

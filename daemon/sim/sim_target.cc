@@ -3,18 +3,15 @@
 
 #include <algorithm>
 
-namespace shadow::sim {
-namespace {
+#include "daemon/sim/sim_parts.h"
 
-constexpr std::size_t kQueueRanges = 16384;
-constexpr std::size_t kMapAnswerRuns = 50;  // small on purpose: callers must go on asking
-constexpr std::uint64_t kCellBytes = 65536;
+namespace shadow::sim {
 
 Error Refuse(const std::string& why) {
   return MakeError(Code::kFailedPrecondition, "shadow: " + why);
 }
 
-std::optional<BlockRange> Range(std::string_view word) {
+std::optional<BlockRange> MessageRange(std::string_view word) {
   const std::size_t plus = word.find('+');
   const auto first = ParseNumber(word.substr(0, plus));
   std::optional<std::uint64_t> count = 1;
@@ -22,8 +19,6 @@ std::optional<BlockRange> Range(std::string_view word) {
   if (!first || !count || *count == 0) return std::nullopt;
   return BlockRange{*first, *count};
 }
-
-}  // namespace
 
 Status SimTarget::CheckTable(const ShadowTable& table) const {
   const auto disk = [&](const std::string& path) -> const Disk* {
@@ -49,12 +44,13 @@ Status SimTarget::CheckTable(const ShadowTable& table) const {
       return Refuse("the target is too small");
     }
   }
-  return Ok();
+  return CheckTiers(table);
 }
 
 void SimTarget::SetLength(Metadata* m, std::uint64_t sectors) {
   m->sectors = sectors;
   m->states.resize((sectors + m->block_sectors - 1) / m->block_sectors, BlockState::kHole);
+  m->shadows.erase(m->shadows.lower_bound(m->states.size()), m->shadows.end());
 }
 
 Status SimTarget::Attach(const ShadowTable& table, Metadata* m) {
@@ -80,6 +76,9 @@ Status SimTarget::Resume(const ShadowTable& table) {
   if (!m.formatted) {
     if (!disks_->at(table.metadata).blank_start) return Refuse("this is no metadata of a volume");
     if (table.target) return Refuse("new metadata cannot start with a target");
+    for (const auto& tier : table.tiers) {
+      if (tier && tier->leg.device == "-") return Refuse("a new tier cannot be missing");
+    }
     m = Metadata{};
     m.formatted = true;
     m.block_sectors = table.block_sectors;
@@ -91,6 +90,8 @@ Status SimTarget::Resume(const ShadowTable& table) {
     return Refuse("the block size differs from the metadata's");
   } else if (table.origin.id != m.origin_id) {
     return Refuse("the origin is not the recorded one");
+  } else if (const Status tiers = CheckTierChange(table); !tiers.ok()) {
+    return tiers;
   } else if (m.phase == "steady") {
     if (table.target) {
       SHADOW_TRY(Attach(table, &m));
@@ -106,6 +107,7 @@ Status SimTarget::Resume(const ShadowTable& table) {
   }
   table_ = table;
   suspended_ = false;
+  TakeTiers(table);
   return Ok();
 }
 
@@ -126,7 +128,7 @@ Disk* SimTarget::LegDisk(bool target) {
 }
 
 std::uint64_t& SimTarget::Cell(Disk* disk, std::uint64_t block) {
-  const std::uint64_t at = block * (meta().block_sectors * kSectorBytes / kCellBytes);
+  const std::uint64_t at = block * (meta().block_sectors * kSectorBytes / kSimCellBytes);
   if (disk->content.size() <= at) disk->content.resize(at + 1, 0xdead);
   return disk->content[at];
 }
@@ -180,7 +182,7 @@ std::string SimTarget::StatusLine() const {
   add("generation", 1);
   add("needs_check", 0);
   add("mem", m.states.size());
-  return out;
+  return out + TierStatus();
 }
 
 std::string SimTarget::Map(std::uint64_t first, std::uint64_t count) const {
@@ -189,7 +191,7 @@ std::string SimTarget::Map(std::uint64_t first, std::uint64_t count) const {
   std::string out;
   std::size_t runs = 0;
   for (std::uint64_t at = first; at < end;) {
-    if (++runs > kMapAnswerRuns) return out + "next=" + std::to_string(at);
+    if (++runs > kSimAnswerRuns) return out + "next=" + std::to_string(at);
     std::uint64_t stop = at;
     while (stop < end && s[stop] == s[at]) ++stop;
     out += std::to_string(at) + "+" + std::to_string(stop - at) + ":" + BlockStateName(s[at]) + " ";
@@ -207,11 +209,11 @@ Result<std::string> SimTarget::RangeMessage(const std::vector<std::string_view>&
   if (m.phase == "steady" && kind != 'f') return Refuse("there is no target");
   std::vector<BlockRange> ranges;
   for (std::size_t i = 1; i < words.size(); ++i) {
-    const auto r = Range(words[i]);
+    const auto r = MessageRange(words[i]);
     if (!r || r->first + r->count > m.states.size()) return Refuse("bad range");
     ranges.push_back(*r);
   }
-  if (kind != 't' && queue_.size() + ranges.size() > kQueueRanges * 64) {
+  if (kind != 't' && queue_.size() + ranges.size() > kSimQueueRanges * 64) {
     return MakeError(Code::kOutOfSpace, "shadow: the queue is full");
   }
   for (const BlockRange& r : ranges) {
@@ -266,19 +268,25 @@ Result<std::string> SimTarget::Message(const std::string& text) {
   if (words.empty()) return Refuse("empty message");
   const std::string_view verb = words[0];
   if (verb == "limit" && words.size() == 3) {
+    const std::map<std::string_view, std::uint64_t*> limits = {
+        {"rate", &rate_kib_},
+        {"inflight", &inflight_kib_},
+        {"tier_rate", &tier_rate_kib_},
+        {"tier_inflight", &tier_inflight_kib_}};
     const auto n = ParseNumber(words[2]);
-    if (!n || (words[1] != "rate" && words[1] != "inflight")) return Refuse("bad limit");
-    (words[1] == "rate" ? rate_kib_ : inflight_kib_) = *n;
+    const auto limit = limits.find(words[1]);
+    if (!n || limit == limits.end()) return Refuse("bad limit");
+    *limit->second = *n;
     return std::string();
   }
   if (verb == "pause" || verb == "resume") {
     paused_ = verb == "pause";
     return std::string();
   }
-  if (verb == "map") {
-    const auto r = words.size() > 1 ? Range(words[1]) : BlockRange{0, meta().states.size()};
+  if (verb == "map" || verb == "tiers") {
+    const auto r = words.size() > 1 ? MessageRange(words[1]) : BlockRange{0, meta().states.size()};
     if (!r) return Refuse("bad range");
-    return Map(r->first, r->count);
+    return verb == "map" ? Map(r->first, r->count) : Tiers(r->first, r->count);
   }
   if (verb == "read" && words.size() == 2) {
     read_ = words[1];
@@ -288,8 +296,16 @@ Result<std::string> SimTarget::Message(const std::string& text) {
   if (verb == "copy" || verb == "remirror" || verb == "fill" || verb == "retire") {
     return RangeMessage(words);
   }
-  if (verb == "clear") {
+  if (verb == "promote" || verb == "demote" || verb == "writeback" || verb == "mode" ||
+      verb == "forget") {
+    return TierMessage(words);
+  }
+  if (verb == "clear" && words.size() == 1) {
     queue_.clear();
+    return std::string();
+  }
+  if (verb == "clear" && words.size() == 2 && words[1] == "tiers") {
+    tier_queue_.clear();
     return std::string();
   }
   if (verb == "access") {
@@ -335,6 +351,7 @@ void SimTarget::RunJob(const Job& job) {
 }
 
 void SimTarget::Advance(std::int64_t ms, std::uint64_t device_kib_per_s) {
+  AdvanceTiers(ms, device_kib_per_s);
   if (suspended_ || paused_ || queue_.empty()) return;
   const std::uint64_t rate =
       rate_kib_ == 0 ? device_kib_per_s : std::min(rate_kib_, device_kib_per_s);
@@ -350,9 +367,7 @@ void SimTarget::Advance(std::int64_t ms, std::uint64_t device_kib_per_s) {
   if (queue_.empty()) raised_event = true;
 }
 
-bool SimTarget::Write(std::uint64_t block, std::uint64_t value) {
-  if (suspended_) return false;
-  accessed_[block] |= 2;
+bool SimTarget::WriteHome(std::uint64_t block, std::uint64_t value) {
   BlockState& state = meta().states.at(block);
   Disk* origin = LegDisk(false);
   Disk* target = LegDisk(true);
@@ -375,9 +390,7 @@ bool SimTarget::Write(std::uint64_t block, std::uint64_t value) {
   return true;
 }
 
-std::optional<std::uint64_t> SimTarget::Read(std::uint64_t block) {
-  if (suspended_) return std::nullopt;
-  accessed_[block] |= 1;
+std::optional<std::uint64_t> SimTarget::ReadHome(std::uint64_t block) {
   const BlockState state = meta().states.at(block);
   if (state == BlockState::kHole) return 0;
   Disk* disk = LegDisk(state != BlockState::kOrigin);
@@ -385,6 +398,9 @@ std::optional<std::uint64_t> SimTarget::Read(std::uint64_t block) {
   return Cell(disk, block);
 }
 
-void SimTarget::DiscardBlock(std::uint64_t block) { meta().states.at(block) = BlockState::kHole; }
+void SimTarget::DiscardBlock(std::uint64_t block) {
+  meta().states.at(block) = BlockState::kHole;
+  DropShadow(block);
+}
 
 }  // namespace shadow::sim

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model of the kernel target, as docs/dm-shadow.rst describes it: phases, block states, messages,
-// refusals, copy progress, and the data of every block.
+// refusals, copy progress, tiers and their shadows, and the data of every block.
 //
 // Single-threaded; owned by SimWorld, which also moves its time. Written from the document, not
 // from the module: where they differ, one of them has a bug.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -34,6 +35,13 @@ struct Disk {
   std::vector<std::uint64_t> content;
 };
 
+/// A shadow of a block: where it is, and whether home has the same data.
+struct SimShadow {
+  TierLevel tier = TierLevel::kTier1;
+  std::uint64_t slot = 0;
+  bool dirty = false;
+};
+
 /// What the metadata device holds: survives crashes and reboots.
 struct Metadata {
   bool formatted = false;
@@ -42,6 +50,9 @@ struct Metadata {
   std::uint64_t sectors = 0, old_sectors = 0;
   std::uint32_t block_sectors = 0;
   std::vector<BlockState> states;
+  std::array<std::string, kTiers> tier_ids;  // "" when there is no such tier
+  std::array<std::uint64_t, kTiers> slots{};
+  std::map<std::uint64_t, SimShadow> shadows;  // by block
   std::vector<BlockState> cut_off;  // states beyond the new end of a shrink, until it is committed
 };
 
@@ -79,6 +90,11 @@ class SimTarget {
     std::uint64_t block;
     char kind;  // 'c' copy, 'r' remirror, 'f' fill
   };
+  struct TierJob {
+    std::uint64_t block;
+    char kind;  // 'p' promote, 'd' demote, 'w' write back
+    TierLevel tier = TierLevel::kTier1;
+  };
 
   Metadata& meta() { return metadata_->at(table_.metadata); }
   Disk* LegDisk(bool target);
@@ -90,6 +106,24 @@ class SimTarget {
   [[nodiscard]] std::uint64_t Tail() const;
   [[nodiscard]] std::uint64_t OldBlocks() const;
   void RunJob(const Job& job);
+  // sim_tiers.cc
+  [[nodiscard]] Status CheckTiers(const ShadowTable& table) const;
+  [[nodiscard]] Status CheckTierChange(const ShadowTable& table) const;
+  void TakeTiers(const ShadowTable& table);
+  [[nodiscard]] Disk* TierDisk(TierLevel tier);
+  [[nodiscard]] std::uint64_t& SlotCell(Disk* disk, std::uint64_t slot);
+  [[nodiscard]] std::optional<std::uint64_t> FreeSlot(TierLevel tier) const;
+  [[nodiscard]] std::uint64_t TierBlocks(TierLevel tier, bool only_dirty) const;
+  void RunTierJob(const TierJob& job);
+  bool WriteBack(std::uint64_t block, SimShadow* shadow);
+  void DropShadow(std::uint64_t block);
+  void AdvanceTiers(std::int64_t ms, std::uint64_t device_kib_per_s);
+  bool WriteHome(std::uint64_t block, std::uint64_t value);
+  std::optional<std::uint64_t> ReadHome(std::uint64_t block);
+  Result<std::string> TierMessage(const std::vector<std::string_view>& words);
+  Result<std::string> Forget(const std::vector<std::string_view>& words);
+  [[nodiscard]] std::string Tiers(std::uint64_t first, std::uint64_t count) const;
+  [[nodiscard]] std::string TierStatus() const;
   Result<std::string> RangeMessage(const std::vector<std::string_view>& words);
   Result<std::string> PhaseMessage(std::string_view verb);
   [[nodiscard]] std::string Map(std::uint64_t first, std::uint64_t count) const;
@@ -104,6 +138,12 @@ class SimTarget {
   std::string last_error_ = "-", read_ = "target";
   std::deque<Job> queue_;
   double budget_kib_ = 0;
+  std::array<bool, kTiers> write_back_{}, failed_{};
+  std::array<std::uint64_t, kTiers> tier_reads_{}, tier_writes_{};
+  std::uint64_t promoted_ = 0, demoted_ = 0, written_back_ = 0, tier_failures_ = 0;
+  std::uint64_t tier_rate_kib_ = 0, tier_inflight_kib_ = 2048;
+  std::deque<TierJob> tier_queue_;
+  double tier_budget_kib_ = 0;
   std::map<std::uint64_t, int> accessed_;  // bit 0 read, bit 1 write
 };
 

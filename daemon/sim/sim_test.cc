@@ -112,5 +112,128 @@ TEST_F(SimTest, RateLimitsTheMover) {
   EXPECT_LE(status().kernel.mirrored, 3U);
 }
 
+class SimTiersTest : public SimTest {
+ protected:
+  void SetUp() override {
+    SimTest::SetUp();
+    w.AddDisk("/dev/t1", 4 * 65536);
+    w.AddDisk("/dev/t2", 8 * 65536);
+    for (std::uint64_t b = 0; b < 16; ++b) ASSERT_TRUE(w.target("v").Write(b, 100 + b));
+    ASSERT_TRUE(Swap(kSectors, kTiered).ok());
+  }
+  void Do(const std::string& message) {
+    ASSERT_TRUE(Say(message)) << message;
+    w.Advance(1000);
+  }
+  std::vector<TierRun> runs() { return ParseTiers(*w.dm().Message("v", "tiers"))->runs; }
+  static constexpr const char* kTiered =
+      "/dev/m 128 3 origin /dev/a tier1 /dev/t1 tier2 /dev/t2 "
+      "11 leg_id origin A leg_id tier1 T1 leg_id tier2 T2 writeback tier2";
+  static constexpr const char* kTier1Missing =
+      "/dev/m 128 3 origin /dev/a tier1 - tier2 /dev/t2 "
+      "11 leg_id origin A leg_id tier1 T1 leg_id tier2 T2 writeback tier2";
+};
+
+TEST_F(SimTiersTest, ShadowsServeAndFollowWrites) {
+  EXPECT_EQ(status().kernel.tiers[0]->slots, 4U);
+  Do("promote tier1 2+2");
+  Do("promote tier2 8");
+  EXPECT_EQ(runs(), (std::vector<TierRun>{{{2, 2}, TierLevel::kTier1, ShadowState::kClean},
+                                          {{8, 1}, TierLevel::kTier2, ShadowState::kClean}}));
+  ASSERT_TRUE(w.target("v").Write(2, 7));  // write-through
+  ASSERT_TRUE(w.target("v").Write(8, 8));  // write-back
+  EXPECT_EQ(*w.target("v").Read(2), 7U);
+  EXPECT_EQ(*w.target("v").Read(8), 8U);
+  EXPECT_EQ(w.disks.at("/dev/a").content[2], 7U);
+  EXPECT_EQ(w.disks.at("/dev/a").content[8], 108U);
+  EXPECT_EQ(status().kernel.tiers[1]->dirty, 1U);
+  EXPECT_EQ(status().kernel.tier_reads[0], 1U);
+  Do("writeback 0+16");
+  EXPECT_EQ(w.disks.at("/dev/a").content[8], 8U);
+  EXPECT_EQ(status().kernel.tiers[1]->used, 1U);
+  Do("demote 0+16");
+  EXPECT_TRUE(runs().empty());
+  EXPECT_EQ(*w.target("v").Read(8), 8U);
+}
+
+TEST_F(SimTiersTest, SlotsAreFinite) {
+  Do("promote tier1 0+16");
+  EXPECT_EQ(status().kernel.tiers[0]->used, 4U);
+  Do("promote tier2 0+2");
+  EXPECT_EQ(status().kernel.tiers[1]->used, 0U) << "they have a shadow on tier1";
+}
+
+TEST_F(SimTiersTest, TiersComeAndGoEmpty) {
+  Do("promote tier1 1");
+  EXPECT_FALSE(Swap(kSectors, kOneLeg).ok()) << "tier1 has a shadow";
+  ASSERT_TRUE(Swap(kSectors, kTiered).ok());
+  Do("demote 1");
+  EXPECT_TRUE(Swap(kSectors, kOneLeg).ok());
+  EXPECT_FALSE(status().kernel.tiers[0]);
+  EXPECT_FALSE(Say("promote tier1 1"));
+  EXPECT_FALSE(Swap(kSectors, kTier1Missing).ok()) << "what is not known cannot be missing";
+}
+
+TEST_F(SimTiersTest, AMissingTierKeepsItsDirtyShadows) {
+  Do("mode tier1 writeback");
+  Do("promote tier1 1+2");
+  ASSERT_TRUE(w.target("v").Write(1, 55));
+  ASSERT_TRUE(Swap(kSectors, kTier1Missing).ok());
+  EXPECT_EQ(status().kernel.tiers[0]->health, "missing");
+  EXPECT_EQ(runs(), (std::vector<TierRun>{{{1, 1}, TierLevel::kTier1, ShadowState::kDirty}}));
+  EXPECT_FALSE(w.target("v").Read(1).has_value());
+  EXPECT_EQ(*w.target("v").Read(2), 102U);
+  EXPECT_FALSE(Say("forget tier1")) << "its newest data would be lost";
+  ASSERT_TRUE(Swap(kSectors, kTiered).ok());
+  EXPECT_EQ(*w.target("v").Read(1), 55U);
+  ASSERT_TRUE(Swap(kSectors, kTier1Missing).ok());
+  ASSERT_TRUE(Say("forget tier1 lost"));
+  EXPECT_EQ(*w.target("v").Read(1), 101U);
+}
+
+TEST_F(SimTiersTest, AFailingTierLosesItsCleanShadowsOnly) {
+  Do("promote tier1 1");
+  Do("promote tier2 2+2");
+  ASSERT_TRUE(w.target("v").Write(2, 22));
+  w.disks.at("/dev/t1").fail_reads = w.disks.at("/dev/t2").fail_reads = true;
+  EXPECT_EQ(*w.target("v").Read(1), 101U);
+  EXPECT_FALSE(w.target("v").Read(2).has_value());
+  EXPECT_EQ(*w.target("v").Read(3), 103U);
+  EXPECT_EQ(status().kernel.tiers[0]->health, "failed");
+  EXPECT_GE(status().kernel.tier_failures, 3U);
+  Do("demote 2");
+  EXPECT_EQ(status().kernel.tiers[1]->dirty, 1U) << "it cannot be written back";
+}
+
+TEST_F(SimTiersTest, AMoveKeepsShadows) {
+  Do("promote tier2 4");
+  ASSERT_TRUE(w.target("v").Write(4, 44));
+  ASSERT_TRUE(Swap(kSectors,
+                   "/dev/m 128 4 origin /dev/a target /dev/b tier1 /dev/t1 tier2 /dev/t2 14 leg_id "
+                   "origin A leg_id target B leg_id tier1 T1 leg_id tier2 T2 writeback tier2")
+                  .ok());
+  CopyAll();
+  ASSERT_TRUE(Say("cutover"));
+  ASSERT_TRUE(Say("commit"));
+  ASSERT_TRUE(Swap(kSectors,
+                   "/dev/m 128 3 origin /dev/b tier1 /dev/t1 tier2 /dev/t2 11 leg_id origin B "
+                   "leg_id tier1 T1 leg_id tier2 T2 writeback tier2")
+                  .ok());
+  EXPECT_EQ(*w.target("v").Read(4), 44U);
+  Do("demote 4");
+  EXPECT_EQ(w.disks.at("/dev/b").content[4], 44U);
+}
+
+TEST_F(SimTiersTest, NoShrinkOverShadows) {
+  Do("promote tier1 12");
+  const std::string shrink =
+      "/dev/m 128 3 origin /dev/a tier1 /dev/t1 tier2 /dev/t2 12 leg_id origin A leg_id tier1 T1 "
+      "leg_id tier2 T2 shrink writeback tier2";
+  EXPECT_FALSE(Swap(kSectors / 2, shrink.c_str()).ok());
+  ASSERT_TRUE(Swap(kSectors, kTiered).ok());
+  Do("demote 12");
+  EXPECT_TRUE(Swap(kSectors / 2, shrink.c_str()).ok());
+}
+
 }  // namespace
 }  // namespace shadow::sim

@@ -176,6 +176,36 @@ void ModificationFields(Io& io, T& v) {
 }
 
 template <typename Io, typename T>
+void TierFields(Io& io, T& v) {
+  io.Enum("phase", v.phase, kTierPhases);
+  io.Field("to", v.to);
+  io.Object("leg", v.leg);
+  io.Field("size", v.size_bytes);
+  io.Field("write_back", v.write_back);
+  io.Field("lost", v.lost);
+  io.Field("request_id", v.request_id);
+}
+
+template <typename Io, typename T>
+void PolicyFields(Io& io, T& v) {
+  io.Field("policy", v.policy);
+  io.Field("tier1_heat", v.tier1_heat_permille);
+  io.Field("tier2_heat", v.tier2_heat_permille);
+  io.Field("budget", v.budget_bytes_per_minute);
+  io.Field("window_ms", v.window_ms);
+  io.Field("impact", v.impact);
+}
+
+template <typename Io, typename T>
+void TiersFields(Io& io, T& v) {
+  io.Field("volume", v.volume);
+  io.Object("tier1", v.tiers[0]);
+  io.Object("tier2", v.tiers[1]);
+  io.Object("policy", v.policy);
+  io.Field("metadata_end", v.metadata_end);
+}
+
+template <typename Io, typename T>
 void AllFields(Io& io, T& v) {
   using Type = std::remove_const_t<T>;
   if constexpr (std::is_same_v<Type, Leg>) LegFields(io, v);
@@ -184,6 +214,9 @@ void AllFields(Io& io, T& v) {
   if constexpr (std::is_same_v<Type, MachineState>) StateFields(io, v);
   if constexpr (std::is_same_v<Type, VolumeRecord>) VolumeFields(io, v);
   if constexpr (std::is_same_v<Type, ModificationRecord>) ModificationFields(io, v);
+  if constexpr (std::is_same_v<Type, TierRecord>) TierFields(io, v);
+  if constexpr (std::is_same_v<Type, TierPolicy>) PolicyFields(io, v);
+  if constexpr (std::is_same_v<Type, TiersRecord>) TiersFields(io, v);
 }
 
 template <typename T>
@@ -227,6 +260,7 @@ Result<T> DecodeAny(const std::string& text, const char* what) {
 
 std::string Encode(const VolumeRecord& record) { return EncodeAny(record); }
 std::string Encode(const ModificationRecord& record) { return EncodeAny(record); }
+std::string Encode(const TiersRecord& record) { return EncodeAny(record); }
 std::string RequestBody(const ModifyRequest& request) { return EncodeAny(request); }
 
 std::string RequestBody(const CreateRequest& request) {
@@ -243,6 +277,34 @@ std::string RequestBody(const ImportRequest& request) {
                   {"metadata", request.metadata},
                   {"block", request.block_bytes}};
   return j.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string RequestBody(const AddTierRequest& request) {
+  const json j = {{"volume", request.volume},
+                  {"level", static_cast<int>(request.level)},
+                  {"to", request.to},
+                  {"size", request.size_bytes},
+                  {"write_back", request.write_back}};
+  return j.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string RequestBody(const RemoveTierRequest& request) {
+  const json j = {{"volume", request.volume},
+                  {"level", static_cast<int>(request.level)},
+                  {"forget", request.forget},
+                  {"lost", request.lost}};
+  return j.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Result<TiersRecord> DecodeTiers(const std::string& text) {
+  SHADOW_ASSIGN(TiersRecord record, DecodeAny<TiersRecord>(text, "tiers record"));
+  const TierPolicy& p = record.policy;
+  if (record.volume.empty() || p.tier1_heat_permille > 1000 || p.tier2_heat_permille > 1000 ||
+      p.window_ms < 1 || p.impact > 2) {
+    return MakeError(Code::kDataLoss, "The store holds a damaged tiers record.",
+                     "restore the state directory from a backup");
+  }
+  return record;
 }
 
 Result<VolumeRecord> DecodeVolume(const std::string& text) {

@@ -14,11 +14,15 @@ namespace shadow {
 
 [[nodiscard]] std::string Encode(const VolumeRecord& record);
 [[nodiscard]] std::string Encode(const ModificationRecord& record);
+[[nodiscard]] std::string Encode(const TiersRecord& record);
 /// The request without its request id: equal texts are equal requests.
 [[nodiscard]] std::string RequestBody(const ModifyRequest& request);
 [[nodiscard]] std::string RequestBody(const CreateRequest& request);
 [[nodiscard]] std::string RequestBody(const ImportRequest& request);
+[[nodiscard]] std::string RequestBody(const AddTierRequest& request);
+[[nodiscard]] std::string RequestBody(const RemoveTierRequest& request);
 
+[[nodiscard]] Result<TiersRecord> DecodeTiers(const std::string& text);
 [[nodiscard]] Result<VolumeRecord> DecodeVolume(const std::string& text);
 [[nodiscard]] Result<ModificationRecord> DecodeModification(const std::string& text);
 

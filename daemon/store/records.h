@@ -44,10 +44,43 @@ struct ModificationRecord {
   std::uint64_t baseline_p50_us = 0, baseline_p99_us = 0;
 };
 
+/// How far a tier is on its way in or out. Tables have it while kActive and kRemoving.
+enum class TierPhase : std::uint8_t {
+  kNone,
+  kAdding,  // its leg is made; the table with it is tried again after a crash
+  kActive,
+  kRemoving,    // its shadows go home
+  kForgetting,  // its shadows are dropped; the kernel may know it still, or not any more
+  kReleasing,   // no table has it; its leg is removed
+};
+inline constexpr int kTierPhases = 6;
+
+struct TierRecord {
+  TierPhase phase = TierPhase::kNone;
+  std::string to;  // class or device, as asked
+  Leg leg;         // device "" until it is known
+  std::uint64_t size_bytes = 0;
+  bool write_back = false;
+  bool lost = false;  // kForgetting: dirty shadows may be dropped
+  std::string request_id;
+};
+
+/// The tiers of a volume and who decides what lies on them.
+struct TiersRecord {
+  std::string volume;
+  std::array<TierRecord, kTiers> tiers;
+  TierPolicy policy;
+  std::uint64_t metadata_end = 0;  // where the slot area ends, bytes; 0: there is none
+
+  [[nodiscard]] bool Any() const {
+    return tiers[0].phase != TierPhase::kNone || tiers[1].phase != TierPhase::kNone;
+  }
+};
+
 /// Who used a request id, and for what. `body` is the request as text: same id, same body.
 struct RequestRecord {
   std::string id;
-  std::string kind;  // "create", "import", "modify"
+  std::string kind;  // "create", "import", "modify", "tier-add", ...
   std::string body;
   std::string object;  // volume name or modification id
 };

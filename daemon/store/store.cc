@@ -11,11 +11,12 @@
 namespace shadow {
 namespace {
 
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;  // 2: tiers
 constexpr std::uint64_t kMaxEvents = 10'000;
 
 constexpr const char* kSchema = R"sql(
   CREATE TABLE IF NOT EXISTS volumes(name TEXT PRIMARY KEY, record TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS tiers(volume TEXT PRIMARY KEY, record TEXT NOT NULL);
   CREATE TABLE IF NOT EXISTS modifications(
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, volume TEXT NOT NULL,
     record TEXT NOT NULL);
@@ -140,10 +141,33 @@ class SqliteStore final : public Store {
     const std::lock_guard<std::mutex> lock(mutex_);
     return Transaction([&]() -> Status {
       SHADOW_TRY(Statement(db_.get(), "DELETE FROM volumes WHERE name = ?").Bind(name).Run());
+      SHADOW_TRY(Statement(db_.get(), "DELETE FROM tiers WHERE volume = ?").Bind(name).Run());
       // The name may be used again: its old request ids must not answer for the new volume.
       return Statement(db_.get(), "DELETE FROM requests WHERE object = ? AND kind <> 'modify'")
           .Bind(name)
           .Run();
+    });
+  }
+
+  Result<TiersRecord> Tiers(const std::string& volume) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Statement s(db_.get(), "SELECT record FROM tiers WHERE volume = ?");
+    s.Bind(volume);
+    SHADOW_ASSIGN(const bool row, s.Step());
+    if (row) return DecodeTiers(s.Text(0));
+    TiersRecord none;
+    none.volume = volume;
+    return none;
+  }
+
+  Status PutTiers(const TiersRecord& record, const RequestRecord* request) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return Transaction([&]() -> Status {
+      SHADOW_TRY(Statement(db_.get(), "INSERT OR REPLACE INTO tiers(volume, record) VALUES(?, ?)")
+                     .Bind(record.volume)
+                     .Bind(Encode(record))
+                     .Run());
+      return request != nullptr ? WriteRequest(*request) : Ok();
     });
   }
 

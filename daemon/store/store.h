@@ -34,6 +34,10 @@ class Store {
   virtual Status PutVolume(const VolumeRecord& record, const RequestRecord* request) = 0;
   virtual Status RemoveVolume(const std::string& name) = 0;
 
+  /// The volume's tiers; one without tiers has an empty record. They go with the volume.
+  virtual Result<TiersRecord> Tiers(const std::string& volume) = 0;
+  virtual Status PutTiers(const TiersRecord& record, const RequestRecord* request) = 0;
+
   virtual Status PutModification(const ModificationUpdate& update) = 0;
   /// Newest first; "" for every volume.
   virtual Result<std::vector<ModificationRecord>> Modifications(const std::string& volume) = 0;

@@ -6,19 +6,8 @@
 # shellcheck source=tests/lab/guest-lib.sh
 . "$(dirname "$0")/../lab/guest-lib.sh"
 
-classes() {
-  load_module
-  null_device slowdev 192
-  null_device fastdev 256
-  lvm_configuration
-  rm -rf /dev/slow /dev/fast  # of a test that failed half-way
-  vgcreate -qq -y slow /dev/slowdev
-  vgcreate -qq -y fast /dev/fastdev
-  lvcreate -qq -y -Wn -L 64m -n db0 slow
-  start_shadowd
-}
 volume_with_data() {
-  classes
+  two_classes fast fast
   shadowctl volume import db0 /dev/slow/db0 >/dev/null
   shadow_io fill /dev/mapper/db0 --journal="$SCRATCH/journal"
 }
@@ -83,7 +72,7 @@ write_until() {
   done
 }
 test_two_volumes_grow_with_their_file_systems_at_once() {
-  classes
+  two_classes fast fast
   lvremove -qq -y slow/db0
   modprobe -a ext4 xfs
   file_system db1 ext4
@@ -119,7 +108,7 @@ test_two_volumes_grow_with_their_file_systems_at_once() {
 }
 
 test_a_missing_module_or_room_for_the_store_is_said() {
-  classes
+  two_classes fast fast
   rmmod dm_shadow
   # As on a machine where it is not installed: modprobe finds nothing of that name.
   expect_failure shadowctl volume import db0 /dev/slow/db0
@@ -151,7 +140,7 @@ test_a_missing_module_or_room_for_the_store_is_said() {
 }
 
 test_a_stranger_may_look_and_nothing_else() {
-  classes
+  two_classes fast fast
   chmod 755 "$SCRATCH"
   expect_failure runuser -u nobody -- env SHADOW_SOCKET="$SHADOW_SOCKET" shadowctl volume import db0 /dev/slow/db0
   expect_match "the words" "$OUTPUT" "may not use"

@@ -250,6 +250,20 @@ start_shadowd() {
   wait_until 60 "shadowd" test -S "$SHADOW_SOCKET"
 }
 
+# two_classes KIND KIND: shadowd over the groups slow and fast, on devices of these kinds, and
+# the logical volume slow/db0, which nobody uses.
+two_classes() {
+  load_module
+  null_device slowdev 192 "$1"
+  null_device fastdev 256 "$2"
+  lvm_configuration
+  rm -rf /dev/slow /dev/fast # of a test that failed half-way
+  vgcreate -qq -y slow /dev/slowdev
+  vgcreate -qq -y fast /dev/fastdev
+  lvcreate -qq -y -Wn -L 64m -n db0 slow
+  start_shadowd
+}
+
 # op_phase VOLUME: of its last modification.
 op_phase() { shadowctl -o json op show "$1" | jq -r .phase; }
 op_phase_is() { [[ $(op_phase "$1") == "$2" ]]; }
@@ -299,6 +313,11 @@ end_of_test() {
   ((${#jobs[@]} == 0)) || kill -9 "${jobs[@]}" 2>/dev/null || true
 }
 
+# Processes that PID started, and those that they started.
+descendants() {
+  local child
+  for child in $(ps -o pid= --ppid "$1"); do echo "$child" && descendants "$child"; done
+}
 # A test that hangs says where, and ends the whole script: its devices may be stuck for good.
 watch_test() {
   local left=${TEST_TIMEOUT:-300}
@@ -306,12 +325,19 @@ watch_test() {
     sleep 1
     kill -0 "$1" 2>/dev/null || return 0
   done
-  echo "    FAILED: no end after ${TEST_TIMEOUT:-300} s; what is blocked:" >&2
-  ps -eo pid,stat,wchan:24,args | awk '$2 ~ /D/' >&2
+  echo "    FAILED: no end after ${TEST_TIMEOUT:-300} s; what runs (D: blocked):" >&2
+  ps -eo pid,ppid,stat,wchan:24,args | awk '$2 != 2 && $1 != 2' | cut -c 1-160 >&2
   echo w >/proc/sysrq-trigger
   dmesg | tail -n 60 >&2
   dmsetup status >&2
+  # All of it: what is left over would hold the output, and the guest would not end.
+  local started
+  mapfile -t started < <(descendants $$)
   kill -9 "$1" $$
+  local process
+  for process in "${started[@]}"; do
+    [[ $process == "$BASHPID" ]] || kill -9 "$process" 2>/dev/null || true
+  done
 }
 
 # run_tests [NAME...]: all test_* functions, or those named; a line each.

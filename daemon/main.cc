@@ -154,7 +154,8 @@ int Run(const Options& options) {
   if (worker.empty()) {
     spdlog::info("the model is not installed: EWMA decides what is hot");
   } else {
-    pam.emplace(PamClientOptions{.program = worker, .state_dir = config->state_dir + "/pam"}, clock);
+    pam.emplace(PamClientOptions{.program = worker, .state_dir = config->state_dir + "/pam"},
+                clock);
     engine_options.keeper.pam = &*pam;
   }
   EngineImpl engine(deps, engine_options);

@@ -269,14 +269,9 @@ static u8 failed_legs(const struct shadow_io *io)
 static bool home_survives(struct shadow_volume *v, struct shadow_io *io, bool origin)
 {
 	struct shadow_step step;
-	bool legal;
+	bool legal = shadow_drop_home(v, io->block,
+				      origin ? SHADOW_LEG_ORIGIN : SHADOW_LEG_TARGET, &step);
 
-	atomic_or(origin ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN, &v->sole);
-	smp_mb__after_atomic(); /* before the state changes, like v->unflushed */
-	down_read(&v->phase_lock);
-	legal = shadow_apply(v, io->block,
-			     origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST, &step);
-	up_read(&v->phase_lock);
 	if (legal && (step.actions & SHADOW_ACT_COMMIT))
 		atomic64_inc(&v->stale);
 	return legal;

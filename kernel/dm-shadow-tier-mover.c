@@ -377,17 +377,13 @@ static bool copy_round(struct shadow_volume *v, unsigned int n, bool *blocked)
 /* A home leg failed a write-back that the other took: only that one is current. */
 static void lose_home(struct shadow_volume *v, struct shadow_tier_copy *c)
 {
-	bool origin = c->write_err & 1;	/* the first leg written */
+	/* the first leg written */
+	u8 leg = c->write_err & 1 ? SHADOW_LEG_ORIGIN : SHADOW_LEG_TARGET;
 
 	if (c->legs != SHADOW_MASK_BOTH || c->write_err == 3)
 		return;
-	atomic_or(origin ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN, &v->sole);
-	smp_mb__after_atomic(); /* before the state changes, like v->unflushed */
-	down_read(&v->phase_lock);
-	if (shadow_apply(v, c->block, origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST,
-			 NULL))
+	if (shadow_drop_home(v, c->block, leg, NULL))
 		atomic64_inc(&v->stale);
-	up_read(&v->phase_lock);
 	shadow_commit(v);
 }
 

@@ -231,11 +231,7 @@ static void one_home(struct shadow_volume *v, u32 block)
 {
 	bool grace = shadow_phase(v) == SHADOW_GRACE;
 
-	down_read(&v->phase_lock);
-	atomic_or(grace ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN, &v->sole);
-	smp_mb__after_atomic(); /* before the state changes, like v->unflushed */
-	shadow_apply(v, block, grace ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST, NULL);
-	up_read(&v->phase_lock);
+	shadow_drop_home(v, block, grace ? SHADOW_LEG_ORIGIN : SHADOW_LEG_TARGET, NULL);
 }
 
 /**

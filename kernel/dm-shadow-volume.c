@@ -152,6 +152,27 @@ void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char 
 	shadow_raise_event(v);
 }
 
+/**
+ * shadow_drop_home() - one of a block's two homes holds it no longer.
+ * @leg: which; the other one is the only one from then on
+ *
+ * False: the block had only one. @step may be NULL.
+ */
+bool shadow_drop_home(struct shadow_volume *v, u32 block, u8 leg, struct shadow_step *step)
+{
+	struct shadow_step none;
+	bool legal;
+
+	down_read(&v->phase_lock);
+	atomic_or(SHADOW_MASK_BOTH & ~(1u << leg), &v->sole);
+	smp_mb__after_atomic(); /* before the state changes, like v->unflushed */
+	legal = shadow_apply(v, block, leg == SHADOW_LEG_ORIGIN ? SHADOW_EV_ORIGIN_LOST :
+								  SHADOW_EV_TARGET_LOST,
+			     step ? step : &none);
+	up_read(&v->phase_lock);
+	return legal;
+}
+
 /* The leg's copies are not to be trusted: every block that has another one gives this one up. */
 void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 {
@@ -162,9 +183,9 @@ void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 	u32 b;
 
 	shadow_mover_set_paused(v, true);
+	down_write(&v->phase_lock);
 	atomic_or(SHADOW_MASK_BOTH & ~(1u << leg), &v->sole);
 	smp_mb__after_atomic(); /* before the states change, like v->unflushed */
-	down_write(&v->phase_lock);
 	for (b = 0; b < v->nr_blocks; b++) {
 		u8 home = shadow_home(READ_ONCE(v->map[b]));
 

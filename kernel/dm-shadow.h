@@ -30,9 +30,10 @@
  * the pages. A copy that the picture calls current is therefore durable before the metadata says
  * so. v->unflushed is set before the state byte is swapped, and read after the picture. If the
  * flush of a leg fails its copies are dropped; if it may hold a block's only copy (v->sole) the
- * commit fails instead, and the volume goes read-only. Setting v->unflushed and the states that go
- * with it is done under v->phase_lock for reading, and dropping for writing: a copy whose flush has
- * failed is either current already, and dropped, or will be flushed again.
+ * commit fails instead, and the volume goes read-only. Setting v->unflushed or v->sole, and the
+ * states that go with it, is done under v->phase_lock for reading, and dropping for writing: a copy
+ * whose flush has failed is either current already, and dropped or found to be the only one, or
+ * will be flushed again.
  *
  * Lost copies. When a leg fails a write, the block's copy there may be used no longer, and that has
  * to be durable before any write that relies on it is acknowledged. shadow_gate_close() makes new
@@ -496,6 +497,7 @@ void shadow_volume_quiesce(struct shadow_volume *v);
 void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char *why);
 void shadow_raise_event(struct shadow_volume *v);
 void shadow_drop_leg(struct shadow_volume *v, u8 leg);
+bool shadow_drop_home(struct shadow_volume *v, u32 block, u8 leg, struct shadow_step *step);
 u32 shadow_tail_data(struct shadow_volume *v);
 
 /* dm-shadow-phase.c: process context, the caller holds v->admin */

@@ -50,7 +50,6 @@ inline constexpr std::array<TierLevel, kTiers> kTierLevels = {TierLevel::kTier1,
 /// Its place in arrays of all tiers.
 constexpr std::size_t IndexOf(TierLevel tier) { return static_cast<std::size_t>(tier); }
 
-
 /// What is known of a block's shadow: see "Tiers" in the document.
 enum class ShadowState : std::uint8_t { kClean, kDirty, kPromoting, kCleaning, kDropping };
 inline constexpr int kShadowStates = 5;

@@ -55,9 +55,9 @@ struct KernelStatus {
   std::uint64_t copy_errors = 0;
   std::string last_error;  // "" when none
   bool needs_check = false;
-  std::array<std::optional<KernelTier>, 2> tiers;  // tier1, tier2
-  std::array<std::uint64_t, 2> tier_reads{}, tier_writes{};         // bios sent to shadows
-  std::uint64_t promoted = 0, demoted = 0, written_back = 0;        // blocks
+  std::array<std::optional<KernelTier>, 2> tiers;             // tier1, tier2
+  std::array<std::uint64_t, 2> tier_reads{}, tier_writes{};   // bios sent to shadows
+  std::uint64_t promoted = 0, demoted = 0, written_back = 0;  // blocks
   std::uint64_t tier_failures = 0;  // failed reads, writes, copies and flushes of tiers
 };
 
@@ -243,8 +243,7 @@ class Engine {
                                                    std::uint32_t ranges) = 0;
   /// Blocks that have a shadow, as runs, ascending.
   virtual Result<std::vector<TierRun>> GetTierMap(const std::string& volume) = 0;
-  virtual Result<BlockExplanation> ExplainBlock(const std::string& volume,
-                                                std::uint64_t block) = 0;
+  virtual Result<BlockExplanation> ExplainBlock(const std::string& volume, std::uint64_t block) = 0;
   /// What each volume ("": all) did since the last look at it, of anybody; counting begins with the
   /// first look and ends when nobody looked for a minute.
   virtual Result<std::vector<VolumeTop>> Top(const std::string& volume) = 0;

@@ -28,8 +28,8 @@ LegSpeed FromProbe(const DeviceSpeed& s) {
   speed.read_ms = static_cast<double>(std::max<std::uint64_t>(1, s.read_latency_us)) / 1000;
   speed.write_ms = speed.read_ms;  // not measured apart
   speed.read_mib_s = static_cast<double>(s.read_bandwidth) / kMib;
-  speed.write_mib_s = s.write_bandwidth == 0 ? speed.read_mib_s
-                                             : static_cast<double>(s.write_bandwidth) / kMib;
+  speed.write_mib_s =
+      s.write_bandwidth == 0 ? speed.read_mib_s : static_cast<double>(s.write_bandwidth) / kMib;
   return speed;
 }
 
@@ -55,7 +55,8 @@ void EngineImpl::ResumeTierJobs(const VolumeRecord& volume) {
     if (tier.phase == TierPhase::kForgetting) done = ForgetTier(volume, &*tiers, level);
     if (tier.phase == TierPhase::kReleasing) done = ReleaseTier(volume, &*tiers, level);
     if (!done.ok()) {
-      Say("warning", "tier", volume.name, TierOf(volume.name, level) + ": " + done.error().ToString());
+      Say("warning", "tier", volume.name,
+          TierOf(volume.name, level) + ": " + done.error().ToString());
     }
   }
 }
@@ -120,7 +121,8 @@ Status EngineImpl::DrainTiers(const VolumeRecord& volume) {
     while (tier.phase == TierPhase::kRemoving) {
       SHADOW_ASSIGN(const std::int64_t wait, TickRemoval(volume, &tiers, level, &removal));
       if (wait > 0) options_.sleep(wait);
-      if (stopping_) return MakeError(Code::kUnavailable, "shadowd is stopping.", "try again later");
+      if (stopping_)
+        return MakeError(Code::kUnavailable, "shadowd is stopping.", "try again later");
     }
     if (tier.phase != TierPhase::kNone) {
       return MakeError(Code::kFailedPrecondition,
@@ -149,9 +151,8 @@ void EngineImpl::TickTierJobs(const VolumeRecord& volume, TiersRecord* tiers, Ti
     if (tier.phase == TierPhase::kRemoving) {
       done = TickRemoval(volume, tiers, level, &removal);
     } else if (tier.phase == TierPhase::kForgetting || tier.phase == TierPhase::kReleasing) {
-      const Status gone = tier.phase == TierPhase::kForgetting
-                              ? ForgetTier(volume, tiers, level)
-                              : ReleaseTier(volume, tiers, level);
+      const Status gone = tier.phase == TierPhase::kForgetting ? ForgetTier(volume, tiers, level)
+                                                               : ReleaseTier(volume, tiers, level);
       if (!gone.ok()) done = gone.error();
     } else {
       removal = {};
@@ -177,7 +178,8 @@ void EngineImpl::WatchTiers(const VolumeRecord& volume, const TiersRecord& tiers
     const std::string before = std::exchange(seen->health.at(IndexOf(level)), health);
     if (health != before && (health == "failed" || health == "missing")) {
       const bool dirty = kernel->dirty > 0;
-      Say(dirty ? "error" : "warning", health == "failed" ? "tier_failed" : "tier_missing", volume.name,
+      Say(dirty ? "error" : "warning", health == "failed" ? "tier_failed" : "tier_missing",
+          volume.name,
           TierOf(volume.name, level) + " (" + tier.leg.device + ") is " + health + ". " +
               (dirty ? "The newest data of " + std::to_string(kernel->dirty) +
                            " blocks are only there; the volume reads and writes its other blocks."

@@ -46,8 +46,8 @@ Result<TiersInfo> EngineImpl::ListTiers(const std::string& name) {
   for (std::size_t i = 0; i < tiers.tiers.size(); ++i) {
     const TierRecord& tier = tiers.tiers.at(i);
     if (tier.phase == TierPhase::kNone) continue;
-    info.tiers.push_back(TierInfoOf(tier, static_cast<TierLevel>(i),
-                                    status.ok() ? &status->kernel : nullptr));
+    info.tiers.push_back(
+        TierInfoOf(tier, static_cast<TierLevel>(i), status.ok() ? &status->kernel : nullptr));
   }
   if (const auto keeper = KeeperOf(name)) info.placement = keeper->Info();
   info.placement.policy = tiers.policy;
@@ -128,7 +128,8 @@ Result<std::vector<VolumeTop>> EngineImpl::Top(const std::string& only) {
     const std::int64_t now = deps_.clock->MonotonicUs();
     VolumeTop top;
     top.name = name;
-    if (const RunningPtr running = RunningOn(name)) top.modification_id = running->runner->Info().id;
+    if (const RunningPtr running = RunningOn(name))
+      top.modification_id = running->runner->Info().id;
     if (seen.meter == nullptr) {
       seen.meter = std::make_unique<LatencyMeter>(*deps_.dm, name, "shadowd-top");
       seen.meter->Start();
@@ -150,14 +151,14 @@ Result<std::vector<VolumeTop>> EngineImpl::Top(const std::string& only) {
       top.p99_us = app.p99_us;
       const auto ratio = [&](std::size_t i) {
         const std::uint64_t hits = since(k.tier_reads.at(i), seen.kernel.tier_reads.at(i));
-        return app.reads == 0 ? 0.0
-                              : std::min(1.0, static_cast<double>(hits) /
-                                                  static_cast<double>(app.reads));
+        return app.reads == 0
+                   ? 0.0
+                   : std::min(1.0, static_cast<double>(hits) / static_cast<double>(app.reads));
       };
       top.hit_ratio1 = ratio(0);
       top.hit_ratio2 = ratio(1);
-      const std::uint64_t moved = since(k.promoted, seen.kernel.promoted) +
-                                  since(k.written_back, seen.kernel.written_back);
+      const std::uint64_t moved =
+          since(k.promoted, seen.kernel.promoted) + since(k.written_back, seen.kernel.written_back);
       top.moved_bytes_per_s = per_s(moved * k.block_bytes);
     }
     seen.at_us = now;

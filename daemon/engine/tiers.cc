@@ -4,13 +4,14 @@
 //
 // Every step is recorded before it is done and can be repeated: after a crash the record says what
 // was going on, and each step looks first whether its effect is there.
+#include "daemon/modify/tiers.h"
+
 #include <algorithm>
 
 #include "daemon/base/sizes.h"
 #include "daemon/engine/engine_impl.h"
 #include "daemon/engine/volume_lock.h"
 #include "daemon/modify/tables.h"
-#include "daemon/modify/tiers.h"
 #include "daemon/store/codec.h"
 
 namespace shadow {
@@ -117,8 +118,8 @@ Result<Leg> EngineImpl::MakeTierLeg(const VolumeRecord& volume, const TierRecord
     SHADOW_ASSIGN(Leg leg, deps_.legs->Describe(tier.to));
     return leg;
   }
-  auto leg = deps_.legs->Make(
-      {tier.to, tier.size_bytes, volume.name, volume.uuid, "", TierName(level)});
+  auto leg =
+      deps_.legs->Make({tier.to, tier.size_bytes, volume.name, volume.uuid, "", TierName(level)});
   if (leg.ok() || leg.error().code != Code::kUnimplemented) return leg;
   return deps_.legs->PickDevice(tier.to, tier.size_bytes,
                                 {volume.origin.device, volume.metadata.device});
@@ -180,10 +181,10 @@ Result<TierInfo> EngineImpl::AddTier(const AddTierRequest& request) {
                                      request.volume};
   const VolumeLock lock(this, request.volume);
   SHADOW_TRY(lock.Check());
-  SHADOW_ASSIGN(const auto known, request.request_id.empty()
-                                      ? Result<std::optional<RequestRecord>>(
-                                            std::optional<RequestRecord>())
-                                      : deps_.store->FindRequest(request.request_id));
+  SHADOW_ASSIGN(const auto known,
+                request.request_id.empty()
+                    ? Result<std::optional<RequestRecord>>(std::optional<RequestRecord>())
+                    : deps_.store->FindRequest(request.request_id));
   const bool again = known && known->kind == kAddUndone && known->body == request_record.body;
   if (!again) {
     SHADOW_ASSIGN(const auto replayed, Replayed(request.request_id, kAdd, request_record.body));
@@ -192,10 +193,10 @@ Result<TierInfo> EngineImpl::AddTier(const AddTierRequest& request) {
   SHADOW_ASSIGN(const VolumeRecord volume, FindVolume(request.volume));
   SHADOW_TRY(CheckReady());
   if (const RunningPtr running = RunningOn(volume.name)) {
-    return MakeError(Code::kFailedPrecondition,
-                     "The volume " + volume.name + " is being modified (" +
-                         running->runner->Info().id + ").",
-                     "wait for it, or abort it; then add the tier");
+    return MakeError(
+        Code::kFailedPrecondition,
+        "The volume " + volume.name + " is being modified (" + running->runner->Info().id + ").",
+        "wait for it, or abort it; then add the tier");
   }
   SHADOW_ASSIGN(const TargetStatus status, ReadStatus(*deps_.dm, volume.name));
   if (status.kernel.mode != "rw" || status.kernel.phase != "steady") {
@@ -218,8 +219,7 @@ Result<TierInfo> EngineImpl::AddTier(const AddTierRequest& request) {
   const std::uint64_t block = volume.block_sectors * kSectorBytes;
   constexpr std::uint64_t kMost = std::uint64_t{1} << 60;
   if (request.size_bytes > kMost || (request.size_bytes == 0 && request.to[0] != '/')) {
-    return MakeError(Code::kInvalidArgument, "A tier can have 1 block to 1 EiB.",
-                     "give its size");
+    return MakeError(Code::kInvalidArgument, "A tier can have 1 block to 1 EiB.", "give its size");
   }
   if (request.to[0] == '/') SHADOW_TRY(CheckTierDevice(volume, request));
   tier.phase = TierPhase::kAdding;
@@ -269,10 +269,10 @@ Result<TierInfo> EngineImpl::RemoveTier(const RemoveTierRequest& request) {
   const std::string name = TierName(request.level);
   if (!request.forget) {
     if (const RunningPtr running = RunningOn(volume.name)) {
-      return MakeError(Code::kFailedPrecondition,
-                       "The volume " + volume.name + " is being modified (" +
-                           running->runner->Info().id + ").",
-                       "wait for it, or abort it; a dead device can be taken away with --forget");
+      return MakeError(
+          Code::kFailedPrecondition,
+          "The volume " + volume.name + " is being modified (" + running->runner->Info().id + ").",
+          "wait for it, or abort it; a dead device can be taken away with --forget");
     }
     if (kernel && kernel->health == "missing" && dirty > 0) {
       SHADOW_TRY(CheckDrain(status, {{{0, 1}, request.level, ShadowState::kDirty}}, volume.name));
@@ -313,8 +313,8 @@ Status EngineImpl::ForgetTier(const VolumeRecord& volume, TiersRecord* tiers, Ti
           "The newest data of " + std::to_string(kernel->dirty) + " blocks went with " +
               TierName(level) + ", as was asked.");
     }
-    SHADOW_TRY(deps_.dm->Message(volume.name, std::string("forget ") + TierName(level) +
-                                                  (tier.lost ? " lost" : "")));
+    SHADOW_TRY(deps_.dm->Message(
+        volume.name, std::string("forget ") + TierName(level) + (tier.lost ? " lost" : "")));
   }
   SHADOW_TRY(SwapTiers(volume, *tiers));
   tier.phase = TierPhase::kReleasing;
@@ -364,8 +364,7 @@ Result<TierInfo> EngineImpl::SetTierMode(const std::string& name, TierLevel leve
   return TierNow(name, level);
 }
 
-Result<PlacementInfo> EngineImpl::SetTierPolicy(const std::string& name,
-                                                const TierPolicy& policy) {
+Result<PlacementInfo> EngineImpl::SetTierPolicy(const std::string& name, const TierPolicy& policy) {
   SHADOW_TRY(CheckPolicy(policy));
   {
     const VolumeLock lock(this, name);

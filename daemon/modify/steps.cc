@@ -168,8 +168,8 @@ StepOutcome ModificationRunner::DrainBeyond(std::uint64_t sectors) {
   if (!status->kernel.tiers[0] && !status->kernel.tiers[1]) return {};
   const std::uint64_t keep = (sectors + volume_.block_sectors - 1) / volume_.block_sectors;
   if (keep >= status->kernel.blocks) return {};
-  const auto left = ReadTiers(*deps_.dm, volume_name_,
-                              BlockRange{keep, status->kernel.blocks - keep});
+  const auto left =
+      ReadTiers(*deps_.dm, volume_name_, BlockRange{keep, status->kernel.blocks - keep});
   if (!left.ok()) return Fail(left.error());
   if (left->empty()) return {};
   if (const Status able = CheckDrain(*status, *left, volume_name_); !able.ok()) {

@@ -150,8 +150,8 @@ Result<std::vector<TierRun>> ReadTiers(DeviceMapper& dm, const std::string& name
   const std::uint64_t end =
       range ? std::min(range->first + range->count, status.kernel.blocks) : status.kernel.blocks;
   for (int i = 0; i < kMaxMapMessages && at < end; ++i) {
-    SHADOW_ASSIGN(const std::string answer, dm.Message(name, "tiers " + std::to_string(at) + "+" +
-                                                                 std::to_string(end - at)));
+    SHADOW_ASSIGN(const std::string answer,
+                  dm.Message(name, "tiers " + std::to_string(at) + "+" + std::to_string(end - at)));
     SHADOW_ASSIGN(const TiersAnswer tiers, ParseTiers(answer));
     for (const TierRun& run : tiers.runs) {
       if (!all.empty() && all.back().state == run.state && all.back().tier == run.tier &&
@@ -166,8 +166,8 @@ Result<std::vector<TierRun>> ReadTiers(DeviceMapper& dm, const std::string& name
     at = *tiers.next;
   }
   if (at >= end) return all;
-  return MakeError(Code::kDataLoss, "The kernel's list of the shadows of " + name +
-                                        " does not end.");
+  return MakeError(Code::kDataLoss,
+                   "The kernel's list of the shadows of " + name + " does not end.");
 }
 
 Result<std::vector<StateRun>> ReadMap(DeviceMapper& dm, const std::string& name) {

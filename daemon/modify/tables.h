@@ -42,7 +42,8 @@ namespace shadow {
 /// The parsed status line of the volume.
 [[nodiscard]] Result<TargetStatus> ReadStatus(DeviceMapper& dm, const std::string& name);
 
-/// Every block that has a shadow, by as many "tiers" messages as it takes. With `range`: only there.
+/// Every block that has a shadow, by as many "tiers" messages as it takes. With `range`: only
+/// there.
 [[nodiscard]] Result<std::vector<TierRun>> ReadTiers(
     DeviceMapper& dm, const std::string& name, std::optional<BlockRange> range = std::nullopt);
 

@@ -18,8 +18,7 @@ Status GrowMetadata(const Deps& deps, const VolumeRecord& volume, const TiersRec
                      "remove the tiers, then make the volume larger, then add them again");
   }
   SHADOW_ASSIGN(const BlockInfo info, deps.blocks->Describe(volume.metadata.device));
-  const std::uint64_t good =
-      tiered ? TieredMetadataAllocation(blocks) : MetadataAllocation(blocks);
+  const std::uint64_t good = tiered ? TieredMetadataAllocation(blocks) : MetadataAllocation(blocks);
   const std::uint64_t usable =
       tiered ? info.size_bytes / kSlotAreaAlign * kSlotAreaAlign : info.size_bytes;
   if (usable >= (tiered && volume.metadata.logical_volume ? good : needed)) return Ok();
@@ -49,12 +48,11 @@ Status CheckDrain(const TargetStatus& status, const std::vector<TierRun>& shadow
     const bool only_there = run.state == ShadowState::kDirty || run.state == ShadowState::kCleaning;
     if (!only_there || !tier || tier->health != "missing") continue;
     const std::string name = TierName(run.tier);
-    return MakeError(
-        Code::kFailedPrecondition,
-        "The newest data of " + std::to_string(tier->dirty) + " blocks of " + volume +
-            " are only on " + name + ", which is missing.",
-        "bring its device back, or give the data up: shadowctl tier remove " + volume + " " + name +
-            " --forget --lost");
+    return MakeError(Code::kFailedPrecondition,
+                     "The newest data of " + std::to_string(tier->dirty) + " blocks of " + volume +
+                         " are only on " + name + ", which is missing.",
+                     "bring its device back, or give the data up: shadowctl tier remove " + volume +
+                         " " + name + " --forget --lost");
   }
   return Ok();
 }

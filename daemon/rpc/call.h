@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <exception>
+#include <mutex>
 #include <string>
 
 #include "daemon/base/clock.h"
@@ -29,6 +30,7 @@ struct RpcState {
   Engine& engine;
   const Clock& clock;
   RequestCache cache;
+  std::mutex policy_mutex;  // held from reading a tier policy to setting it
   std::atomic<bool> stopping{false};
   // By role: watchers who only read must not crowd out administrators.
   std::atomic<int> admin_streams{0};

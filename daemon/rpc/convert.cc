@@ -11,32 +11,6 @@ void SetTime(std::int64_t ms, google::protobuf::Timestamp* out) {
   out->set_nanos(static_cast<std::int32_t>(ms % 1000) * 1'000'000);
 }
 
-void SetDuration(std::int64_t ms, google::protobuf::Duration* out) {
-  out->set_seconds(ms / 1000);
-  out->set_nanos(static_cast<std::int32_t>(ms % 1000) * 1'000'000);
-}
-
-/// Milliseconds; -1 when it is negative, malformed or beyond any use.
-std::int64_t DurationMs(const google::protobuf::Duration& d) {
-  constexpr std::int64_t kMaxSeconds = 315'576'000'000;  // the limit of the well-known type
-  if (d.seconds() < 0 || d.seconds() > kMaxSeconds || d.nanos() < 0 || d.nanos() > 999'999'999) {
-    return -1;
-  }
-  return d.seconds() * 1000 + d.nanos() / 1'000'000;
-}
-
-v1::Impact ToProto(Impact impact) {
-  switch (impact) {
-    case Impact::kLow:
-      return v1::IMPACT_LOW;
-    case Impact::kBalanced:
-      return v1::IMPACT_BALANCED;
-    case Impact::kFull:
-      return v1::IMPACT_FULL;
-  }
-  return v1::IMPACT_UNSPECIFIED;
-}
-
 v1::RetirePolicy ToProto(Retire retire) {
   switch (retire) {
     case Retire::kNever:
@@ -58,7 +32,7 @@ v1::ModificationSpec ToProto(const ModifyRequest& request) {
     out.set_size_bytes(request.size_bytes);
   }
   out.set_to(request.to);
-  out.set_impact(ToProto(request.impact));
+  out.set_impact(rpc::ToProto(request.impact));
   out.set_rate_bytes_per_second(request.rate);
   out.set_retire(ToProto(request.retire));
   if (request.grace_ms >= 0) SetDuration(request.grace_ms, out.mutable_grace());
@@ -96,10 +70,39 @@ v1::KernelState ToProto(const KernelStatus& status) {
   out.set_copy_errors(status.copy_errors);
   out.set_last_error(status.last_error);
   out.set_needs_check(status.needs_check);
+  for (const TierLevel level : {TierLevel::kTier1, TierLevel::kTier2}) {
+    const auto& tier = status.tiers.at(static_cast<std::size_t>(level));
+    if (tier) *out.add_tiers() = rpc::ToProto(*tier, level);
+  }
   return out;
 }
 
 }  // namespace
+
+void SetDuration(std::int64_t ms, google::protobuf::Duration* out) {
+  out->set_seconds(ms / 1000);
+  out->set_nanos(static_cast<std::int32_t>(ms % 1000) * 1'000'000);
+}
+
+std::int64_t DurationMs(const google::protobuf::Duration& d) {
+  constexpr std::int64_t kMaxSeconds = 315'576'000'000;  // the limit of the well-known type
+  if (d.seconds() < 0 || d.seconds() > kMaxSeconds || d.nanos() < 0 || d.nanos() > 999'999'999) {
+    return -1;
+  }
+  return d.seconds() * 1000 + d.nanos() / 1'000'000;
+}
+
+v1::Impact ToProto(Impact impact) {
+  switch (impact) {
+    case Impact::kLow:
+      return v1::IMPACT_LOW;
+    case Impact::kBalanced:
+      return v1::IMPACT_BALANCED;
+    case Impact::kFull:
+      return v1::IMPACT_FULL;
+  }
+  return v1::IMPACT_UNSPECIFIED;
+}
 
 v1::Phase ToProto(Phase phase) {
   switch (phase) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Storage classes, events, the daemon itself, and the place kept for heat and tiers.
+// Storage classes, events, and the daemon itself.
 #include <algorithm>
 
 #include "daemon/rpc/convert.h"
@@ -9,11 +9,6 @@ namespace shadow::rpc {
 namespace {
 
 constexpr std::size_t kEventBatch = 256;
-
-Error NoTiersYet() {
-  return MakeError(Code::kUnimplemented, "Heat and tiers are not served by this version.",
-                   "Move the whole volume to a faster class with `shadowctl volume modify --to`.");
-}
 
 }  // namespace
 
@@ -85,27 +80,6 @@ grpc::Status SystemService::RunChecks(grpc::ServerContext* context,
     for (const Check& check : checks) *out.add_checks() = ToProto(check);
     return out;
   });
-}
-
-grpc::Status PlacementService::GetHeatMap(grpc::ServerContext* context,
-                                          const v1::GetHeatMapRequest* request,
-                                          v1::GetHeatMapResponse* response) {
-  return Handle(state_, door_, context, *request, response,
-                [&]() -> Result<v1::GetHeatMapResponse> { return NoTiersYet(); });
-}
-
-grpc::Status PlacementService::ListTiers(grpc::ServerContext* context,
-                                         const v1::ListTiersRequest* request,
-                                         v1::ListTiersResponse* response) {
-  return Handle(state_, door_, context, *request, response,
-                [&]() -> Result<v1::ListTiersResponse> { return NoTiersYet(); });
-}
-
-grpc::Status PlacementService::SetTier(grpc::ServerContext* context,
-                                       const v1::SetTierRequest* request,
-                                       v1::SetTierResponse* response) {
-  return Handle(state_, door_, context, *request, response,
-                [&]() -> Result<v1::SetTierResponse> { return NoTiersYet(); });
 }
 
 }  // namespace shadow::rpc

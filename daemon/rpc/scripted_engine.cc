@@ -143,6 +143,7 @@ Result<std::string> ScriptedEngine::ExportVolume(const std::string& name) {
   if (it == volumes_.end()) return NoVolume(name);
   std::string origin = it->second.origin;
   volumes_.erase(it);
+  tiers_.erase(name);
   return origin;
 }
 
@@ -150,6 +151,7 @@ Status ScriptedEngine::DeleteVolume(const std::string& name, bool destroy_data) 
   const std::lock_guard lock(mutex_);
   SHADOW_TRY(Enter("DeleteVolume", name + (destroy_data ? " destroy" : "")));
   if (volumes_.erase(name) == 0) return NoVolume(name);
+  tiers_.erase(name);
   return Ok();
 }
 

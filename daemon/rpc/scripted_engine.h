@@ -10,6 +10,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,8 @@ namespace shadow::rpc {
 class ScriptedEngine final : public Engine {
  public:
   /// Starts with the classes `hdd` and `nvme`, and the volumes `db0` (10 GiB on hdd), `logs`, and
-  /// `broken`, whose modifications fail in the middle.
+  /// `broken`, whose modifications fail in the middle and whose tiers fail. No volume has tiers
+  /// yet.
   explicit ScriptedEngine(ManualClock& clock);
 
   /// From now on the method `name` ("CreateVolume", ...) fails with `error`.
@@ -33,6 +35,8 @@ class ScriptedEngine final : public Engine {
   /// The last request given to Modify or PlanModification.
   [[nodiscard]] ModifyRequest LastModify();
   void AddEvent(Event event);
+  /// Runs and cells that the maps of every volume with tiers have from now on.
+  void SetMaps(std::vector<TierRun> runs, std::vector<HeatCell> cells);
 
   Result<VolumeInfo> CreateVolume(const CreateRequest& request) override;
   Result<VolumeInfo> ImportVolume(const ImportRequest& request) override;
@@ -52,6 +56,19 @@ class ScriptedEngine final : public Engine {
   Result<ModificationInfo> Commit(const std::string& id) override;
   Result<ModificationInfo> SetRate(const std::string& id, std::uint64_t rate,
                                    Impact impact) override;
+  Result<TierInfo> AddTier(const AddTierRequest& request) override;
+  /// Without `forget`: every ListTiers of the volume plays a step of the way home.
+  Result<TierInfo> RemoveTier(const RemoveTierRequest& request) override;
+  Result<TierInfo> SetTierMode(const std::string& volume, TierLevel level,
+                               bool write_back) override;
+  Result<PlacementInfo> SetTierPolicy(const std::string& volume, const TierPolicy& policy) override;
+  Result<TiersInfo> ListTiers(const std::string& volume) override;
+  Result<std::vector<HeatCell>> GetHeatMap(const std::string& volume,
+                                           std::uint32_t ranges) override;
+  Result<std::vector<TierRun>> GetTierMap(const std::string& volume) override;
+  Result<BlockExplanation> ExplainBlock(const std::string& volume, std::uint64_t block) override;
+  /// Nothing at the first look, a second of I/O at every other.
+  Result<std::vector<VolumeTop>> Top(const std::string& volume) override;
   Result<ModificationInfo> WaitModification(const std::string& id, std::int64_t seen_updated_ms,
                                             std::int64_t timeout_ms) override;
   Result<std::vector<Event>> WaitEvents(std::uint64_t after_seq, std::size_t limit,
@@ -76,6 +93,9 @@ class ScriptedEngine final : public Engine {
   [[nodiscard]] Status Enter(const std::string& method, const std::string& argument);
   [[nodiscard]] Result<Plan> MakePlan(const ModifyRequest& request);
   [[nodiscard]] Result<Running*> Find(const std::string& id);
+  [[nodiscard]] Result<TierInfo*> FindTier(const std::string& volume, TierLevel level);
+  [[nodiscard]] std::vector<TierRun> RunsOf(const std::string& volume) const;
+  void ShowTiers(const std::string& volume);
   void Play(Running& running);
   void Show(Running& running, Frame frame);
   [[nodiscard]] Result<VolumeInfo> AddVolume(const std::string& request_id,
@@ -97,6 +117,10 @@ class ScriptedEngine final : public Engine {
   std::vector<std::string> calls_;
   std::vector<Event> events_;
   ModifyRequest last_modify_;
+  std::map<std::string, TiersInfo> tiers_;  // of volumes that have some
+  std::optional<std::vector<TierRun>> runs_;
+  std::optional<std::vector<HeatCell>> cells_;
+  std::uint64_t looks_ = 0;  // at Top
 };
 
 }  // namespace shadow::rpc

@@ -364,15 +364,6 @@ TEST_F(ServiceTest, ClassesChecksVersion) {
   EXPECT_TRUE(version.read_only());
 }
 
-TEST_F(ServiceTest, PlacementSaysThatItIsNotThereYet) {
-  auto placement = v1::PlacementService::NewStub(admin_);
-  v1::GetHeatMapResponse response;
-  grpc::ClientContext context;
-  const grpc::Status status = placement->GetHeatMap(&context, {}, &response);
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("not served by this version"));
-}
-
 TEST_F(ServiceTest, StreamsEvents) {
   auto stub = v1::EventService::NewStub(readonly_);
   {

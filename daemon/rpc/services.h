@@ -22,6 +22,10 @@ template <>
 inline constexpr bool kEngineKeepsId<v1::ImportVolumeRequest> = true;
 template <>
 inline constexpr bool kEngineKeepsId<v1::StartModificationRequest> = true;
+template <>
+inline constexpr bool kEngineKeepsId<v1::AddTierRequest> = true;
+template <>
+inline constexpr bool kEngineKeepsId<v1::RemoveTierRequest> = true;
 
 // One declaration for each call; the parameters' types follow from its name.
 #define SHADOW_RPC(Name)                                                            \
@@ -97,13 +101,20 @@ class SystemService final : public v1::SystemService::Service {
   const Door& door_;
 };
 
-/// Its messages are final, its calls answer kUnimplemented until tiers are served.
 class PlacementService final : public v1::PlacementService::Service {
  public:
   PlacementService(RpcState& state, const Door& door) : state_(state), door_(door) {}
-  SHADOW_RPC(GetHeatMap);
+  SHADOW_RPC(AddTier);
+  SHADOW_RPC(RemoveTier);
+  SHADOW_RPC(SetTierMode);
+  SHADOW_RPC(SetTierPolicy);
   SHADOW_RPC(ListTiers);
-  SHADOW_RPC(SetTier);
+  SHADOW_RPC(ExplainBlock);
+  SHADOW_RPC(Top);
+  grpc::Status GetHeatMap(grpc::ServerContext* context, const v1::GetHeatMapRequest* request,
+                          grpc::ServerWriter<v1::GetHeatMapResponse>* writer) override;
+  grpc::Status GetTierMap(grpc::ServerContext* context, const v1::GetTierMapRequest* request,
+                          grpc::ServerWriter<v1::GetTierMapResponse>* writer) override;
 
  private:
   RpcState& state_;

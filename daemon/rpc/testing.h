@@ -72,7 +72,7 @@ inline std::vector<const google::protobuf::MethodDescriptor*> AllMethods() {
       }
     }
   }
-  EXPECT_GE(out.size(), 24U);
+  EXPECT_GE(out.size(), 30U);
   return out;
 }
 

@@ -114,4 +114,49 @@ Status CheckGrace(std::int64_t ms) {
                  "Use 0 to 365 days.");
 }
 
+Status CheckTierSize(std::string_view place, std::uint64_t bytes) {
+  if (bytes == 0 && place.starts_with('/')) return Ok();
+  if (bytes == 0) {
+    return Invalid("The size of the tier is missing.",
+                   "Give a size; only a device can be used as a whole.");
+  }
+  return CheckSize("size of the tier", bytes);
+}
+
+Status CheckForget(bool forget, bool lost) {
+  if (forget || !lost) return Ok();
+  return Invalid("Data can be given up only when the tier is forgotten.",
+                 "Forget the tier too, or leave `lost` out.");
+}
+
+Status CheckHeat(double heat) {
+  if (heat >= 0 && heat <= 1) return Ok();
+  return Invalid("The threshold of heat is out of range.",
+                 "Heat is a probability: use 0 to 1, for example 0.7.");
+}
+
+Status CheckThresholds(std::uint32_t tier1, std::uint32_t tier2) {
+  if (tier1 <= 1000 && tier2 <= tier1) return Ok();
+  return Invalid("The heat for tier 2 would be above the heat for tier 1.",
+                 "Give both, tier 2's at most tier 1's.");
+}
+
+Status CheckBudget(std::uint64_t bytes_per_minute) {
+  if (bytes_per_minute > 0 && bytes_per_minute <= kMaxBudget) return Ok();
+  return Invalid(
+      "A budget of " + std::to_string(bytes_per_minute) + " bytes a minute is out of range.",
+      "Use 1 byte to 1 PiB; the policy off moves nothing.");
+}
+
+Status CheckWindow(std::int64_t ms) {
+  if (ms >= kMinWindowMs && ms <= kMaxWindowMs) return Ok();
+  return Invalid("The window is out of range.", "Use 0.1 s to 1 h; the default is 60 s.");
+}
+
+Status CheckHeatRanges(std::uint32_t ranges) {
+  if (ranges <= kMaxHeatRanges) return Ok();
+  return Invalid("A heat map of " + std::to_string(ranges) + " ranges is too fine.",
+                 "Use 1 to 4096 ranges.");
+}
+
 }  // namespace shadow::rpc

@@ -19,6 +19,10 @@ inline constexpr std::uint64_t kMaxRate = std::uint64_t{1} << 40;  // bytes/s
 inline constexpr std::uint64_t kMinBlockBytes = std::uint64_t{64} * 1024;
 inline constexpr std::uint64_t kMaxBlockBytes = std::uint64_t{16} * 1024 * 1024;
 inline constexpr std::int64_t kMaxGraceMs = std::int64_t{365} * 24 * 3600 * 1000;
+inline constexpr std::uint64_t kMaxBudget = std::uint64_t{1} << 50;  // bytes a minute
+inline constexpr std::int64_t kMinWindowMs = 100;
+inline constexpr std::int64_t kMaxWindowMs = 3'600'000;
+inline constexpr std::uint32_t kMaxHeatRanges = 4096;
 
 /// A volume's name.
 [[nodiscard]] Status CheckVolumeName(std::string_view name);
@@ -40,5 +44,19 @@ inline constexpr std::int64_t kMaxGraceMs = std::int64_t{365} * 24 * 3600 * 1000
 [[nodiscard]] Status CheckRate(std::uint64_t bytes_per_second);
 /// 0..365 days, in milliseconds.
 [[nodiscard]] Status CheckGrace(std::int64_t ms);
+/// A place for a tier and its size in bytes: up to 2^60; 0 only for a device.
+[[nodiscard]] Status CheckTierSize(std::string_view place, std::uint64_t bytes);
+/// Data may be given up only when the tier is forgotten.
+[[nodiscard]] Status CheckForget(bool forget, bool lost);
+/// A threshold of heat, 0..1; also refuses what is no number.
+[[nodiscard]] Status CheckHeat(double heat);
+/// The thresholds in 1/1000: tier 2's is not above tier 1's.
+[[nodiscard]] Status CheckThresholds(std::uint32_t tier1, std::uint32_t tier2);
+/// Bytes a minute, 1..2^50.
+[[nodiscard]] Status CheckBudget(std::uint64_t bytes_per_minute);
+/// 0.1 s..1 h, in milliseconds.
+[[nodiscard]] Status CheckWindow(std::int64_t ms);
+/// Ranges of a heat map: 0..4096.
+[[nodiscard]] Status CheckHeatRanges(std::uint32_t ranges);
 
 }  // namespace shadow::rpc

@@ -216,7 +216,8 @@ Result<std::string> SimTarget::TierMessage(const std::vector<std::string_view>& 
   TierJob job{0, verb == "promote" ? 'p' : verb == "demote" ? 'd' : 'w', TierLevel::kTier1};
   if (names_tier) {
     const auto tier = words.size() > 1 ? ParseTierName(words[1]) : std::nullopt;
-    if (!tier || metadata().tier_ids.at(IndexOf(*tier)).empty()) return Refuse("there is no such tier");
+    if (!tier || metadata().tier_ids.at(IndexOf(*tier)).empty())
+      return Refuse("there is no such tier");
     job.tier = *tier;
   }
   if (verb == "mode") {

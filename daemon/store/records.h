@@ -47,7 +47,7 @@ struct ModificationRecord {
 /// How far a tier is on its way in or out. Tables have it while kActive and kRemoving.
 enum class TierPhase : std::uint8_t {
   kNone,
-  kAdding,      // its leg is made; the table with it is tried again after a crash
+  kAdding,  // its leg is made; the table with it is tried again after a crash
   kActive,
   kRemoving,    // its shadows go home
   kForgetting,  // its shadows are dropped; the kernel may know it still, or not any more

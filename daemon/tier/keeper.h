@@ -49,8 +49,8 @@ class TierKeeper final : public HeatSource {
   static Result<std::shared_ptr<TierKeeper>> Make(DeviceMapper* dm, const Clock* clock,
                                                   const KeeperOptions& options,
                                                   const std::string& volume,
-                                                  std::uint64_t block_bytes,
-                                                  const KeeperView& view, SayFn say);
+                                                  std::uint64_t block_bytes, const KeeperView& view,
+                                                  SayFn say);
   ~TierKeeper() override;
   TierKeeper(const TierKeeper&) = delete;
   TierKeeper& operator=(const TierKeeper&) = delete;

@@ -32,7 +32,7 @@ struct RemoveTierRequest {
 
 /// Who decides what lies on the tiers of a volume, and how fast.
 struct TierPolicy {
-  std::string policy = "pam";             // "pam", "ewma", "lru", "off"
+  std::string policy = "pam";               // "pam", "ewma", "lru", "off"
   std::uint32_t tier1_heat_permille = 700;  // belongs on tier 1 from this heat on
   std::uint32_t tier2_heat_permille = 300;  // likewise tier 2; below: on home
   std::uint64_t budget_bytes_per_minute = std::uint64_t{1} << 30;
@@ -54,8 +54,8 @@ struct TierInfo {
 /// The placement loop of a volume, as it is now.
 struct PlacementInfo {
   TierPolicy policy;
-  std::string ruling;  // who ranks now; "" before the first window
-  std::string source;  // "blktrace", "access"; "" while neither works
+  std::string ruling;              // who ranks now; "" before the first window
+  std::string source;              // "blktrace", "access"; "" while neither works
   std::vector<std::string> notes;  // sentences: every fall-back that is in effect
   std::uint64_t windows = 0, lost = 0, known_blocks = 0, state_bytes = 0;
   std::uint64_t budget_left_bytes = 0, moved_bytes = 0, served_bytes = 0;
@@ -91,7 +91,7 @@ struct VolumeTop {
   std::string name;
   std::int64_t interval_ms = 0;
   std::uint64_t reads_per_s = 0, writes_per_s = 0, bytes_per_s = 0;
-  std::uint64_t p50_us = 0, p99_us = 0;  // 0: no I/O
+  std::uint64_t p50_us = 0, p99_us = 0;   // 0: no I/O
   double hit_ratio1 = 0, hit_ratio2 = 0;  // reads answered by shadows, 0..1
   std::uint64_t moved_bytes_per_s = 0;    // to and from tiers
   std::string modification_id;

@@ -75,7 +75,7 @@ test_xfs_is_used_while_it_moves() { moves xfs; }
 
 # What is cut in which phase: one cut while copying, one while blocks are retired, one in grace.
 cuts() {
-  local during stress seed=0
+  local during stress ended seed=0
   volume "$1"
   attach_target $LEN
   message v limit rate 16384
@@ -95,6 +95,7 @@ cuts() {
     pkill -KILL stress-ng || true
     wait "$stress" || true
     exercised
+    ended=$(grep -s "^ended" "$RESULT/file_io.log" || echo "ended: a mapping cannot be used.")
     umount -l "$MNT"
     wait_until 60 "the volume to go" gone v
     power_up org tgt meta
@@ -104,7 +105,7 @@ cuts() {
     clean "$1"
     mount -t "$1" /dev/mapper/v "$MNT"
     file_io check "$MNT/files" "$SCRATCH/files" >"$RESULT/file_io.log" || fail "a synced file was lost"
-    note "cut while $during: clean, $(cat "$RESULT/file_io.log")"
+    note "cut while $during: clean, $(cat "$RESULT/file_io.log"); it had $ended"
   done
   verify_job 1
   umount "$MNT"

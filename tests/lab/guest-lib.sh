@@ -299,6 +299,11 @@ end_of_test() {
   ((${#jobs[@]} == 0)) || kill -9 "${jobs[@]}" 2>/dev/null || true
 }
 
+# Processes that PID started, and those that they started.
+descendants() {
+  local child
+  for child in $(ps -o pid= --ppid "$1"); do echo "$child" && descendants "$child"; done
+}
 # A test that hangs says where, and ends the whole script: its devices may be stuck for good.
 watch_test() {
   local left=${TEST_TIMEOUT:-300}
@@ -306,12 +311,19 @@ watch_test() {
     sleep 1
     kill -0 "$1" 2>/dev/null || return 0
   done
-  echo "    FAILED: no end after ${TEST_TIMEOUT:-300} s; what is blocked:" >&2
-  ps -eo pid,stat,wchan:24,args | awk '$2 ~ /D/' >&2
+  echo "    FAILED: no end after ${TEST_TIMEOUT:-300} s; what runs (D: blocked):" >&2
+  ps -eo pid,ppid,stat,wchan:24,args | awk '$2 != 2 && $1 != 2' | cut -c 1-160 >&2
   echo w >/proc/sysrq-trigger
   dmesg | tail -n 60 >&2
   dmsetup status >&2
+  # All of it: what is left over would hold the output, and the guest would not end.
+  local started
+  mapfile -t started < <(descendants $$)
   kill -9 "$1" $$
+  local process
+  for process in "${started[@]}"; do
+    [[ $process == "$BASHPID" ]] || kill -9 "$process" 2>/dev/null || true
+  done
 }
 
 # run_tests [NAME...]: all test_* functions, or those named; a line each.

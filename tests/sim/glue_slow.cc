@@ -140,15 +140,6 @@ Task<> Volume::ReadElsewhere(Io* io) {
   Send(io, static_cast<u8>(__builtin_ctz(copies)));
 }
 
-// home_survives
-Task<bool> Volume::HomeSurvives(u32 block, bool origin) {
-  co_await PhaseRead();
-  sole_ |= origin ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN;
-  const bool legal = co_await Apply(block, origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST);
-  phase_readers_--;
-  co_return legal;
-}
-
 // write_survives
 Task<bool> Volume::WriteSurvives(Io* io) {
   u8 failed = 0;
@@ -156,7 +147,9 @@ Task<bool> Volume::WriteSurvives(Io* io) {
     if ((io->sent >> leg & 1) && io->bad[leg]) failed |= static_cast<u8>(1u << leg);
   const u8 home = io->sent & SHADOW_MASK_BOTH;
   bool ok = home & ~failed;
-  if (ok && (home & failed)) ok = co_await HomeSurvives(io->block, failed & SHADOW_MASK_ORIGIN);
+  if (ok && (home & failed))
+    ok = co_await DropHome(io->block,
+                           failed & SHADOW_MASK_ORIGIN ? SHADOW_LEG_ORIGIN : SHADOW_LEG_TARGET);
   if ((io->sent & SHADOW_MASK_TIERS) && (!ok || (failed & SHADOW_MASK_TIERS))) {
     const bool ends = co_await TierApply(io->block, SHADOW_TEV_LOST);
     if (ends) EndDrops();

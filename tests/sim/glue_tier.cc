@@ -155,11 +155,7 @@ Task<> Volume::TierFlushFailed(u8 leg) {
 
 // one_home
 Task<> Volume::OneHome(u32 block) {
-  const bool grace = phase() == SHADOW_GRACE;
-  co_await PhaseRead();
-  sole_ |= grace ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN;
-  co_await Apply(block, grace ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST);
-  phase_readers_--;
+  co_await DropHome(block, phase() == SHADOW_GRACE ? SHADOW_LEG_ORIGIN : SHADOW_LEG_TARGET);
 }
 
 // shadow_tier_forget

@@ -248,11 +248,8 @@ Task<> Volume::GiveUp(TierCopy& c) {
     co_return;
   }
   if (c.write_err && c.legs == SHADOW_MASK_BOTH && c.write_err != SHADOW_MASK_BOTH) {
-    const bool origin = c.write_err & SHADOW_MASK_ORIGIN;
-    sole_ |= origin ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN;
-    co_await PhaseRead();
-    co_await Apply(c.block, origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST);
-    phase_readers_--;
+    co_await DropHome(c.block,
+                      c.write_err & SHADOW_MASK_ORIGIN ? SHADOW_LEG_ORIGIN : SHADOW_LEG_TARGET);
     co_await Commit();
   }
   co_await TierApply(c.block, SHADOW_TEV_CLEAN_FAILED);

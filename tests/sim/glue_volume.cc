@@ -91,12 +91,22 @@ Task<> Volume::PhaseWrite() {
   phase_writer_ = true;
 }
 
+// shadow_drop_home
+Task<bool> Volume::DropHome(u32 block, u8 leg) {
+  const bool origin = leg == SHADOW_LEG_ORIGIN;
+  co_await PhaseRead();
+  sole_ |= origin ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN;
+  const bool legal = co_await Apply(block, origin ? SHADOW_EV_ORIGIN_LOST : SHADOW_EV_TARGET_LOST);
+  phase_readers_--;
+  co_return legal;
+}
+
 // shadow_drop_leg
 Task<> Volume::DropLeg(u8 leg) {
   paused_ = true;
-  sole_ |= leg == SHADOW_LEG_ORIGIN ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN;
   m_.Note("    the copies on the %s are given up", leg ? "target" : "origin");
   co_await PhaseWrite();
+  sole_ |= leg == SHADOW_LEG_ORIGIN ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN;
   for (u32 b = 0; b < nr_blocks_; b++) {
     const auto home = shadow_home(map[b]);
     if (home != SHADOW_MIRRORED && home != SHADOW_RETIRING) continue;

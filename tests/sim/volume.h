@@ -230,7 +230,7 @@ class Volume {
   Task<> ReadElsewhere(Io* io);
   Task<bool> DiscardShadows(u32 first, u32 end);
   bool Punched(u32 b) const { return (map[b] & SHADOW_BUSY) && shadow_home(map[b]) == SHADOW_HOLE; }
-  Task<bool> HomeSurvives(u32 block, bool origin);
+  Task<bool> DropHome(u32 block, u8 leg);
   Task<bool> WriteSurvives(Io* io);
   Task<bool> FlushSurvives(Io* io);
   Task<> IntentWork();

@@ -59,6 +59,33 @@ std::uint64_t Sum(const Content& bytes) {  // FNV-1a
   std::exit(1);
 }
 
+/// Calls `part(done)` until `bytes` are done, and says how many are: fewer mean the error in errno,
+/// or that no call gets any further (errno is 0 then: the end of a file).
+/// A call that meets a page which cannot be read or written returns what came before it; only the
+/// next one, at that page, says why.
+template <typename Part>
+std::size_t InParts(std::size_t bytes, Part part) {
+  std::size_t done = 0;
+  while (done < bytes) {
+    errno = 0;
+    const ssize_t now = part(done);
+    if (now < 0 && errno == EINTR) continue;
+    if (now <= 0) break;
+    done += static_cast<std::size_t>(now);
+  }
+  return done;
+}
+std::size_t ReadAt(int fd, std::uint8_t* to, std::size_t bytes, std::size_t from) {
+  return InParts(bytes, [&](std::size_t done) {
+    return pread(fd, to + done, bytes - done, static_cast<off_t>(from + done));
+  });
+}
+std::size_t WriteAt(int fd, const std::uint8_t* data, std::size_t bytes, std::size_t to) {
+  return InParts(bytes, [&](std::size_t done) {
+    return pwrite(fd, data + done, bytes - done, static_cast<off_t>(to + done));
+  });
+}
+
 /// What the options say, and where an error ends the program.
 struct Rules {
   double seconds = 5;
@@ -68,8 +95,23 @@ struct Rules {
   void Must(bool done, const char* what) const {
     if (done) return;
     const int error = errno;
-    if (until_error && (error == EIO || error == EROFS)) std::exit(0);
-    Wrong(std::string("cannot ") + what + ": " + std::strerror(error) + ".");
+    Failed(std::string("cannot ") + what, error);
+  }
+  /// As Must, for a call that may stop on the way. One that stops without an error is no I/O error.
+  void MustAll(std::size_t done, std::size_t bytes, const char* what, std::size_t from) const {
+    if (done == bytes) return;
+    const int error = errno;
+    const std::string how_far = std::string("cannot ") + what + " more than " +
+                                std::to_string(done) + " of " + std::to_string(bytes) +
+                                " bytes from " + std::to_string(from);
+    if (error == 0) Wrong(how_far + ": it ends short, without an error.");
+    Failed(how_far, error);
+  }
+  [[noreturn]] void Failed(const std::string& what, int error) const {
+    const std::string sentence = what + ": " + std::strerror(error) + ".";
+    if (!until_error || (error != EIO && error != EROFS)) Wrong(sentence);
+    std::printf("ended: %s\n", sentence.c_str());
+    std::exit(0);
   }
 };
 
@@ -156,17 +198,13 @@ class File {
   void Write() {
     const auto [from, bytes] = Range(kLongest);
     Fill(from, bytes);
-    rules_.Must(
-        pwrite(fd_, &model_[from], bytes, static_cast<off_t>(from)) == static_cast<ssize_t>(bytes),
-        "write");
+    rules_.MustAll(WriteAt(fd_, &model_[from], bytes, from), bytes, "write", from);
   }
   void WriteDirect() {
     const auto [from, bytes] = Pages(kLongest);
     Fill(from, bytes);
     std::memcpy(aligned_.get(), &model_[from], bytes);
-    rules_.Must(pwrite(direct_, aligned_.get(), bytes, static_cast<off_t>(from)) ==
-                    static_cast<ssize_t>(bytes),
-                "write directly");
+    rules_.MustAll(WriteAt(direct_, aligned_.get(), bytes, from), bytes, "write directly", from);
   }
   void WriteMapped() {
     const auto [from, bytes] = Range(model_.size());
@@ -224,16 +262,12 @@ class File {
   }
   void Compare(std::size_t from, std::size_t bytes, const char* how) {
     Content got(bytes);
-    rules_.Must(
-        pread(fd_, got.data(), bytes, static_cast<off_t>(from)) == static_cast<ssize_t>(bytes),
-        how);
+    rules_.MustAll(ReadAt(fd_, got.data(), bytes, from), bytes, how, from);
     Judge(from, got.data(), bytes, how);
   }
   void ReadDirect() {
     const auto [from, bytes] = Pages(model_.size());
-    rules_.Must(pread(direct_, aligned_.get(), bytes, static_cast<off_t>(from)) ==
-                    static_cast<ssize_t>(bytes),
-                "read directly");
+    rules_.MustAll(ReadAt(direct_, aligned_.get(), bytes, from), bytes, "read directly", from);
     Judge(from, aligned_.get(), bytes, "direct read");
   }
   void ReadMapped() {
@@ -326,9 +360,15 @@ int Check(const std::string& directory, const std::string& journal) {
     if (fd < 0) Wrong(path + " was synced and is gone.");
     struct stat st {};
     Content bytes(fstat(fd, &st) == 0 ? static_cast<std::size_t>(st.st_size) : 0);
-    const bool all = read(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
+    const std::size_t all = ReadAt(fd, bytes.data(), bytes.size(), 0);
+    const int error = errno;
     close(fd);
-    if (!all || bytes.size() != was.first || Sum(bytes) != was.second) {
+    if (all < bytes.size()) {
+      Wrong(path + " was synced and only " + std::to_string(all) + " of its " +
+            std::to_string(bytes.size()) +
+            " bytes can be read: " + (error != 0 ? std::strerror(error) : "no more come") + ".");
+    }
+    if (bytes.size() != was.first || Sum(bytes) != was.second) {
       Wrong(path + " was synced and is not what it was: " + std::to_string(bytes.size()) +
             " bytes, were " + std::to_string(was.first) + ".");
     }

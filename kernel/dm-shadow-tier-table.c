@@ -11,33 +11,16 @@
 
 #include "dm-shadow.h"
 
-static size_t bits_size(u32 bits)
-{
-	return BITS_TO_LONGS(bits) * sizeof(long);
-}
-
-static void *grow_array(struct shadow_volume *v, void *old, size_t old_size, size_t size)
-{
-	void *p = kvzalloc(size, GFP_NOIO);
-
-	if (!p)
-		return NULL;
-	if (old)
-		memcpy(p, old, min(old_size, size));
-	kvfree(old);
-	v->mem += size - old_size;
-	return p;
-}
-
 /* Room for the words of v->nr_tracked blocks, of which @old_blocks had some. */
 int shadow_tier_resize(struct shadow_volume *v, u32 old_blocks)
 {
 	u32 old_pages = shadow_nr_slot_pages(old_blocks);
 	u32 pages = shadow_nr_slot_pages(v->nr_tracked);
+	size_t old_bits = shadow_bits_size(old_pages), bits = shadow_bits_size(pages);
 	struct { void **p; size_t old, new; } arrays[] = {
 		{ (void **)&v->words, old_blocks * 4ul, v->nr_tracked * 4ul },
-		{ (void **)&v->meta.slot_dirty, bits_size(old_pages), bits_size(pages) },
-		{ (void **)&v->meta.slot_newest, bits_size(old_pages), bits_size(pages) },
+		{ (void **)&v->meta.slot_dirty, old_bits, bits },
+		{ (void **)&v->meta.slot_newest, old_bits, bits },
 	};
 	unsigned int noio = memalloc_noio_save();
 	int i, r = 0;
@@ -47,7 +30,8 @@ int shadow_tier_resize(struct shadow_volume *v, u32 old_blocks)
 
 		if (*arrays[i].p && arrays[i].old == arrays[i].new)
 			continue;
-		p = grow_array(v, *arrays[i].p, *arrays[i].p ? arrays[i].old : 0, arrays[i].new);
+		p = shadow_resize_array(v, *arrays[i].p, *arrays[i].p ? arrays[i].old : 0,
+					arrays[i].new);
 		if (p)
 			*arrays[i].p = p;
 		else
@@ -103,7 +87,7 @@ static int size_tier(struct shadow_volume *v, u8 leg, u64 sectors, const char **
 			*error = "a tier is smaller than it was, and has shadows in what is gone";
 			return -ENOSPC;
 		}
-	bits = grow_array(v, s->bits, shadow_slots_bytes(s->nr), shadow_slots_bytes(nr));
+	bits = shadow_resize_array(v, s->bits, shadow_slots_bytes(s->nr), shadow_slots_bytes(nr));
 	if (!bits)
 		return -ENOMEM;
 	s->bits = bits;
@@ -262,7 +246,7 @@ void shadow_tier_exit(struct shadow_volume *v)
 		memset(&v->tier[i].slots, 0, sizeof(v->tier[i].slots));
 	}
 	if (v->words)
-		v->mem -= v->nr_tracked * 4ul + 2 * bits_size(pages);
+		v->mem -= v->nr_tracked * 4ul + 2 * shadow_bits_size(pages);
 	kvfree(v->words);
 	kvfree(v->meta.slot_dirty);
 	kvfree(v->meta.slot_newest);

@@ -202,13 +202,14 @@ void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 
 /* --- memory --------------------------------------------------------------- */
 
-static void *resize_array(struct shadow_volume *v, void *old, size_t old_size, size_t size)
+/* A suspended volume must not wait for its own I/O to get memory. */
+void *shadow_resize_array(struct shadow_volume *v, void *old, size_t old_size, size_t size)
 {
 	void *p;
 
 	if (size == old_size)
 		return old;
-	p = kvzalloc(size, GFP_KERNEL);
+	p = kvzalloc(size, GFP_NOIO);
 	if (!p)
 		return NULL;
 	if (old)
@@ -216,11 +217,6 @@ static void *resize_array(struct shadow_volume *v, void *old, size_t old_size, s
 	kvfree(old);
 	v->mem += size - old_size;
 	return p;
-}
-
-static size_t bits_size(u32 bits)
-{
-	return BITS_TO_LONGS(bits) * sizeof(long);
 }
 
 /*
@@ -241,14 +237,15 @@ static int resize(struct shadow_volume *v, sector_t sectors)
 		{ &v->meta.dirty, old_pages, pages },
 		{ &v->meta.newest, old_pages, pages },
 	};
-	u8 *map = resize_array(v, v->map, old_blocks, blocks);
+	u8 *map = shadow_resize_array(v, v->map, old_blocks, blocks);
 	int i, r = map ? 0 : -ENOMEM;
 
 	if (map)
 		v->map = map;
 	for (i = 0; i < ARRAY_SIZE(maps) && !r; i++) {
-		unsigned long *p = resize_array(v, *maps[i].bits, bits_size(maps[i].old),
-					      bits_size(maps[i].new));
+		unsigned long *p = shadow_resize_array(v, *maps[i].bits,
+						       shadow_bits_size(maps[i].old),
+						       shadow_bits_size(maps[i].new));
 
 		if (p)
 			*maps[i].bits = p;

@@ -382,6 +382,11 @@ struct shadow_target {
 	bool shrink;
 };
 
+static inline size_t shadow_bits_size(u32 bits)
+{
+	return BITS_TO_LONGS(bits) * sizeof(long);
+}
+
 static inline struct shadow_ctx shadow_get_ctx(struct shadow_volume *v, u32 block)
 {
 	union shadow_ctx_word w = { .word = READ_ONCE(v->ctx_word) };
@@ -496,6 +501,7 @@ void shadow_volume_put(struct shadow_target *s);
 void shadow_volume_quiesce(struct shadow_volume *v);
 void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char *why);
 void shadow_raise_event(struct shadow_volume *v);
+void *shadow_resize_array(struct shadow_volume *v, void *old, size_t old_size, size_t size);
 void shadow_drop_leg(struct shadow_volume *v, u8 leg);
 bool shadow_drop_home(struct shadow_volume *v, u32 block, u8 leg, struct shadow_step *step);
 u32 shadow_tail_data(struct shadow_volume *v);

@@ -22,9 +22,10 @@ tiered_classes() {
   shadow_io fill /dev/mapper/db0 --journal="$SCRATCH/journal"
 }
 # told TIER FIELD: what shadowctl says of it.
-told() { shadowctl -o json tier show db0 | jq -r ".tiers[]? | select(.level == \"$1\") | .$2"; }
+told() { shadowctl -o json tier show db0 | jq -r ".tiers[]? | select(.tier == \"$1\") | .$2"; }
 used_bytes() { told "$1" used_bytes; }
-has_shadows() { (($(used_bytes "$1") > 0)); }
+has_shadows() { (($(used_bytes "$1" | grep . || echo 0) > 0)); }
+has_hits() { (($(field db0 tier1_reads) > 0)); }
 no_tier() { [[ -z $(told "$1" device) ]]; }
 hot_load() {
   start_stress /dev/mapper/db0 --threads=2 --writes=40 --length=$((HOT * 512)) "$@"
@@ -48,9 +49,9 @@ test_hot_blocks_are_promoted_and_go_home_again() {
   wait "$DAEMON" || true
   sleep 1
   start_shadowd
-  wait_until 120 "hits" test "$(field db0 tier1_reads)" -gt 0
+  wait_until 120 "hits" has_hits
   shadowctl tier explain db0 0 >"$RESULT/explain"
-  grep -q tier1 "$RESULT/explain" || fail "block 0 is not explained: $(cat "$RESULT/explain")"
+  grep -q "on tier 1" "$RESULT/explain" || fail "block 0 is not explained: $(cat "$RESULT/explain")"
   shadowctl heat db0 >"$RESULT/heat"
   shadowctl tier map db0 >"$RESULT/map"
   shadowctl top --once >"$RESULT/top"

@@ -95,6 +95,8 @@ std::unique_ptr<CLI::App> BuildApp(Context& context, Interrupts& interrupts) {
   app->footer(kFooter);
   AddVolumeCommands(*app, context, interrupts);
   AddClassCommands(*app, context);
+  AddTierCommands(*app, context, interrupts);
+  AddTopCommand(*app, context, interrupts);
   AddOpCommands(*app, context, interrupts);
   AddEventsCommand(*app, context, interrupts);
   AddDoctorCommand(*app, context);

@@ -63,6 +63,7 @@ Client::Client(std::string name, const std::shared_ptr<grpc::Channel>& channel)
       volumes_(v1::VolumeService::NewStub(channel)),
       modifications_(v1::ModificationService::NewStub(channel)),
       classes_(v1::StorageClassService::NewStub(channel)),
+      placement_(v1::PlacementService::NewStub(channel)),
       events_(v1::EventService::NewStub(channel)),
       system_(v1::SystemService::NewStub(channel)) {}
 

@@ -18,6 +18,7 @@
 #include "daemon/rpc/tls_files.h"
 #include "proto/shadow/v1/event.grpc.pb.h"
 #include "proto/shadow/v1/modification.grpc.pb.h"
+#include "proto/shadow/v1/placement.grpc.pb.h"
 #include "proto/shadow/v1/storage_class.grpc.pb.h"
 #include "proto/shadow/v1/system.grpc.pb.h"
 #include "proto/shadow/v1/volume.grpc.pb.h"
@@ -59,6 +60,7 @@ class Client {
   [[nodiscard]] v1::VolumeService::Stub& volumes() { return *volumes_; }
   [[nodiscard]] v1::ModificationService::Stub& modifications() { return *modifications_; }
   [[nodiscard]] v1::StorageClassService::Stub& classes() { return *classes_; }
+  [[nodiscard]] v1::PlacementService::Stub& placement() { return *placement_; }
   [[nodiscard]] v1::EventService::Stub& events() { return *events_; }
   [[nodiscard]] v1::SystemService::Stub& system() { return *system_; }
 
@@ -70,6 +72,7 @@ class Client {
   std::unique_ptr<v1::VolumeService::Stub> volumes_;
   std::unique_ptr<v1::ModificationService::Stub> modifications_;
   std::unique_ptr<v1::StorageClassService::Stub> classes_;
+  std::unique_ptr<v1::PlacementService::Stub> placement_;
   std::unique_ptr<v1::EventService::Stub> events_;
   std::unique_ptr<v1::SystemService::Stub> system_;
 };

@@ -26,12 +26,6 @@ struct ModifyOptions {
   bool dry_run = false;
 };
 
-v1::Impact ImpactOf(const string& name) {
-  if (name == "low") return v1::IMPACT_LOW;
-  if (name == "full") return v1::IMPACT_FULL;
-  return v1::IMPACT_BALANCED;
-}
-
 v1::RetirePolicy RetireOf(const string& name) {
   if (name == "cold") return v1::RETIRE_POLICY_COLD;
   if (name == "eager") return v1::RETIRE_POLICY_EAGER;
@@ -69,6 +63,7 @@ Result<v1::ModificationSpec> SpecOf(const ModifyOptions& o) {
   if (!o.grace.empty()) {
     SHADOW_ASSIGN(const std::int64_t ms, ParseDuration(o.grace));
     spec.mutable_grace()->set_seconds(ms / 1000);
+    spec.mutable_grace()->set_nanos(static_cast<std::int32_t>(ms % 1000) * 1'000'000);
   }
   spec.set_grow_filesystem(o.grow_fs);
   spec.set_skip_trim(o.skip_trim);

@@ -139,9 +139,7 @@ int SetRate(Context& context, const RateOptions& o) {
       SHADOW_TRY(rpc::CheckRate(rate));
       request.set_rate_bytes_per_second(rate);
     } else {
-      request.set_impact(o.impact == "low"    ? v1::IMPACT_LOW
-                         : o.impact == "full" ? v1::IMPACT_FULL
-                                              : v1::IMPACT_BALANCED);
+      request.set_impact(ImpactOf(o.impact));
     }
     return Steer(context, o.name, request, &Stub::SetModificationRate);
   };

@@ -17,6 +17,10 @@ namespace shadow::ctl {
 void AddVolumeCommands(CLI::App& app, Context& context, Interrupts& interrupts);
 void AddModifyCommand(CLI::App& volume, Context& context, Interrupts& interrupts);
 void AddClassCommands(CLI::App& app, Context& context);
+void AddTierCommands(CLI::App& app, Context& context, Interrupts& interrupts);
+/// `tier explain` and `tier map` (to `tier`), and `heat`.
+void AddTierMapCommands(CLI::App& app, CLI::App& tier, Context& context);
+void AddTopCommand(CLI::App& app, Context& context, Interrupts& interrupts);
 void AddOpCommands(CLI::App& app, Context& context, Interrupts& interrupts);
 void AddEventsCommand(CLI::App& app, Context& context, Interrupts& interrupts);
 void AddDoctorCommand(CLI::App& app, Context& context);

@@ -65,7 +65,7 @@ TEST_F(DocsTest, ManPageNamesTheSame) {
   std::string section;
   std::string command;
   std::istringstream page(ReadFile(SHADOW_MAN_PAGE));
-  const std::regex flag("--[a-z][a-z-]*");
+  const std::regex flag("--[a-z][a-z0-9-]*");
   bool tagged = false;  // the line after .TP is what is described
   for (std::string line; std::getline(page, line);) {
     line = Unescape(line);
@@ -139,6 +139,16 @@ TEST_F(DocsTest, CompletionNamesTheSame) {
   EXPECT_EQ(complete("shadowctl volume modify db0 --grow"), Words{"--grow-fs"});
   EXPECT_EQ(complete("shadowctl op watch \"\""), Words{"m1"});
   EXPECT_EQ(complete("shadowctl -o \"\""), (Words{"table", "json"}));
+  EXPECT_EQ(complete("shadowctl tier e"), Words{"explain"});
+  EXPECT_EQ(complete("shadowctl tier add \"\""), (Words{"db0", "logs"}));
+  EXPECT_EQ(complete("shadowctl tier add db0 \"\""), (Words{"tier1", "tier2"}));
+  EXPECT_EQ(complete("shadowctl tier add db0 tier1 --to n"), Words{});
+  EXPECT_EQ(complete("shadowctl tier remove --forget db0 \"\""), (Words{"tier1", "tier2"}));
+  EXPECT_EQ(complete("shadowctl tier mode db0 tier1 writeb"), Words{"writeback"});
+  EXPECT_EQ(complete("shadowctl tier policy db0 --policy e"), Words{"ewma"});
+  EXPECT_EQ(complete("shadowctl tier explain db0 \"\""), Words{});
+  EXPECT_EQ(complete("shadowctl heat lo"), Words{"logs"});
+  EXPECT_EQ(complete("shadowctl top --once d"), Words{"db0"});
   std::remove(name);
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/shadowctl/format_json.h"
 
+#include <cmath>
+
 #include "daemon/base/error_table.h"
 #include "tools/shadowctl/humanize.h"
 #include "tools/shadowctl/names.h"
@@ -18,6 +20,9 @@ Json Seconds(bool has, const google::protobuf::Duration& d) {
   return static_cast<double>(ToMs(d)) / 1000;
 }
 
+/// To a millionth, without the noise of binary fractions.
+double Round(double n) { return std::round(n * 1e6) / 1e6; }
+
 Json StringOrNull(const std::string& s) {
   if (s.empty()) return nullptr;
   return s;
@@ -28,6 +33,15 @@ Json StringOrNull(const std::string& s) {
 Json ToJson(const v1::Volume& v) {
   const v1::KernelState& k = v.kernel();
   const v1::BlockCounts& c = k.counts();
+  Json tiers = Json::array();
+  for (const v1::KernelTier& t : k.tiers()) {
+    tiers.push_back({{"tier", LevelName(t.level())},
+                     {"health", StringOrNull(HealthName(t.health()))},
+                     {"mode", WriteModeName(t.write_mode())},
+                     {"slots", t.slots()},
+                     {"used_blocks", t.used_blocks()},
+                     {"dirty_blocks", t.dirty_blocks()}});
+  }
   return {
       {"name", v.name()},
       {"uuid", v.uuid()},
@@ -61,7 +75,8 @@ Json ToJson(const v1::Volume& v) {
         {"stale_copies", k.stale_copies()},
         {"copy_errors", k.copy_errors()},
         {"last_error", StringOrNull(k.last_error())},
-        {"needs_check", k.needs_check()}}},
+        {"needs_check", k.needs_check()},
+        {"tiers", tiers}}},
   };
 }
 
@@ -171,6 +186,118 @@ Json ToJson(const v1::Check& c) {
       {"result", ResultName(c.result())},
       {"detail", c.detail()},
       {"hint", StringOrNull(c.hint())},
+  };
+}
+
+Json ToJson(const v1::Tier& t) {
+  return {
+      {"tier", LevelName(t.level())},
+      {"state", TierStateName(t.state())},
+      {"health", StringOrNull(HealthName(t.health()))},
+      {"mode", WriteModeName(t.write_mode())},
+      {"class", StringOrNull(t.storage_class())},
+      {"device", StringOrNull(t.device())},
+      {"size_bytes", t.size_bytes()},
+      {"used_bytes", t.used_bytes()},
+      {"dirty_bytes", t.dirty_bytes()},
+      {"reads", t.reads()},
+      {"writes", t.writes()},
+  };
+}
+
+Json ToJson(const v1::TierPolicy& p) {
+  return {
+      {"policy", StringOrNull(PolicyName(p.policy()))},
+      {"tier1_heat", p.tier1_heat()},
+      {"tier2_heat", p.tier2_heat()},
+      {"budget_bytes_per_minute", p.budget_bytes_per_minute()},
+      {"window_seconds", Seconds(p.has_window(), p.window())},
+      {"impact", ImpactName(p.impact())},
+  };
+}
+
+Json ToJson(const v1::Placement& p) {
+  Json notes = Json::array();
+  for (const std::string& note : p.notes()) notes.push_back(note);
+  return {
+      {"policy", ToJson(p.policy())},
+      {"ruling", StringOrNull(PolicyName(p.ruling()))},
+      {"source", StringOrNull(SourceName(p.source()))},
+      {"notes", notes},
+      {"windows", p.windows()},
+      {"lost_events", p.lost_events()},
+      {"known_blocks", p.known_blocks()},
+      {"state_bytes", p.state_bytes()},
+      {"budget_left_bytes", p.budget_left_bytes()},
+      {"moved_bytes", p.moved_bytes()},
+      {"served_bytes", p.served_bytes()},
+      {"queued_blocks", p.queued_blocks()},
+      {"round_us", p.round_us()},
+      {"promoted_blocks", p.promoted_blocks()},
+      {"demoted_blocks", p.demoted_blocks()},
+      {"written_back_blocks", p.written_back_blocks()},
+      {"failures", p.failures()},
+  };
+}
+
+Json ToJson(const v1::VolumeTiers& v) {
+  Json tiers = Json::array();
+  for (const v1::Tier& tier : v.tiers()) tiers.push_back(ToJson(tier));
+  return {{"volume", v.volume()}, {"tiers", tiers}, {"placement", ToJson(v.placement())}};
+}
+
+Json ToJson(const v1::HeatRun& r) {
+  return {{"first_block", r.first_block()},
+          {"blocks", r.blocks()},
+          {"warmest", r.warmest()},
+          {"mean", r.mean()}};
+}
+
+Json ToJson(const v1::TierRun& r) {
+  return {{"first_block", r.first_block()},
+          {"blocks", r.blocks()},
+          {"tier", LevelName(r.level())},
+          {"shadow", ShadowName(r.state())}};
+}
+
+Json ToJson(const v1::BlockExplanation& e) {
+  return {
+      {"block", e.block()},
+      {"offset_bytes", e.offset_bytes()},
+      {"place", PlaceName(e.place())},
+      {"belongs", PlaceName(e.belongs())},
+      {"best", PlaceName(e.best())},
+      {"dirty", e.dirty()},
+      {"busy", e.busy()},
+      {"heat", Round(e.heat())},
+      {"accesses", Round(e.accesses())},
+      {"writes", Round(e.writes())},
+      {"benefit_ms", Round(e.benefit_ms())},
+      {"cost_ms", Round(e.cost_ms())},
+      {"transfer_ms", Round(e.transfer_ms())},
+      {"interference_ms", Round(e.interference_ms())},
+      {"wear_ms", Round(e.wear_ms())},
+      {"margin", Round(e.margin())},
+      {"decision", DecisionName(e.decision())},
+      {"why", e.why()},
+  };
+}
+
+Json ToJson(const v1::VolumeTop& t) {
+  const bool known = ToMs(t.interval()) > 0;
+  const auto when_known = [&](auto value) { return known ? Json(value) : Json(nullptr); };
+  return {
+      {"volume", t.volume()},
+      {"interval_seconds", when_known(static_cast<double>(ToMs(t.interval())) / 1000)},
+      {"reads_per_second", when_known(t.reads_per_second())},
+      {"writes_per_second", when_known(t.writes_per_second())},
+      {"bytes_per_second", when_known(t.bytes_per_second())},
+      {"p50_us", when_known(t.p50_us())},
+      {"p99_us", when_known(t.p99_us())},
+      {"tier1_hit_ratio", when_known(Round(t.tier1_hit_ratio()))},
+      {"tier2_hit_ratio", when_known(Round(t.tier2_hit_ratio()))},
+      {"moved_bytes_per_second", when_known(t.moved_bytes_per_second())},
+      {"modification_id", StringOrNull(t.modification_id())},
   };
 }
 

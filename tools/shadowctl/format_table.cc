@@ -2,6 +2,7 @@
 #include "tools/shadowctl/format_table.h"
 
 #include "daemon/base/sizes.h"
+#include "tools/shadowctl/format_tier.h"
 #include "tools/shadowctl/humanize.h"
 #include "tools/shadowctl/names.h"
 #include "tools/shadowctl/progress.h"
@@ -84,6 +85,10 @@ void PrintVolume(std::ostream& out, const Terminal& terminal, const v1::Volume& 
   sheet.Add("Class", OrDash(v.storage_class()));
   sheet.Add("Origin", v.origin());
   sheet.AddIf("Target", v.target());
+  for (const v1::KernelTier& tier : k.tiers()) {
+    const Cell cell = KernelTierCell(tier, v.block_bytes());
+    sheet.Add(tier.level() == v1::TIER_LEVEL_TIER1 ? "Tier 1" : "Tier 2", cell.text, cell.colour);
+  }
   sheet.Add("Metadata", v.metadata());
   sheet.Add("UUID", v.uuid());
   sheet.Add("Created", FormatTime(v.create_time()));

@@ -61,7 +61,10 @@ Result<std::int64_t> ParseDuration(std::string_view text) {
     }
     if (i == start) return error;
     std::int64_t unit = 1000;
-    if (i < text.size()) {
+    if (text.substr(i).starts_with("ms")) {
+      unit = 1;
+      i += 2;
+    } else if (i < text.size()) {
       unit = UnitMs(text[i++]);
       if (unit == 0) return error;
     } else if (any) {
@@ -132,6 +135,16 @@ std::string FormatCount(std::uint64_t n) {
     digits.insert(i, ",");
   }
   return digits;
+}
+
+std::string FormatRatio(double ratio) { return Printf("%.1f%%", ratio * 100); }
+
+std::string FormatNumber(double n) {
+  if (!(n > 0)) return "0";
+  if (n >= 1e15) return Printf("%.2e", n);
+  if (n >= 999.5) return FormatCount(static_cast<std::uint64_t>(n + 0.5));
+  if (n < 0.0005) return "0.000";
+  return n < 0.9995 ? Printf("%.3f", n) : Short(n);
 }
 
 std::int64_t ToMs(const google::protobuf::Timestamp& t) {

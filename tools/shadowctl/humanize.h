@@ -14,7 +14,7 @@
 
 namespace shadow::ctl {
 
-/// Milliseconds of "90", "90s", "10m", "2h", "1d", "1h30m"; at most 365 days. "0" is 0.
+/// Milliseconds of "90", "90s", "500ms", "10m", "2h", "1d", "1h30m"; at most 365 days. "0" is 0.
 [[nodiscard]] Result<std::int64_t> ParseDuration(std::string_view text);
 
 /// "0.4 s", "38 s", "2 min 5 s", "1 h 2 min", "3 d 4 h".
@@ -31,6 +31,11 @@ namespace shadow::ctl {
 [[nodiscard]] int Percent(std::uint64_t done, std::uint64_t total);
 /// "1,234,567".
 [[nodiscard]] std::string FormatCount(std::uint64_t n);
+
+/// "71.3%" of 0..1.
+[[nodiscard]] std::string FormatRatio(double ratio);
+/// With three significant digits: "37.6", "0.825", "1,204".
+[[nodiscard]] std::string FormatNumber(double n);
 
 [[nodiscard]] std::int64_t ToMs(const google::protobuf::Timestamp& t);
 [[nodiscard]] std::int64_t ToMs(const google::protobuf::Duration& d);

@@ -2,6 +2,16 @@
 #include "tools/shadowctl/names.h"
 
 namespace shadow::ctl {
+namespace {
+
+/// "active" of "TIER_STATE_ACTIVE"; "" of 0, "unknown" of a value this version does not know.
+template <typename Enum>
+std::string Word(Enum value, const std::string& name, std::string_view prefix) {
+  if (static_cast<int>(value) == 0) return "";
+  return Lower(EnumTail(name, prefix));
+}
+
+}  // namespace
 
 std::string EnumTail(std::string_view name, std::string_view prefix) {
   if (!name.starts_with(prefix)) return "UNKNOWN";
@@ -72,6 +82,77 @@ std::string ResultName(v1::CheckResult result) {
     default:
       return "unknown";
   }
+}
+
+std::string LevelName(v1::TierLevel level) {
+  switch (level) {
+    case v1::TIER_LEVEL_TIER1:
+      return "tier1";
+    case v1::TIER_LEVEL_TIER2:
+      return "tier2";
+    default:
+      return "unknown";
+  }
+}
+
+v1::TierLevel LevelOf(std::string_view name) {
+  if (name == "tier1") return v1::TIER_LEVEL_TIER1;
+  if (name == "tier2") return v1::TIER_LEVEL_TIER2;
+  return v1::TIER_LEVEL_UNSPECIFIED;
+}
+
+std::string WriteModeName(v1::TierWriteMode mode) {
+  switch (mode) {
+    case v1::TIER_WRITE_MODE_WRITE_THROUGH:
+      return "writethrough";
+    case v1::TIER_WRITE_MODE_WRITE_BACK:
+      return "writeback";
+    default:
+      return "unknown";
+  }
+}
+
+std::string TierStateName(v1::TierState state) {
+  const std::string word = Word(state, v1::TierState_Name(state), "TIER_STATE_");
+  return word.empty() ? "unknown" : word;
+}
+
+std::string HealthName(v1::TierHealth health) {
+  return Word(health, v1::TierHealth_Name(health), "TIER_HEALTH_");
+}
+
+std::string PolicyName(v1::PlacementPolicy policy) {
+  return Word(policy, v1::PlacementPolicy_Name(policy), "PLACEMENT_POLICY_");
+}
+
+std::string SourceName(v1::AccessSource source) {
+  return Word(source, v1::AccessSource_Name(source), "ACCESS_SOURCE_");
+}
+
+std::string PlaceName(v1::Place place) {
+  const std::string word = Word(place, v1::Place_Name(place), "PLACE_");
+  return word.empty() ? "unknown" : word;
+}
+
+std::string ShadowName(v1::ShadowState state) {
+  const std::string word = Word(state, v1::ShadowState_Name(state), "SHADOW_STATE_");
+  return word.empty() ? "unknown" : word;
+}
+
+std::string DecisionName(v1::PlacementDecision decision) {
+  const std::string word =
+      Word(decision, v1::PlacementDecision_Name(decision), "PLACEMENT_DECISION_");
+  return word.empty() ? "unknown" : word;
+}
+
+std::string ImpactName(v1::Impact impact) {
+  return Lower(EnumTail(v1::Impact_Name(impact), "IMPACT_"));
+}
+
+v1::Impact ImpactOf(std::string_view name) {
+  if (name == "low") return v1::IMPACT_LOW;
+  if (name == "full") return v1::IMPACT_FULL;
+  return v1::IMPACT_BALANCED;
 }
 
 }  // namespace shadow::ctl

@@ -8,6 +8,7 @@
 
 #include "proto/shadow/v1/event.pb.h"
 #include "proto/shadow/v1/modification.pb.h"
+#include "proto/shadow/v1/placement.pb.h"
 #include "proto/shadow/v1/system.pb.h"
 #include "proto/shadow/v1/volume.pb.h"
 
@@ -27,5 +28,30 @@ namespace shadow::ctl {
 [[nodiscard]] std::string SeverityName(v1::EventSeverity severity);
 /// "ok", "warning", "error", "unknown".
 [[nodiscard]] std::string ResultName(v1::CheckResult result);
+
+/// "tier1", "tier2".
+[[nodiscard]] std::string LevelName(v1::TierLevel level);
+/// The other way round; of nothing else.
+[[nodiscard]] v1::TierLevel LevelOf(std::string_view name);
+/// "writethrough", "writeback".
+[[nodiscard]] std::string WriteModeName(v1::TierWriteMode mode);
+/// "adding", "active", "removing", "removed".
+[[nodiscard]] std::string TierStateName(v1::TierState state);
+/// "ok", "missing", "failed"; "" when the kernel does not have it.
+[[nodiscard]] std::string HealthName(v1::TierHealth health);
+/// "pam", "ewma", "lru", "off"; "" when not set.
+[[nodiscard]] std::string PolicyName(v1::PlacementPolicy policy);
+/// "blktrace", "access_bits"; "" when there is none.
+[[nodiscard]] std::string SourceName(v1::AccessSource source);
+/// "home", "tier1", "tier2".
+[[nodiscard]] std::string PlaceName(v1::Place place);
+/// "clean", "dirty", "promoting", "cleaning", "dropping".
+[[nodiscard]] std::string ShadowName(v1::ShadowState state);
+/// "stay", "promote", "demote", "writeback", "wait".
+[[nodiscard]] std::string DecisionName(v1::PlacementDecision decision);
+/// "low", "balanced", "full".
+[[nodiscard]] std::string ImpactName(v1::Impact impact);
+/// The other way round; balanced for anything else.
+[[nodiscard]] v1::Impact ImpactOf(std::string_view name);
 
 }  // namespace shadow::ctl

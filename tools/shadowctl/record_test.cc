@@ -164,7 +164,8 @@ TEST_P(RecordTest, DoesWhatItSays) {
 
 INSTANTIATE_TEST_SUITE_P(Records, RecordTest,
                          testing::Values("volume", "modify", "op", "events", "doctor", "bad_input",
-                                         "permission", "errors", "json", "tls"),
+                                         "permission", "errors", "json", "tls", "tier", "tier_json",
+                                         "tier_bad_input"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -17,6 +17,13 @@ int Terminal::Width() const {
   return 80;
 }
 
+int Terminal::Height() const {
+  if (fixed_height > 0) return fixed_height;
+  winsize size{};
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0) return size.ws_row;
+  return 24;
+}
+
 std::string Terminal::Paint(Colour colour, std::string_view text) const {
   if (!colours || text.empty() || colour == Colour::kNone) return std::string(text);
   const char* code = "0";

@@ -16,9 +16,12 @@ struct Terminal {
   bool colours = false;
   bool utf8 = false;
   int fixed_width = 0;  // columns; 0: ask the terminal
+  int fixed_height = 0;
 
   /// Columns of the terminal, 80 if it does not say.
   [[nodiscard]] int Width() const;
+  /// Lines of the terminal, 24 if it does not say.
+  [[nodiscard]] int Height() const;
   /// `text` in `colour`, or as it is if there are none.
   [[nodiscard]] std::string Paint(Colour colour, std::string_view text) const;
 

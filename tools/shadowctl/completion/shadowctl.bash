@@ -20,6 +20,16 @@ _shadowctl_flags() {
       ;;
     "volume delete") echo "--destroy-data --yes --request-id" ;;
     "class list") ;;
+    "tier add") echo "--to --size --write-back --request-id" ;;
+    "tier remove") echo "--forget --lost --wait --yes --request-id" ;;
+    "tier list") ;;
+    "tier show") ;;
+    "tier mode") ;;
+    "tier policy") echo "--policy --tier1-heat --tier2-heat --budget --window --impact" ;;
+    "tier explain") echo "--offset" ;;
+    "tier map") ;;
+    "heat") echo "--ranges" ;;
+    "top") echo "--interval --once" ;;
     "op list") ;;
     "op show") ;;
     "op watch") echo "--until" ;;
@@ -37,9 +47,10 @@ _shadowctl_flags() {
 
 _shadowctl_commands() {
   case "$1" in
-    "") echo "volume class op events doctor completion" ;;
+    "") echo "volume class tier heat top op events doctor completion" ;;
     volume) echo "create import export list show modify delete" ;;
     class) echo "list" ;;
+    tier) echo "add remove list show mode policy explain map" ;;
     op) echo "list show watch pause resume abort rollback commit rate" ;;
     completion) echo "bash" ;;
   esac
@@ -59,13 +70,15 @@ _shadowctl() {
     fi
     case $word in
       --wait | --grow-fs | --skip-trim | --discard-origin | --force-shrink | --dry-run | --yes | \
-        --destroy-data | --follow | --help | -h | --version) ;;
+        --destroy-data | --follow | --write-back | --forget | --lost | --once | --help | -h | \
+        --version) ;;
       -*) skip=1 ;;
       *) words+=("$word") ;;
     esac
   done
   local command=${words[0]-}
-  if [[ $command == volume || $command == class || $command == op || $command == completion ]]; then
+  if [[ $command == volume || $command == class || $command == tier || $command == op || \
+    $command == completion ]]; then
     command="$command ${words[1]-}"
   fi
   command=${command% }
@@ -74,6 +87,7 @@ _shadowctl() {
     --output | -o) COMPREPLY=($(compgen -W "table json" -- "$current")) && return ;;
     --socket | --metadata | --cert | --key | --ca) COMPREPLY=($(compgen -f -- "$current")) && return ;;
     --impact) COMPREPLY=($(compgen -W "low balanced full" -- "$current")) && return ;;
+    --policy) COMPREPLY=($(compgen -W "pam ewma lru off" -- "$current")) && return ;;
     --retire) COMPREPLY=($(compgen -W "never cold eager" -- "$current")) && return ;;
     --until) COMPREPLY=($(compgen -W "cutover grace done" -- "$current")) && return ;;
     --volume) COMPREPLY=($(compgen -W "$(_shadowctl_names volumes)" -- "$current")) && return ;;
@@ -85,7 +99,8 @@ _shadowctl() {
       fi
       return
       ;;
-    --server | --size | --rate | --grace | --request-id | --block-size | --after) return ;;
+    --server | --size | --rate | --grace | --request-id | --block-size | --after | --tier1-heat | \
+      --tier2-heat | --budget | --window | --offset | --ranges | --interval) return ;;
   esac
 
   if [[ $current == -* ]]; then
@@ -93,7 +108,7 @@ _shadowctl() {
     return
   fi
   case $command in
-    "" | volume | class | op | completion)
+    "" | volume | class | tier | op | completion)
       COMPREPLY=($(compgen -W "$(_shadowctl_commands "$command")" -- "$current"))
       ;;
     "volume import")
@@ -102,6 +117,19 @@ _shadowctl() {
     "volume export" | "volume show" | "volume modify" | "volume delete" | "op list")
       ((${#words[@]} == 2)) &&
         COMPREPLY=($(compgen -W "$(_shadowctl_names volumes)" -- "$current"))
+      ;;
+    heat | top)
+      ((${#words[@]} == 1)) &&
+        COMPREPLY=($(compgen -W "$(_shadowctl_names volumes)" -- "$current"))
+      ;;
+    "tier "*)
+      local choice=""
+      case "${words[1]} ${#words[@]}" in
+        *" 2") choice=$(_shadowctl_names volumes) ;;
+        "add 3" | "remove 3" | "mode 3") choice="tier1 tier2" ;;
+        "mode 4") choice="writethrough writeback" ;;
+      esac
+      COMPREPLY=($(compgen -W "$choice" -- "$current"))
       ;;
     "op "*)
       ((${#words[@]} == 2)) && COMPREPLY=($(compgen -W "$(_shadowctl_names ops)" -- "$current"))

@@ -258,6 +258,28 @@ TEST_F(TiersTest, HotBlocksArePromotedAndExplained) {
   ExpectData();
 }
 
+TEST_F(TiersTest, ABudgetThatIsUsedUpIsSaidOnce) {
+  Tier1(false);
+  TierPolicy policy;
+  policy.policy = "ewma";
+  policy.window_ms = 1200;
+  policy.budget_bytes_per_minute = kTestBlock;  // one block
+  ASSERT_TRUE(m.engine().SetTierPolicy("db0", policy).ok());
+  const auto hot = [&] {
+    for (std::uint64_t b = 40; b < 60; ++b) (void)target().Read(b);
+    return m.engine().ListTiers("db0")->placement.windows > 10;
+  };
+  ASSERT_TRUE(Wait(hot));
+  EXPECT_FALSE(m.engine().ListTiers("db0")->placement.notes.empty());
+  const auto events = m.engine().WaitEvents(0, 1000, 0);
+  ASSERT_TRUE(events.ok());
+  EXPECT_EQ(std::count_if(events->begin(), events->end(),
+                          [](const Event& e) {
+                            return e.message.find("budget") != std::string::npos;
+                          }),
+            1);
+}
+
 TEST_F(TiersTest, WithoutAModelEwmaRulesAndSaysSo) {
   Tier1(false);
   TierPolicy policy;

@@ -15,6 +15,7 @@ constexpr std::int64_t kLeastTickUs = 1'000;
 // What an application may lose to moves, as the share of home's bandwidth that they take.
 constexpr std::array<double, 3> kShareOfHome = {0.125, 0.5, 0};  // low, balanced, full: no limit
 constexpr std::array<std::uint64_t, 3> kInflightKib = {256, 2048, 8192};
+constexpr std::uint64_t kQuietWindows = 60;
 constexpr double kMib = 1024.0 * 1024.0;
 
 Place PlaceOf(TierLevel level) {
@@ -218,13 +219,23 @@ void TierKeeper::Plan(const KeeperView& view, bool round) {
   now.moved_bytes = placed.moved_bytes;
   now.served_bytes = placed.served_bytes;
   now.round_us = placed.round_us;
-  if (round && (world.tier1.slots != 0 || world.tier2.slots != 0)) Tell(now);
+  if (round && (world.tier1.slots != 0 || world.tier2.slots != 0)) Tell(now, placed.plan);
   const std::lock_guard<std::mutex> lock(info_mutex_);
   info_ = std::move(now);
 }
 
-// Only what changes is an event: who rules, and why.
-void TierKeeper::Tell(const PlacementInfo& now) {
+// Only what changes is an event: who rules and why, and what holds moves back.
+void TierKeeper::Tell(const PlacementInfo& now, const PlanState& plan) {
+  const std::string held = plan.budget_exhausted                ? "the budget of bytes is used up"
+                           : plan.tier1_full || plan.tier2_full ? "a tier is full"
+                                                                : "";
+  // What comes and goes is told when it comes, and again after a quiet hour of windows.
+  if (!held.empty() && (held != held_ || now.windows > held_at_ + kQuietWindows)) {
+    say_("info",
+         "Moves that would pay wait: " + held + " (" + std::to_string(plan.left_out) + " blocks).");
+    held_ = held;
+  }
+  if (!held.empty()) held_at_ = now.windows;
   const bool as_asked = now.ruling == policy_.policy;
   // At the start it is no news that the one who was asked rules, and no fault that he cannot yet.
   const bool fell_back = told_ == policy_.policy;

@@ -79,7 +79,7 @@ class TierKeeper final : public HeatSource {
   void SendPromotes();
   Status Send(const std::vector<Move>& moves, MoveKind kind);
   void Remember(Status trouble);
-  void Tell(const PlacementInfo& now);
+  void Tell(const PlacementInfo& now, const PlanState& plan);
 
   DeviceMapper& dm_;
   const Clock& clock_;
@@ -95,6 +95,8 @@ class TierKeeper final : public HeatSource {
   std::vector<Move> promotes_;  // wait for the demotes before them
   std::string limits_;          // as last sent
   std::string told_;            // who ruled when that was last told
+  std::string held_;            // what held moves back when that was last told
+  std::uint64_t held_at_ = 0;   // the last window in which something did
 
   mutable std::mutex mutex_;  // placement_ while it plans or explains
   std::unique_ptr<Placement> placement_;

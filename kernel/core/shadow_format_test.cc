@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "kernel/core/shadow_tier.h"
+
 #ifndef SHADOW_GOLDEN_DIR
 #define SHADOW_GOLDEN_DIR "tests/golden"
 #endif
@@ -375,6 +377,51 @@ TEST(Golden, MigratingVolume) {
   EXPECT_EQ(homes[2], SHADOW_TARGET);
   EXPECT_EQ(homes[3], SHADOW_HOLE);
   EXPECT_EQ(shadow_page_intent_const(page)[0], 0x01);
+}
+
+TEST(Golden, VolumeWithTiers) {
+  const auto image = ReadGolden("v1-tiers.hex");
+  ASSERT_EQ(image.size(), 81920u);
+  shadow_superblock sb, older;
+  ASSERT_EQ(shadow_sb_decode(image.data(), &sb), SHADOW_FORMAT_OK);
+  ASSERT_EQ(shadow_sb_decode(image.data() + 4096, &older), SHADOW_FORMAT_OK);
+  EXPECT_EQ(sb.generation, 4u);
+  EXPECT_EQ(sb.slot_end, 160u);
+  EXPECT_STREQ(sb.legs[SHADOW_LEG_TIER1].id, "LV-fast");
+  EXPECT_EQ(sb.legs[SHADOW_LEG_TIER1].sectors, 16 * 128u);
+  EXPECT_STREQ(sb.legs[SHADOW_LEG_TIER2].id, "LV-faster");
+  EXPECT_EQ(sb.legs[SHADOW_LEG_TIER2].sectors, 100 * 128 + 64u);
+  EXPECT_TRUE(older.legs[SHADOW_LEG_TIER1].present);
+  EXPECT_FALSE(older.legs[SHADOW_LEG_TIER2].present);
+  const u8* pages[2];
+  shadow_page_header h[2];
+  for (u32 copy = 0; copy < 2; copy++) {
+    pages[copy] = image.data() + 512 * shadow_slot_page_sector(sb.slot_end, 0, copy);
+    ASSERT_EQ(shadow_slot_page_decode(pages[copy], shadow_uuid_tag(sb.uuid), 0, &h[copy]),
+              SHADOW_FORMAT_OK);
+  }
+  EXPECT_EQ(h[0].generation, 6u);
+  EXPECT_EQ(h[1].generation, 8u);
+  EXPECT_EQ(shadow_slot_page_word(pages[0], 1), shadow_word(SHADOW_LEG_TIER1, 7, SHADOW_CLEAN));
+  const u8* states = image.data() + 512 * shadow_page_sector(0, 0);
+  shadow_page_header of_states;
+  ASSERT_EQ(shadow_page_decode(states, shadow_uuid_tag(sb.uuid), 0, &of_states), SHADOW_FORMAT_OK);
+  const auto loaded = [&](u32 block) {  // after the unclean stop that it is of
+    const u32 region = block / 16;
+    return shadow_tier_from_disk(shadow_slot_page_word(pages[1], block),
+                                 static_cast<enum shadow_home>(shadow_page_homes_const(states)[block]),
+                                 SHADOW_MASK_TIERS,
+                                 shadow_page_intent_const(states)[region / 8] >> (region % 8) & 1);
+  };
+  EXPECT_EQ(loaded(0), shadow_word(SHADOW_LEG_TIER1, 0, SHADOW_CLEAN));
+  EXPECT_EQ(loaded(1), shadow_word(SHADOW_LEG_TIER1, 7, SHADOW_DIRTY));
+  EXPECT_EQ(loaded(2), 0u);
+  // Clean, where writes were under way.
+  EXPECT_EQ(shadow_slot_page_word(pages[1], 20), shadow_word(SHADOW_LEG_TIER2, 99, SHADOW_CLEAN));
+  EXPECT_EQ(loaded(20), 0u);
+  // A discard that was cut off.
+  EXPECT_EQ(shadow_slot_page_word(pages[1], 46), shadow_word(SHADOW_LEG_TIER1, 15, SHADOW_CLEAN));
+  EXPECT_EQ(loaded(46), 0u);
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ expect() { # status command...
 }
 says() { grep -qF -- "$1" "$dir/out" "$dir/err" || { echo "FAILED: no \"$1\" in:"; cat "$dir/out" "$dir/err"; failed=1; }; }
 
-python3 - "$golden/v1-migrating.hex" "$dir/m" <<'PY'
+image() { # NAME FILE: the bytes of a golden image
+  python3 - "$golden/$1.hex" "$2" <<'PY'
 import sys
 image = bytearray()
 for line in open(sys.argv[1]):
@@ -34,6 +35,8 @@ for line in open(sys.argv[1]):
     image[at:at + len(row)] = row
 open(sys.argv[2], 'wb').write(image)
 PY
+}
+image v1-migrating "$dir/m"
 cp "$dir/m" "$dir/good"
 
 expect 0 "$bin/shadow_check" "$dir/m"; says "The metadata is fine."
@@ -55,6 +58,21 @@ expect 4 "$bin/shadow_check" --repair "$dir/m"; says "Uncertain: blocks 0 to 47"
 expect 0 cmp "$dir/m" "$dir/both"
 expect 1 "$bin/shadow_check" --repair --assume target "$dir/m"
 expect 0 "$bin/shadow_check" "$dir/m"
+
+# Tiers: what the slot pages say is there, and comes back from a dump.
+image v1-tiers "$dir/t"
+expect 0 "$bin/shadow_check" "$dir/t"; says "block 46 is left over from a discard"
+expect 0 "$bin/shadow_dump" "$dir/t"; says "block 1 in slot 7 of tier1, dirty"
+expect 0 "$bin/shadow_dump" -o json "$dir/t"; cp "$dir/out" "$dir/dump-t"
+expect 0 "$bin/shadow_restore" "$dir/dump-t" "$dir/new-t"
+expect 0 cmp "$dir/new-t" "$dir/t"
+printf 'damage' | dd of="$dir/t" bs=1 seek=78000 conv=notrunc status=none
+expect 1 "$bin/shadow_check" --repair "$dir/t"; says "slot page 0"
+printf 'damage' | dd of="$dir/t" bs=1 seek=78000 conv=notrunc status=none
+printf 'damage' | dd of="$dir/t" bs=1 seek=74000 conv=notrunc status=none
+expect 4 "$bin/shadow_check" --repair --assume origin "$dir/t"; says "is on a tier"
+expect 0 "$bin/shadow_restore" "$dir/dump-t" "$dir/t"
+expect 0 cmp "$dir/new-t" "$dir/t"
 
 expect 16 "$bin/shadow_check"
 expect 16 "$bin/shadow_check" --assume target "$dir/m"

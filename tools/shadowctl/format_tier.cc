@@ -74,7 +74,13 @@ void AddPolicy(Sheet& sheet, const v1::Placement& p) {
 
 void PrintNotes(std::ostream& out, const Terminal& terminal, const v1::Placement& p) {
   for (const std::string& note : p.notes()) {
-    out << terminal.Paint(Colour::kYellow, "Note: ") << note << '\n';
+    const int room = terminal.is_terminal ? terminal.Width() - 6 : 0;
+    const char* before = "";
+    out << terminal.Paint(Colour::kYellow, "Note: ");
+    for (const std::string& line : WrapWords(note, room)) {
+      out << before << line << '\n';
+      before = "      ";
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 #include "tools/shadowctl/table.h"
 
 #include <algorithm>
+#include <sstream>
 
 namespace shadow::ctl {
 
@@ -45,6 +46,23 @@ void Table::Print(std::ostream& out, const Terminal& terminal) const {
   for (const auto& row : rows_) print(row);
 }
 
+std::vector<std::string> WrapWords(const std::string& text, int columns) {
+  if (columns <= 0 || Columns(text) <= columns) return {text};
+  std::vector<std::string> lines(1);
+  std::istringstream in(text);
+  for (std::string word; in >> word;) {
+    std::string& line = lines.back();
+    if (line.empty()) {
+      line = word;
+    } else if (Columns(line) + 1 + Columns(word) <= columns) {
+      line += ' ' + word;
+    } else {
+      lines.push_back(word);
+    }
+  }
+  return lines;
+}
+
 void Sheet::Add(std::string name, std::string value, Colour colour) {
   lines_.emplace_back(std::move(name), Cell(std::move(value), colour));
 }
@@ -56,11 +74,17 @@ void Sheet::AddIf(std::string name, std::string value, Colour colour) {
 void Sheet::Print(std::ostream& out, const Terminal& terminal) const {
   int width = 0;
   for (const auto& [name, value] : lines_) width = std::max(width, Columns(name));
+  const int room = terminal.is_terminal ? terminal.Width() - width - 3 : 0;
   for (const auto& [name, value] : lines_) {
     const std::string label = name + ':';
     out << terminal.Paint(Colour::kBold, label)
-        << std::string(static_cast<std::size_t>(width + 3 - Columns(label)), ' ')
-        << terminal.Paint(value.colour, value.text) << '\n';
+        << std::string(static_cast<std::size_t>(width + 3 - Columns(label)), ' ');
+    bool first = true;
+    for (const std::string& line : WrapWords(value.text, room)) {
+      if (!first) out << std::string(static_cast<std::size_t>(width) + 3, ' ');
+      first = false;
+      out << terminal.Paint(value.colour, line) << '\n';
+    }
   }
 }
 

@@ -31,7 +31,11 @@ class Table {
   std::vector<std::vector<Cell>> rows_;
 };
 
-/// "Name:  value" lines, the values below each other.
+/// `text` in lines of at most `columns`, broken at spaces; a word that is longer stays whole.
+[[nodiscard]] std::vector<std::string> WrapWords(const std::string& text, int columns);
+
+/// "Name:  value" lines, the values below each other; on a terminal, values that are too long go on
+/// below themselves.
 class Sheet {
  public:
   void Add(std::string name, std::string value, Colour colour = Colour::kNone);

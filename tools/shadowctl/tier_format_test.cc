@@ -165,6 +165,29 @@ TEST(TierTest, APolicyThatIsNotFollowedIsSaid) {
   EXPECT_THAT(now.str(), HasSubstr("Note: The model is not there."));
 }
 
+TEST(TierTest, LongSentencesGoOnBelowThemselves) {
+  EXPECT_THAT(WrapWords("one two three", 7), ElementsAre("one two", "three"));
+  EXPECT_THAT(WrapWords("one two three", 0), ElementsAre("one two three"));
+  EXPECT_THAT(WrapWords("incomprehensible as it is", 6),
+              ElementsAre("incomprehensible", "as it", "is"));
+  EXPECT_THAT(WrapWords("", 6), ElementsAre(""));
+  v1::Placement p;
+  std::string sentence;
+  for (int i = 0; i < 40; ++i) sentence += "word ";
+  p.add_notes(sentence + "end.");
+  Terminal narrow = TerminalOf(false, false);
+  narrow.fixed_width = 60;
+  std::ostringstream out, plain;
+  PrintPolicy(out, narrow, p);
+  EXPECT_LE(Widest(out.str()), 60);
+  v1::BlockExplanation e;
+  e.set_why(sentence);
+  PrintExplanation(out, narrow, "db0", e);
+  EXPECT_LE(Widest(out.str()), 60);
+  PrintPolicy(plain, Terminal(), p);
+  EXPECT_THAT(plain.str(), HasSubstr("Note: " + sentence + "end.\n"));
+}
+
 TEST(TierTest, ExtremeFiguresPrint) {
   v1::VolumeTiers tiers;
   tiers.set_volume("db0");

@@ -7,13 +7,14 @@
 # the measured part. $RESULT/ORDER.json is shadow-replay's report of that, $RESULT/ORDER.move what the kernel
 # counted from the start of the move to the last block's copy, and how long that took.
 # The trace runs at its own speed here: windows are a minute. Environment: see replay.sh; TEST_ORDER_RATE,
-# bytes copied a second.
+# bytes copied a second; TEST_ORDER_WARM_FROM, where in the trace warming up begins, s.
 # shellcheck source=tests/lab/guest-lib.sh
 . "$(dirname "$0")/../lab/guest-lib.sh"
 # shellcheck source=tests/bench/replay-lib.sh
 . "$(dirname "$0")/replay-lib.sh"
 
 RATE=${TEST_ORDER_RATE:-8M}
+WARM_FROM=${TEST_ORDER_WARM_FROM:-0}
 SPEED=1
 
 # note_move ORDER START: waits for the last copy.
@@ -37,7 +38,7 @@ order() {
   export SHADOW_COPY_ORDER=$1
   plain_volume
   replay_device new $((VOLUME_MIB * 2048 / BLOCK)) nvme
-  play /dev/mapper/db0 0 "$WARM" "$1-warm"
+  play /dev/mapper/db0 "$WARM_FROM" $((WARM - WARM_FROM)) "$1-warm"
   play /dev/mapper/db0 "$WARM" "$MEASURED" "$1" &
   player=$!
   start=${EPOCHREALTIME/./}

@@ -296,8 +296,8 @@ void Run(const std::vector<Request>& requests, const Options& o, const std::stri
       "%-7s hits %5.1f + %5.1f %%  mean %6.3f  p99 %7.2f ms | reads: hits %5.1f + %5.1f %%  mean "
       "%6.3f  p99 %7.2f ms | moved/served %6.3f  %s\n",
       policy.c_str(), share(t.hits[1], t.accesses), share(t.hits[2], t.accesses), mean(t.latency),
-      p99(&t.latency), share(t.read_hits[1], t.reads.size()),
-      share(t.read_hits[2], t.reads.size()), mean(t.reads), p99(&t.reads),
+      p99(&t.latency), share(t.read_hits[1], t.reads.size()), share(t.read_hits[2], t.reads.size()),
+      mean(t.reads), p99(&t.reads),
       static_cast<double>(machine.moved - before) / static_cast<double>(t.served),
       lru2 ? "" : (*placement)->GetStatus().note.c_str());
   std::fflush(stdout);

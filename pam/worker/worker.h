@@ -5,8 +5,8 @@
 // length out of range ends the process (there is no way to find the next frame). Bounded memory:
 // frames of 16 MiB, WorkerOptions::max_volumes volumes, `max_known` blocks each; bounded rounds
 // through ModelOptions::max_scores. State: one snapshot a volume in `state_dir`, written through a
-// rename, every `save_windows` windows; after a kill the last one is restored. A volume without a snapshot starts
-// with the model in NAME.model (`pam train -o`), if there is one.
+// rename, every `save_windows` windows; after a kill the last one is restored. A volume without a
+// snapshot starts with the model in NAME.model (`pam train -o`), if there is one.
 #pragma once
 
 #include <cstdint>

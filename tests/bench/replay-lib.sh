@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # for the scripts
 # What the replays in the guest have in common (tests/bench/replay.sh, order.sh, tests/lab/demo-tiers):
 # devices with a speed and no memory, programs in memory, a volume with tiers. Source guest-lib.sh first.
 #

@@ -136,6 +136,16 @@ int Run(const Options& options) {
   deps.ids = &ids;
   deps.state_dir = config->state_dir;
   deps.default_grace_ms = config->grace_ms;
+  // To compare orders in a measurement; no setting (docs/placement.md).
+  if (const char* order = std::getenv("SHADOW_COPY_ORDER"); order != nullptr) {
+    if (!MakeCopyOrder(order, nullptr)) {
+      return Complain(MakeError(Code::kInvalidArgument,
+                                "There is no order '" + std::string(order) + "' of copies.",
+                                "SHADOW_COPY_ORDER is heat, ascending, hottest or random"));
+    }
+    deps.copy_order = order;
+    spdlog::warn("blocks are copied in the order '{}', for a measurement", order);
+  }
   EngineOptions engine_options;
   engine_options.keeper.source.source = config->access_source;
   engine_options.keeper.source.state_dir = config->state_dir;

@@ -58,10 +58,11 @@ Copier::Copier(const Deps& deps, std::string volume, const CopyPath& path, Direc
       meter_(*meter),
       volume_(std::move(volume)),
       direction_(direction),
-      order_(deps.make_copy_order ? deps.make_copy_order()
-                                  : std::make_unique<HeatOrder>(HeatOf(deps, volume_))),
+      order_(MakeCopyOrder(deps.copy_order, HeatOf(deps, volume_))),
       controller_(path),
-      retire_(direction == Direction::kToTarget ? retire : Retire::kNever) {}
+      retire_(direction == Direction::kToTarget ? retire : Retire::kNever) {
+  if (!order_) order_ = std::make_unique<HeatOrder>(HeatOf(deps, volume_));
+}
 
 Result<CopyProgress> Copier::Look() {
   CopyProgress p;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <random>
 
 namespace shadow {
 namespace {
@@ -34,7 +35,48 @@ void Append(std::uint64_t first, std::uint64_t count, std::vector<BlockRange>* t
   }
 }
 
+/// The same as HeatOrder, last first. To compare with.
+class HottestOrder final : public CopyOrder {
+ public:
+  explicit HottestOrder(std::shared_ptr<const HeatSource> source) : heat_(std::move(source)) {}
+  std::vector<BlockRange> Order(std::vector<BlockRange> todo) override {
+    std::vector<BlockRange> ordered = heat_.Order(std::move(todo));
+    std::reverse(ordered.begin(), ordered.end());
+    return ordered;
+  }
+  [[nodiscard]] bool Changed() const override { return heat_.Changed(); }
+  [[nodiscard]] std::uint64_t BatchBlocks() const override { return heat_.BatchBlocks(); }
+
+ private:
+  HeatOrder heat_;
+};
+
+/// Every block for itself, the same in every run. To compare with.
+class RandomOrder final : public CopyOrder {
+ public:
+  std::vector<BlockRange> Order(std::vector<BlockRange> todo) override {
+    std::vector<BlockRange> ordered;
+    for (const BlockRange& range : todo) {
+      for (std::uint64_t i = 0; i < range.count; ++i) ordered.push_back({range.first + i, 1});
+    }
+    std::shuffle(ordered.begin(), ordered.end(), random_);
+    return ordered;
+  }
+
+ private:
+  std::mt19937_64 random_{1};
+};
+
 }  // namespace
+
+std::unique_ptr<CopyOrder> MakeCopyOrder(const std::string& name,
+                                         std::shared_ptr<const HeatSource> source) {
+  if (name == "heat") return std::make_unique<HeatOrder>(std::move(source));
+  if (name == "ascending") return std::make_unique<AscendingOrder>();
+  if (name == "hottest") return std::make_unique<HottestOrder>(std::move(source));
+  if (name == "random") return std::make_unique<RandomOrder>();
+  return nullptr;
+}
 
 std::vector<BlockRange> HeatOrder::Order(std::vector<BlockRange> todo) {
   if (!source_) return todo;

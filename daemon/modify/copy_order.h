@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "daemon/dm/blocks.h"
@@ -66,5 +67,10 @@ class HeatOrder final : public CopyOrder {
   std::shared_ptr<const HeatSource> source_;
   std::uint64_t version_ = 0;
 };
+
+/// By name: "heat" (what is used), and to compare it with (tests/bench): "ascending", "hottest"
+/// (heat the other way round), "random" (each block for itself). Null for another name.
+[[nodiscard]] std::unique_ptr<CopyOrder> MakeCopyOrder(const std::string& name,
+                                                       std::shared_ptr<const HeatSource> source);
 
 }  // namespace shadow

@@ -46,6 +46,27 @@ TEST(HeatOrder, ChangesWhenTheHeatDoes) {
   EXPECT_EQ(order.Order({{0, 3}}), (std::vector<BlockRange>{{0, 3}}));
 }
 
+TEST(MakeCopyOrder, OrdersToCompareWith) {
+  auto source = std::make_shared<FixedWarm>();
+  source->warm = {{1, 1, 1, 0}, {2, 3, 1, 9}};
+  const std::vector<BlockRange> todo = {{0, 5}};
+  const auto blocks = [&](const char* name) {
+    std::vector<std::uint64_t> all;
+    for (const BlockRange& r : MakeCopyOrder(name, source)->Order(todo)) {
+      for (std::uint64_t i = 0; i < r.count; ++i) all.push_back(r.first + i);
+    }
+    return all;
+  };
+  EXPECT_EQ(blocks("heat"), (std::vector<std::uint64_t>{0, 3, 4, 2, 1}));
+  EXPECT_EQ(blocks("ascending"), (std::vector<std::uint64_t>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(blocks("hottest"), (std::vector<std::uint64_t>{1, 2, 3, 4, 0}));
+  std::vector<std::uint64_t> random = blocks("random");
+  EXPECT_EQ(random, blocks("random"));  // the same in every run
+  std::sort(random.begin(), random.end());
+  EXPECT_EQ(random, blocks("ascending"));
+  EXPECT_EQ(MakeCopyOrder("coldest", source), nullptr);
+}
+
 TEST(HeatOrder, EveryBlockComesBackOnce) {
   EXPECT_TRUE(rc::check([] {
     const auto bits = *rc::gen::container<std::vector<bool>>(64, rc::gen::arbitrary<bool>());

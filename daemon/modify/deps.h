@@ -30,8 +30,8 @@ struct Deps {
   std::int64_t default_grace_ms = 600'000;
   /// Adds an event; never fails (it is logged if the store cannot take it).
   std::function<void(Event)> emit;
-  /// The order blocks are copied in; null: by heat where it is known, else ascending.
-  std::function<std::unique_ptr<CopyOrder>()> make_copy_order;
+  /// The order blocks are copied in, for MakeCopyOrder().
+  std::string copy_order = "heat";
   /// Who knows the heat of a volume's blocks; null, or a null answer: nobody.
   std::function<std::shared_ptr<const HeatSource>(const std::string& volume)> heat;
 };

@@ -48,8 +48,8 @@ struct Request {
 };
 
 struct Totals {
-  std::uint64_t accesses = 0, hits[3] = {}, served = 0, moved = 0;
-  std::vector<float> latency;
+  std::uint64_t accesses = 0, hits[3] = {}, read_hits[3] = {}, served = 0, moved = 0;
+  std::vector<float> latency, reads;
 };
 
 class Machine {
@@ -83,6 +83,10 @@ class Machine {
       ++t->hits[held && (!r.write || o_.write_back) ? tier : 0];
       t->served += r.bytes;
       t->latency.push_back(static_cast<float>(latency));
+      if (!r.write) {
+        ++t->read_hits[tier];
+        t->reads.push_back(static_cast<float>(latency));
+      }
     }
     return latency;
   }
@@ -274,16 +278,26 @@ void Run(const std::vector<Request>& requests, const Options& o, const std::stri
     part.bytes += r.bytes;
   }
   if (t.accesses == 0) return;
-  double sum = 0;
-  for (const float l : t.latency) sum += l;
-  auto p99 = t.latency.begin() + static_cast<std::ptrdiff_t>(t.latency.size() * 99 / 100);
-  std::nth_element(t.latency.begin(), p99, t.latency.end());
-  const auto n = static_cast<double>(t.accesses);
+  const auto mean = [](const std::vector<float>& v) {
+    double sum = 0;
+    for (const float l : v) sum += l;
+    return v.empty() ? 0 : sum / static_cast<double>(v.size());
+  };
+  const auto p99 = [](std::vector<float>* v) {
+    if (v->empty()) return 0.0;
+    const auto at = v->begin() + static_cast<std::ptrdiff_t>(v->size() * 99 / 100);
+    std::nth_element(v->begin(), at, v->end());
+    return static_cast<double>(*at);
+  };
+  const auto share = [](std::uint64_t part, std::size_t whole) {
+    return 100 * static_cast<double>(part) / static_cast<double>(std::max<std::size_t>(1, whole));
+  };
   std::printf(
-      "%-7s hits tier1 %5.1f %% tier2 %5.1f %%  mean %6.3f ms  p99 %7.2f ms  moved/served "
-      "%6.3f  %s\n",
-      policy.c_str(), 100 * static_cast<double>(t.hits[1]) / n,
-      100 * static_cast<double>(t.hits[2]) / n, sum / n, static_cast<double>(*p99),
+      "%-7s hits %5.1f + %5.1f %%  mean %6.3f  p99 %7.2f ms | reads: hits %5.1f + %5.1f %%  mean "
+      "%6.3f  p99 %7.2f ms | moved/served %6.3f  %s\n",
+      policy.c_str(), share(t.hits[1], t.accesses), share(t.hits[2], t.accesses), mean(t.latency),
+      p99(&t.latency), share(t.read_hits[1], t.reads.size()), share(t.read_hits[2], t.reads.size()),
+      mean(t.reads), p99(&t.reads),
       static_cast<double>(machine.moved - before) / static_cast<double>(t.served),
       lru2 ? "" : (*placement)->GetStatus().note.c_str());
   std::fflush(stdout);

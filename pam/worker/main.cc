@@ -3,9 +3,11 @@
 // above
 // 2. Shuts itself in (sandbox.h) before it reads from it; as root it becomes the user
 // dm-shadow-pam, or nobody if there is none. Exit status: 0 the other end closed, 1 failed, 2 bad
-// usage.
+// usage. $PAM_UPDATE_MINUTES: minutes of windows between on-line updates (default 15), 0 for none,
+// where training would take too long (tests in an emulated machine).
 #include <pwd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
@@ -44,5 +46,8 @@ int main(int argc, char** argv) {
   }
   shadow::pam::WorkerOptions options;
   options.state_dir = *state_dir;
+  if (const char* minutes = std::getenv("PAM_UPDATE_MINUTES"); minutes != nullptr) {
+    options.update_minutes = static_cast<std::uint32_t>(std::clamp(std::atoi(minutes), 0, 10'000));
+  }
   return shadow::pam::ServeWorker(static_cast<int>(fd), options);
 }

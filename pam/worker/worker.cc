@@ -66,6 +66,19 @@ std::string Worker::PathOf(const std::string& name) const {
   return options_.state_dir + "/" + name + ".pam";
 }
 
+std::string Worker::ModelPathOf(const std::string& name) const {
+  return options_.state_dir + "/" + name + ".model";
+}
+
+std::optional<std::string> Worker::ReadFile(const std::string& path) const {
+  if (options_.state_dir.empty()) return std::nullopt;
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return std::nullopt;
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  return std::move(bytes).str();
+}
+
 Result<Worker::Volume*> Worker::Find(const std::string& name) {
   const auto it = volumes_.find(name);
   if (it == volumes_.end()) {
@@ -88,14 +101,11 @@ Status Worker::Open(const std::string& name, const ModelOptions& options) {
     return MakeError(Code::kOutOfSpace, "the worker has as many volumes as it may have");
   }
   auto volume = std::make_unique<Volume>(options);
-  if (!options_.state_dir.empty()) {
-    std::ifstream file(PathOf(name), std::ios::binary);
-    if (file) {
-      std::ostringstream bytes;
-      bytes << file.rdbuf();
-      // A damaged snapshot costs what was learned, not the volume: it starts afresh.
-      volume->restored = volume->model.Restore(std::move(bytes).str()).ok();
-    }
+  // A damaged file costs what was learned, not the volume: it starts afresh.
+  if (const auto bytes = ReadFile(PathOf(name))) {
+    volume->restored = volume->model.Restore(*bytes).ok();
+  } else if (const auto trained = ReadFile(ModelPathOf(name))) {
+    (void)volume->model.LoadModel(*trained).ok();
   }
   volumes_[name] = std::move(volume);
   return Ok();

@@ -5,12 +5,14 @@
 // length out of range ends the process (there is no way to find the next frame). Bounded memory:
 // frames of 16 MiB, WorkerOptions::max_volumes volumes, `max_known` blocks each; bounded rounds
 // through ModelOptions::max_scores. State: one snapshot a volume in `state_dir`, written through a
-// rename, every `save_windows` windows; after a kill the last one is restored.
+// rename, every `save_windows` windows; after a kill the last one is restored. A volume without a
+// snapshot starts with the model in NAME.model (`pam train -o`), if there is one.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "daemon/base/result.h"
@@ -46,6 +48,9 @@ class Worker {
   Status Open(const std::string& name, const ModelOptions& options);
   Status Save(const std::string& name);
   std::string PathOf(const std::string& name) const;
+  std::string ModelPathOf(const std::string& name) const;
+  /// Nothing if there is no such file, or no state directory.
+  std::optional<std::string> ReadFile(const std::string& path) const;
 
   WorkerOptions options_;
   std::map<std::string, std::unique_ptr<Volume>> volumes_;

@@ -196,6 +196,35 @@ TEST_F(WorkerTest, RoundsTrainingHeatAndARestoreAfterAKill) {
   EXPECT_EQ(p.ExitCode(), 0);
 }
 
+TEST_F(WorkerTest, AVolumeWithoutASnapshotStartsWithItsModelFile) {
+  std::mt19937 rng(5);
+  AccessModel model([] {
+    ModelOptions o;
+    o.engine.window_us = 60'000'000;
+    o.blocks = 1000;
+    return o;
+  }());
+  for (int w = 0; w < 20; ++w) {
+    Window window;
+    for (std::uint32_t b = 0; b < 40; ++b) {
+      if (b < 10 || rng() % 8 == 0) window.accesses.push_back({b, 1 + b % 3, b % 2});
+    }
+    window.ops = window.accesses.size();
+    ASSERT_TRUE(model.CloseWindow(window).ok());
+  }
+  ASSERT_TRUE(model.Train().ok());
+  {
+    std::ofstream file(dir_ + "/db0.model", std::ios::binary);
+    file << model.SaveModel();
+  }
+  Process p(dir_);
+  EXPECT_EQ(p.Ask(Open()).error(), "");
+  const Reply status = p.Ask(Ask(Request::kStatus));
+  EXPECT_TRUE(status.status().trained());
+  EXPECT_FALSE(status.status().restored());
+  EXPECT_EQ(status.status().known_blocks(), 0u);
+}
+
 // As little as shows that it learns and saves there: for a machine where LibTorch is slow
 // (tests/guest/systemd_unit.sh).
 TEST_F(WorkerTest, ShutInItTrainsAndSaves) {

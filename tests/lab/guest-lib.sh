@@ -41,8 +41,9 @@ wait_until() {
 
 # --- devices -----------------------------------------------------------------------------------
 
-# null_device NAME MIB [hdd|nvme|fast] [KEY=VALUE...]: /dev/NAME, memory-backed.
-# hdd and nvme have a speed (2 ms and 150 MB/s; 20 us and 2 GB/s); fast answers at once.
+# null_device NAME MIB [hdd|ssd|nvme|fast] [KEY=VALUE...]: /dev/NAME, memory-backed.
+# hdd, ssd and nvme have a speed (2 ms and 150 MB/s; 100 us and 500 MB/s; 20 us and 2 GB/s); fast answers
+# at once.
 # cache_size=MIB gives it a volatile write cache, which power_cut loses.
 null_device() {
   local dir=$NULLB/$1 mib=$2 kind=${3:-fast} pair
@@ -52,6 +53,7 @@ null_device() {
   case $kind in
     # No discard: a hard disk has none.
     hdd) settings+=(discard=0 irqmode=2 queue_mode=2 completion_nsec=2000000 hw_queue_depth=4 mbps=150) ;;
+    ssd) settings+=(irqmode=2 queue_mode=2 completion_nsec=100000 hw_queue_depth=32 mbps=500) ;;
     nvme) settings+=(irqmode=2 queue_mode=2 completion_nsec=20000 hw_queue_depth=128 mbps=2000) ;;
     fast) settings+=(irqmode=0 queue_mode=2) ;;
     *) fail "null_device knows no kind '$kind'" ;;
@@ -60,7 +62,11 @@ null_device() {
   for pair in "${settings[@]}" "${@:4}"; do echo "${pair#*=}" >"$dir/${pair%%=*}"; done
   echo 1 >"$dir/power"
   # null_blk with a bandwidth never finishes a discard that is longer than 20 ms worth of it.
-  [[ $kind != nvme ]] || echo $((16 << 20)) >"/sys/block/$1/queue/discard_max_bytes"
+  [[ " ${*:4} " != *" discard=0 "* ]] || return 0
+  case $kind in
+    ssd) echo $((8 << 20)) >"/sys/block/$1/queue/discard_max_bytes" ;;
+    nvme) echo $((16 << 20)) >"/sys/block/$1/queue/discard_max_bytes" ;;
+  esac
 }
 # power_cut NAME...: the volatile caches of all of them are lost; power_up brings them back.
 power_cut() { for n in "$@"; do echo 0 >"$NULLB/$n/power"; done; }

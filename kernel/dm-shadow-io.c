@@ -200,8 +200,9 @@ static u8 note_read(struct shadow_volume *v, u32 block)
  * The shadow serves it. In the epoch from before byte and word are read, so that the slot is not
  * given to another block meanwhile.
  */
-static __always_inline void send_to_shadow(struct shadow_volume *v, struct bio *bio, struct shadow_io *io,
-				  enum shadow_io_kind kind, u32 word)
+static __always_inline void send_to_shadow(struct shadow_volume *v, struct bio *bio,
+					   struct shadow_io *io, enum shadow_io_kind kind,
+					   u32 word)
 {
 	u8 leg = shadow_word_leg(word);
 

@@ -167,7 +167,7 @@ int shadow_check_sizes(const struct shadow_target *s, const struct shadow_superb
 		return no(error, "Metadata device is too small: see docs/on-disk-format.md");
 	if (next->slot_end && (bdev_nr_sectors(s->meta->bdev) < next->slot_end ||
 			       !shadow_slots_fit(next->slot_end, blocks)))
-		return no(error, "Metadata device is too small for tiers: see docs/on-disk-format.md");
+		return no(error, "Metadata device is too small for tiers (docs/on-disk-format.md)");
 	if (origin && bdev_nr_sectors(origin->bdev) < min(next->nr_sectors, next->old_sectors))
 		return no(error, "Origin is smaller than the volume");
 	if (target && bdev_nr_sectors(target->bdev) < next->nr_sectors)

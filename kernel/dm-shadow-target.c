@@ -630,7 +630,7 @@ static int shadow_iterate_devices(struct dm_target *ti, iterate_devices_callout_
 
 	for (i = 0; i < SHADOW_NR_LEGS && !r; i++)
 		if (s->legs[i])
-			/* tiers are smaller; the origin is shorter than the table while the volume grows */
+			/* tiers are smaller; while the volume grows the origin is, too */
 			r = fn(ti, s->legs[i], 0,
 			       min(ti->len, bdev_nr_sectors(s->legs[i]->bdev)), data);
 	return r;

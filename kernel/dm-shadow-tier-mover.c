@@ -163,7 +163,7 @@ static unsigned int claim_some(struct shadow_volume *v)
 		end = min_t(u32, q->end, v->nr_blocks);
 		for (b = q->next; b < end && n < limit && looked < 4096; b++, looked++) {
 			if (!claim(v, q, b, &m->copies[n])) {
-				b = end;	/* the tier is full: the rest would not fit either */
+				b = end;	/* full: the rest would not fit either */
 				break;
 			}
 			if (m->copies[n].state == COPY_CLAIMED ||

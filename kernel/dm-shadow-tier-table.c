@@ -188,7 +188,7 @@ int shadow_tier_configure(struct shadow_volume *v, struct shadow_target *s,
 	for (leg = SHADOW_LEG_TIER1; leg < SHADOW_NR_LEGS; leg++)
 		if (v->sb.legs[leg].present && !next->legs[leg].present &&
 		    shadow_tier_used(v, leg)) {
-			*error = "a tier that the table leaves out has shadows: demote or forget them";
+			*error = "a tier that is left out has shadows: demote or forget them";
 			return -EBUSY;
 		}
 	if (next->nr_sectors < v->sb.nr_sectors && shadows_beyond(v, next->nr_sectors)) {

@@ -150,7 +150,7 @@ struct shadow_io {
 /* A range a mover has been asked for. */
 struct shadow_request {
 	struct list_head list;
-	u8 type;		/* SHADOW_MSG_COPY, _REMIRROR, _FILL; _PROMOTE, _DEMOTE, _WRITEBACK */
+	u8 type;		/* SHADOW_MSG_COPY to _FILL; _PROMOTE to _WRITEBACK */
 	u8 tier;		/* PROMOTE: leg */
 	u32 next;		/* first block not yet looked at */
 	u32 end;
@@ -357,7 +357,7 @@ struct shadow_volume {
 	u32 *drop_words;		/* SHADOW_DROP_CHUNK of them, under drop_lock */
 	u32 *drop_blocks;		/* likewise */
 	atomic_t drop_all;		/* the worker shall end all shadows that are dropping */
-	u8 tier_failed;			/* mask: a flush failed; nothing is promoted. Under phase_lock */
+	u8 tier_failed;			/* mask: a flush failed. Under phase_lock */
 	atomic64_t promoted, demoted, written_back, tier_failures;
 
 	/* counters; see the status line */

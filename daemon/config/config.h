@@ -41,7 +41,7 @@ struct Config {
   std::int64_t grace_ms = 600'000;
   std::string access_source = "auto";
   std::optional<std::string> worker;  // none given: pam_worker beside shadowd, if it is there
-  std::optional<TlsListen> listen;  // what is in it is checked by CheckTlsListen
+  std::optional<TlsListen> listen;    // what is in it is checked by CheckTlsListen
   std::vector<ClassConfig> classes;
 };
 

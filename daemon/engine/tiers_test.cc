@@ -273,11 +273,10 @@ TEST_F(TiersTest, ABudgetThatIsUsedUpIsSaidOnce) {
   EXPECT_FALSE(m.engine().ListTiers("db0")->placement.notes.empty());
   const auto events = m.engine().WaitEvents(0, 1000, 0);
   ASSERT_TRUE(events.ok());
-  EXPECT_EQ(std::count_if(events->begin(), events->end(),
-                          [](const Event& e) {
-                            return e.message.find("budget") != std::string::npos;
-                          }),
-            1);
+  EXPECT_EQ(
+      std::count_if(events->begin(), events->end(),
+                    [](const Event& e) { return e.message.find("budget") != std::string::npos; }),
+      1);
 }
 
 TEST_F(TiersTest, WithoutAModelEwmaRulesAndSaysSo) {

@@ -89,7 +89,7 @@ static int parse_legs(unsigned int nr, char **argv, struct shadow_table *t, cons
 		int leg = leg_by_role(role);
 
 		if (leg < 0)
-			return fail(error, "Unknown role of a leg: use origin, target, tier1, tier2");
+			return fail(error, "Unknown role: use origin, target, tier1, tier2");
 		if (t->legs[leg].given)
 			return fail(error, "A role is given twice: each leg needs its own");
 		t->legs[leg].given = true;
@@ -274,7 +274,7 @@ static int parse_limit(unsigned int argc, char **argv, struct shadow_message *m,
 				m->type = (u8)limits[i].type;
 				return 0;
 			}
-	return fail(error, "use: limit rate|tier_rate <KiB/s> or limit inflight|tier_inflight <KiB>");
+	return fail(error, "use: limit [tier_]rate <KiB/s> or limit [tier_]inflight <KiB>");
 }
 
 /* mode <tier> writethrough|writeback, forget <tier> [lost] */

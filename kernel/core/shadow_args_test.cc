@@ -166,7 +166,7 @@ constexpr char kCount[] = "Number of feature arguments is not what follows";
 constexpr char kLegId[] = "Feature leg_id: needs a role and an id";
 constexpr char kId[] = "A leg_id has 1 to 63 of A-Za-z0-9_.:+-";
 constexpr char kRead[] = "Feature read: unknown policy";
-constexpr char kRole[] = "Unknown role of a leg: use origin, target, tier1, tier2";
+constexpr char kRole[] = "Unknown role: use origin, target, tier1, tier2";
 constexpr char kWriteback[] = "Feature writeback: needs a tier of the table";
 constexpr char kNoOrigin[] = "There is no origin: give \"origin <dev>\" or \"origin -\"";
 constexpr char kTierId[] = "A tier must be named with leg_id";
@@ -303,7 +303,7 @@ TEST_P(MessageRefused, WithItsSentence) {
 }
 
 constexpr char kLimit[] =
-    "use: limit rate|tier_rate <KiB/s> or limit inflight|tier_inflight <KiB>";
+    "use: limit [tier_]rate <KiB/s> or limit [tier_]inflight <KiB>";
 constexpr char kPromote[] = "use: promote tier1|tier2 <first block>[+<count>] ...";
 constexpr char kMode[] = "use: mode tier1|tier2 writethrough|writeback";
 constexpr char kForget[] = "use: forget tier1|tier2 [lost]";

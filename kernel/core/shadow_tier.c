@@ -249,7 +249,7 @@ u32 shadow_tier_disk(u32 word)
 u32 shadow_tier_from_disk(u32 word, enum shadow_home home, u8 tiers, bool region_dirty)
 {
 	if (home == SHADOW_HOLE)
-		return 0;	/* a discard that was durable, cut off before the shadow's end was */
+		return 0;	/* a durable discard, cut off before the shadow's end was */
 	if (shadow_life(word) == SHADOW_CLEAN &&
 	    (region_dirty || !((tiers >> shadow_word_leg(word)) & 1u)))
 		return 0;
@@ -279,17 +279,17 @@ u32 shadow_slot_take(struct shadow_slots *s)
 	if (s->used >= s->nr)
 		return SHADOW_NO_SLOT;
 	for (i = 0; i < s->nr;) {
-		/* a full word at a time */
-		if (slot % 64 == 0 && s->bits[slot / 64] == ~0ull) {
-			i += 64;
-			slot += 64;
-		} else if (shadow_slot_claim(s, slot)) {
-			s->hint = slot + 1;
-			return slot;
-		} else {
-			i++;
-			slot++;
+		u32 n = 64;	/* a full word at a time */
+
+		if (slot % 64 || s->bits[slot / 64] != ~0ull) {
+			if (shadow_slot_claim(s, slot)) {
+				s->hint = slot + 1;
+				return slot;
+			}
+			n = 1;
 		}
+		i += n;
+		slot += n;
 		if (slot >= s->nr) {
 			i -= slot - s->nr;	/* what a full last word counted too much */
 			slot = 0;

@@ -103,7 +103,11 @@ class WorkerTest : public testing::Test {
     char name[] = "/tmp/pam_worker_test.XXXXXX";
     dir_ = mkdtemp(name);
   }
-  void TearDown() override { std::filesystem::remove_all(dir_); }
+  void TearDown() override {
+    // The worker made it its user's own; root without every capability may not remove that.
+    EXPECT_EQ(chown(dir_.c_str(), geteuid(), getegid()), 0);
+    std::filesystem::remove_all(dir_);
+  }
   /// What was done until now was done shut in (sandbox_test.cc has what that means).
   static void ExpectShutIn(const Process& p) {
     EXPECT_EQ(p.StatusOf("Seccomp"), "2");

@@ -182,7 +182,7 @@ shuffle_shadows() {
   for ((round = 0; round < $1; round++)); do
     mode=writeback
     ((round % 2)) && mode=writethrough
-    message v mode tier1 $mode
+    message v mode tier1 "$mode"
     message v promote tier1 $((round * 5 % 24))+6 $((round * 3 % 24))+3
     mark "promoted-$round"
     wait_until 20 "the tier mover" tiers_rest

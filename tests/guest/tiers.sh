@@ -12,17 +12,17 @@ T1=/dev/t1 T2=/dev/t2
 
 # tier_table FEATURE-WORDS...: origin, both tiers (or "-" in T1, T2), with ids.
 tier_table() {
-  local legs=3 words="origin ${ORIGIN:-/dev/org} tier1 $T1 tier2 $T2" ids="leg_id origin ${HOME_ID:-O}"
+  local legs=3 devices="origin ${ORIGIN:-/dev/org} tier1 $T1 tier2 $T2" ids="leg_id origin ${HOME_ID:-O}"
   [[ $T1 == - ]] || ids+=" leg_id tier1 F1"
   [[ $T2 == - ]] || ids+=" leg_id tier2 F2"
   if [[ ${WITH_TARGET:-} ]]; then
     legs=4
-    words="origin ${ORIGIN:-/dev/org} target ${TARGET:-/dev/tgt} tier1 $T1 tier2 $T2"
+    devices="origin ${ORIGIN:-/dev/org} target ${TARGET:-/dev/tgt} tier1 $T1 tier2 $T2"
     ids+=" leg_id target T"
   fi
   # shellcheck disable=SC2086  # words to be counted
   set -- $ids "$@"
-  echo "0 $LEN shadow ${META:-/dev/meta} $BLOCK $legs $words $# $*"
+  echo "0 $LEN shadow ${META:-/dev/meta} $BLOCK $legs $devices $# $*"
 }
 # tiered_volume [SETTING...]: v with 2 MiB of tier1 and 4 MiB of tier2, filled and journalled.
 tiered_volume() {

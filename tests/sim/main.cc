@@ -36,12 +36,19 @@ void Tell(sim::World& world, u64 seed, bool shrink) {
   std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), world.error().c_str());
 }
 
-/// Seeds of a list: a number at the beginning of a line, then a comment.
-bool ReadSeeds(const std::string& file, std::vector<u64>& seeds) {
+/// A run of the list.
+struct Old {
+  u64 seed;
+  bool without_tiers;
+};
+
+/// Seeds of a list: a number at the beginning of a line, --without-tiers if so, then a comment.
+bool ReadSeeds(const std::string& file, std::vector<Old>& seeds) {
   std::ifstream in(file);
   if (!in) return false;
   for (std::string line; std::getline(in, line);)
-    if (!line.empty() && line[0] >= '0' && line[0] <= '9') seeds.push_back(std::stoull(line));
+    if (!line.empty() && line[0] >= '0' && line[0] <= '9')
+      seeds.push_back({std::stoull(line), line.find(" --without-tiers ") != std::string::npos});
   return true;
 }
 
@@ -69,7 +76,7 @@ int main(int argc, char** argv) {
     return app.exit(e) ? kUsage : 0;
   }
 
-  std::vector<u64> old;
+  std::vector<Old> old;
   if (!regressions.empty() && !ReadSeeds(regressions, old)) {
     std::cerr << "Cannot read " << regressions << ": give the path of a list of seeds\n";
     return kUsage;
@@ -80,29 +87,29 @@ int main(int argc, char** argv) {
   if (!*seed_option) seed = (u64{std::random_device{}()} << 16) + 1;
 
   sim::World world;
-  if (without_tiers) world.WithoutTiers();
   const auto start = std::chrono::steady_clock::now();
   const auto passed = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   bool good = true;
-  const auto run = [&](u64 s) {
+  const auto run = [&](u64 s, bool bare) {
+    world.WithoutTiers(bare);
     good = world.Run(s, kSteps);
     if (good) return true;
     const u64 operations = world.figures().operations;
     Tell(world, s, !no_shrink);
     std::printf("found by seed %llu after %llu operations; again: tests/sim/run --seed %llu%s\n",
                 static_cast<unsigned long long>(s), static_cast<unsigned long long>(operations),
-                static_cast<unsigned long long>(s), without_tiers ? " --without-tiers" : "");
+                static_cast<unsigned long long>(s), bare ? " --without-tiers" : "");
     return false;
   };
-  for (const u64 s : old)
-    if (!run(s)) break;
-  if (good && one) run(seed);
+  for (const Old& o : old)
+    if (!run(o.seed, o.without_tiers)) break;
+  if (good && one) run(seed, without_tiers);
   const auto spent = [&] { return processor_time ? ProcessorSeconds() : passed(); };
   const double end = spent() + seconds;
   if (!one && !only_old)
-    while (good && spent() < end) run(seed++);
+    while (good && spent() < end) run(seed++, without_tiers);
 
   const sim::Figures& f = world.figures();
   const double minutes = ProcessorSeconds() / 60;

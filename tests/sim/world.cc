@@ -15,16 +15,36 @@ World::World() = default;
 
 // ------------------------------------------------------------------------ runs
 
+/// How often what is begun, the one compared with the other.
+const u8 World::kUsual[kActions] = {
+    12, 24, 8, 3, 4, 5, 4, 2,     // users
+    14, 6,  4, 6, 1, 1, 3, 1, 1,  // the mover's messages
+    4,  3,  4, 3, 1, 1, 1,        // phases
+    14, 4,  6, 2, 1, 1,           // tiers
+    4,  4,  2, 4, 1,              // time and tables
+    1,  1,  1, 1,                 // accidents
+};
+
+/// Two homes alone: in two runs of three phases change, power is cut, and flushes or writes fail
+/// often.
+void World::OftenChangePhase(Random& r) {
+  const bool phases = !r.OneIn(3);
+  total_weight_ = 0;
+  for (u32 i = 0; i < kActions; i++) {
+    const bool often = i == kFlush || i == kSweepTimer || i == kCrash || i == kRestart ||
+                       i == kReload || (i >= kCutover && i <= kAbort);
+    if (phases && often) weight_[i] = static_cast<u8>(kUsual[i] * (2 + r.Below(5)));
+    if (i == kCopy && !weight_[i]) weight_[i] = 12;
+    total_weight_ += weight_[i];
+  }
+  if (!phases) return;
+  const OpKind fails = r.OneIn(2) ? OpKind::kFlush : OpKind::kWrite;
+  m_.fault_kinds = static_cast<u8>(1u << static_cast<int>(fails));
+  m_.fault = 2 + r.Below(12);
+}
+
 /// Whatever a seed decides about a run as a whole: what happens in it, how often, how fast.
 void World::Begin(u64 seed) {
-  static constexpr u8 kUsual[kActions] = {
-      12, 24, 8, 3, 4, 5, 4, 2,     // users
-      14, 6,  4, 6, 1, 1, 3, 1, 1,  // the mover's messages
-      4,  3,  4, 3, 1, 1, 1,        // phases
-      14, 4,  6, 2, 1, 1,           // tiers
-      4,  4,  2, 4, 1,              // time and tables
-      1,  1,  1, 1,                 // accidents
-  };
   Random r(seed);
   v_.reset();
   m_.Reset();
@@ -57,6 +77,7 @@ void World::Begin(u64 seed) {
     if (m_.fault_kinds == 1u << static_cast<int>(OpKind::kFlush))
       m_.fault = m_.fault / 8 + 2 * !!m_.fault;
   }
+  if (without_tiers_) OftenChangePhase(r);
   m_.lazy = r.OneIn(2) ? 2 + r.Below(10) : 0;
   m_.patience = 4u << (2 * r.Below(4));
   max_in_flight_ = 1 + r.Below(8);

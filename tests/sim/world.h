@@ -31,8 +31,8 @@ class World {
   bool Run(u64 seed, u32 steps, std::vector<Step>* record = nullptr);
   /// The run of @seed again, with these of its steps. @told: in words.
   bool Replay(u64 seed, const std::vector<Step>& steps, std::vector<std::string>* told = nullptr);
-  /// No run has tiers from now on: what homes alone do is met more often.
-  void WithoutTiers() { without_tiers_ = true; }
+  /// Whether runs from now on have no tiers: what homes alone do is met more often then.
+  void WithoutTiers(bool without) { without_tiers_ = without; }
   const std::string& error() const { return m_.what; }
   const Figures& figures() const { return figures_; }
 
@@ -79,6 +79,7 @@ class World {
     kTierDies,
     kActions
   };
+  static const u8 kUsual[kActions];
 
   void Begin(u64 seed);
   void Execute(const Step& step);
@@ -97,6 +98,7 @@ class World {
   static void Answer(void* self, Io* io, Status status);
   static Io* CloneIo(void* self);
   static void FreeIo(void* self, Io* io);
+  void OftenChangePhase(Random& r);
   static void Forgotten(void* self, u32 block);
   void ChooseTiers(Table& t, const shadow_superblock& sb);
   void CheckSlots();

@@ -46,7 +46,7 @@ order() {
   note_move "$1" "$start"
   # The rest of the trace is of no interest.
   pkill -INT -x shadow-replay || true
-  wait $player || (($? == 130)) || fail "the replay failed"
+  wait "$player" || (($? == 130)) || fail "the replay failed"
   end_shadowd
 }
 bench_heat() { order heat; }

@@ -135,7 +135,6 @@ bench_tiers() {
   dm remove v
   blank_meta
   dm_create c "0 $len cache /dev/meta /dev/b /dev/a $BLOCK 1 writethrough smq 0"
-  local i
   for _ in 1 2 3 4; do fio_ns /dev/mapper/c randread >/dev/null; done
   cost cache /dev/mapper/c
   note "dm-cache: $(dm status c)"

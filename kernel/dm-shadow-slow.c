@@ -453,6 +453,14 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 	u32 region, nr = 0;
 
 	mutex_lock(&v->intent_lock);
+	/*
+	 * Nothing can be cleared on disk any more, and what a failed commit left in intent_disk is
+	 * not there: no write may rely on it.
+	 */
+	if (READ_ONCE(v->mode) != SHADOW_MODE_RW) {
+		mutex_unlock(&v->intent_lock);
+		return;
+	}
 	for_each_set_bit(region, v->intent, v->nr_regions) {
 		if (!all && test_and_clear_bit(region, v->intent_recent))
 			continue;

@@ -278,6 +278,10 @@ Task<> Volume::IntentWork() {
 // intent_sweep
 Task<> Volume::IntentSweep(bool all) {
   co_await m_.Lock(lock_intent_);
+  if (mode_ != Mode::kRw) {
+    lock_intent_ = false;
+    co_return;
+  }
   u32 cleared = 0;
   for (u32 region = 0; region < kRegions; region++) {
     const u32 bit = 1u << region;

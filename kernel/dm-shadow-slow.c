@@ -468,10 +468,14 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 		nr++;
 	}
 	if (nr) {
-		u8 leg;
+		u8 leg, failed;
 		int r;
 
 		shadow_drain(&v->epoch);
+		/* Under the lock: who is in it has ended its shadows, and dirtied their pages. */
+		down_read(&v->phase_lock);
+		failed = v->tier_failed;
+		up_read(&v->phase_lock);
 		/*
 		 * What failed was counted before it left: until its loss is durable nothing is
 		 * clean. Not a wait: with little memory one rescuer does the work of both workers.
@@ -484,10 +488,10 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 		if (v->words && shadow_get_ctx(v, 0).missing)
 			r = -EAGAIN;
 		/* the shadows of a failed tier have ended, or will have when this is durable */
-		if (!r && READ_ONCE(v->tier_failed))
+		if (!r && failed)
 			r = shadow_commit(v);
 		for (leg = 0; leg < SHADOW_NR_LEGS && !r; leg++) {
-			if (!v->legs[leg] || (READ_ONCE(v->tier_failed) & (1u << leg)))
+			if (!v->legs[leg] || (failed & (1u << leg)))
 				continue;
 			r = blkdev_issue_flush(v->legs[leg]);
 			if (r && leg >= SHADOW_LEG_TIER1)

@@ -296,13 +296,16 @@ Task<> Volume::IntentSweep(bool all) {
   if (cleared) {
     bool ok = true;
     co_await Drain();
+    co_await PhaseRead();
+    const u8 failed = tier_failed_;
+    phase_readers_--;
     // what failed was counted before it left: until its loss is durable nothing is clean
     if (failing_) ok = false;
     if (tiered_ && ctx_.missing) ok = false;
     // the shadows of a failed tier have ended, or will have when this is durable
-    if (ok && tier_failed_) ok = co_await Commit();
+    if (ok && failed) ok = co_await Commit();
     for (u8 leg = 0; leg < kLegs && ok; leg++) {
-      if (legs_[leg] < 0 || (tier_failed_ >> leg & 1)) continue;
+      if (legs_[leg] < 0 || (failed >> leg & 1)) continue;
       ok = co_await FlushLeg(leg);
       if (!ok && leg >= kHomeLegs) co_await TierFlushFailed(leg);
     }

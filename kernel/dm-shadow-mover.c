@@ -8,8 +8,9 @@
  * MIRRORED; the others come back to the thread, which forgets the mark, drains and copies
  * again. The last of MAX_TRIES holds the block's writes for the time of one copy.
  *
- * A block in COPYING or REMIRRORING always belongs to one job, and a job to the thread or to
- * kcopyd. Pausing stops new claims only; suspending waits until nothing is in flight.
+ * A block in COPYING or REMIRRORING always belongs to one job (->mine: a neighbour in the same run
+ * that is mirrored already may be claimed anew before the job has ended), and a job to the thread
+ * or to kcopyd. Pausing stops new claims only; suspending waits until nothing is in flight.
  *
  * Failure: a failed joined copy is taken apart to find the block, a failed block goes back to
  * where it was and is reported. The thread never waits for anything but copies, drains,
@@ -22,7 +23,7 @@
 
 #define MAX_TRIES 3
 #define MAX_QUEUED 16384
-#define MAX_RUN_SECTORS 2048u		/* 1 MiB: neighbours are joined up to here */
+#define MAX_RUN_SECTORS 2048u		/* 1 MiB: neighbours are joined up to here; ->mine has 32 bits */
 #define MAX_BATCH 8			/* runs that share a drain */
 #define MAX_LOOK 4096			/* blocks, before looking up from the queue */
 #define MIN_JOBS 16
@@ -38,6 +39,18 @@ void shadow_note_error(struct shadow_volume *v, const char *what, u8 leg, u32 bl
 	spin_unlock_irqrestore(&v->lock, flags);
 	DMERR_LIMIT("%s: %s of the %s failed, block %u", v->name, what, shadow_leg_name(leg),
 		    block);
+}
+
+static bool is_mine(const struct shadow_job *job, u32 block)
+{
+	return job->mine & (1u << (block - job->first));
+}
+
+/* The next block of the run, which was claimed for it. */
+static void add_block(struct shadow_job *job)
+{
+	BUILD_BUG_ON(MAX_RUN_SECTORS / SHADOW_MIN_BLOCK_SECTORS > 32);
+	job->mine |= 1u << job->count++;
 }
 
 static u8 other_leg(u8 leg)
@@ -59,12 +72,16 @@ static bool settle(struct shadow_job *job)
 	atomic_or(SHADOW_MASK_BOTH, &v->unflushed);
 	smp_mb__after_atomic(); /* before the states change: see the commit rule in dm-shadow.h */
 	for (b = job->first; b < job->first + job->count; b++) {
-		if (!shadow_apply(v, b, SHADOW_EV_COPY_DONE, &step))
-			continue;	/* became a hole meanwhile */
-		if (step.actions & SHADOW_ACT_COPY_AGAIN)
+		if (!is_mine(job, b))
+			continue;
+		if (!shadow_apply(v, b, SHADOW_EV_COPY_DONE, &step)) {
+			job->mine &= ~(1u << (b - job->first));	/* became a hole meanwhile */
+		} else if (step.actions & SHADOW_ACT_COPY_AGAIN) {
 			again = true;
-		else
+		} else {
+			job->mine &= ~(1u << (b - job->first));
 			atomic64_inc(&v->copied);
+		}
 	}
 	up_read(&v->phase_lock);
 	shadow_commit_soon(v);
@@ -172,20 +189,15 @@ static void start_job(struct shadow_volume *v, struct shadow_job *job)
 }
 
 /*
- * After the drain: starts the jobs, unless a write of before their claim has failed and it is not
- * decided yet which copy it gives up. Then they come back when it is, and no discard waits for
- * them meanwhile, because the worker that decides may be the one that waits.
+ * A write of before their claim has failed, and it is not decided yet which copy it gives up: the
+ * jobs come back when it is. No discard waits for them meanwhile, because the worker that decides
+ * may be the one that waits.
  */
-static void start_jobs(struct shadow_volume *v, struct shadow_job **jobs, unsigned int n)
+static void put_off(struct shadow_volume *v, struct shadow_job **jobs, unsigned int n)
 {
 	unsigned long flags;
 	unsigned int i;
 
-	if (likely(!atomic_read(&v->failing))) {
-		for (i = 0; i < n; i++)
-			start_job(v, jobs[i]);
-		return;
-	}
 	spin_lock_irqsave(&v->lock, flags);
 	for (i = 0; i < n; i++)
 		list_move_tail(&jobs[i]->list, &v->mover.again);
@@ -193,26 +205,45 @@ static void start_jobs(struct shadow_volume *v, struct shadow_job **jobs, unsign
 	wake_up(&v->mover.idle);
 }
 
-/* The claimed block may be copied at a moment when no write is under way or comes in. */
+/* After the drain. */
+static void start_jobs(struct shadow_volume *v, struct shadow_job **jobs, unsigned int n)
+{
+	unsigned int i;
+
+	if (unlikely(atomic_read(&v->failing))) {
+		put_off(v, jobs, n);
+		return;
+	}
+	for (i = 0; i < n; i++)
+		start_job(v, jobs[i]);
+}
+
+/*
+ * The block is copied while no write is under way or comes in. A discard may take the hold over: it
+ * waits for the job, which finds a hole. Writes are let in again by the end of the copy.
+ */
 static void copy_held(struct shadow_volume *v, u32 block, u8 from, u8 tries)
 {
 	DECLARE_COMPLETION_ONSTACK(done);
-	struct shadow_job *job;
+	struct shadow_job *job = new_job(v, from, block);
 
-	if (!shadow_apply(v, block, SHADOW_EV_HOLD, NULL))
+	job->tries = tries;
+	if (!shadow_apply(v, block, SHADOW_EV_HOLD, NULL)) {
+		drop_job(v, job);
 		return;
+	}
+	add_block(job);
 	shadow_apply(v, block, SHADOW_EV_COPY_RETRY, NULL);
 	shadow_drain(&v->epoch);
-	/* no job of this thread is listed and not started: the worker waits for none of them */
-	wait_event(v->mover.wake, !atomic_read(&v->failing));
-	job = new_job(v, from, block);
-	job->count = 1;
-	job->tries = tries;
-	job->done = &done;
-	start_job(v, job);
-	wait_for_completion_io(&done);
-	mempool_free(job, &v->mover.jobs);
-	shadow_apply_own(v, block, SHADOW_EV_RELEASE);
+	if (unlikely(atomic_read(&v->failing))) {
+		shadow_apply(v, block, SHADOW_EV_UNHOLD, NULL);
+		put_off(v, &job, 1);
+	} else {
+		job->done = &done;
+		start_job(v, job);
+		wait_for_completion_io(&done);
+		mempool_free(job, &v->mover.jobs);
+	}
 	shadow_release_parked(v);
 }
 
@@ -236,7 +267,7 @@ static void copy_again(struct shadow_volume *v, struct shadow_job *old)
 		for (; b < end && n < MAX_BATCH; b++) {
 			struct shadow_job *job = n ? runs[n - 1] : NULL;
 
-			if (!is_copying(v, b))
+			if (!is_mine(old, b) || !is_copying(v, b))
 				continue;
 			atomic64_inc(&v->recopied);
 			if (held) {
@@ -250,7 +281,7 @@ static void copy_again(struct shadow_volume *v, struct shadow_job *old)
 			}
 			/* the job is listed: from here on a discard of the block waits for it */
 			if (shadow_apply(v, b, SHADOW_EV_COPY_RETRY, NULL))
-				job->count++;
+				add_block(job);
 			else if (!job->count)
 				drop_job(v, runs[--n]);
 		}
@@ -324,7 +355,7 @@ static struct shadow_job *claim(struct shadow_volume *v, sector_t max, bool *mor
 		if (shadow_block_start(v, b) < v->len && shadow_apply(v, b, event, NULL)) {
 			if (!job->count)
 				job->first = b;
-			job->count++;
+			add_block(job);
 		} else if (job->count) {
 			break;
 		}
@@ -594,7 +625,20 @@ void shadow_mover_stop_copies(struct shadow_volume *v)
 	wake_up(&v->mover.wake);
 }
 
-/* Until every job that is in flight now, or to be copied again, has ended. */
+/* Blocks that are holes now belong to no job, and may be filled and claimed by another. */
+static void forget_holes(struct shadow_volume *v, struct shadow_job *job)
+{
+	u32 b;
+
+	for (b = job->first; b < job->first + job->count; b++)
+		if (shadow_home(READ_ONCE(v->map[b])) == SHADOW_HOLE)
+			job->mine &= ~(1u << (b - job->first));
+}
+
+/*
+ * The caller has made holes of blocks that were being copied: until no copy can land on them, and
+ * no job thinks them its own. Waits for all jobs that are in flight now.
+ */
 void shadow_mover_wait_running(struct shadow_volume *v)
 {
 	struct shadow_mover *m = &v->mover;
@@ -625,6 +669,11 @@ void shadow_mover_wait_running(struct shadow_volume *v)
 				over;
 			}));
 	} while (!over);
+
+	spin_lock_irqsave(&v->lock, flags);
+	list_for_each_entry(job, &m->again, list)
+		forget_holes(v, job);
+	spin_unlock_irqrestore(&v->lock, flags);
 }
 
 void shadow_mover_set_paused(struct shadow_volume *v, bool paused)

@@ -164,7 +164,8 @@ struct shadow_job {
 	u64 seq;
 	u32 first;
 	u32 count;
-	u8 from;		/* leg; SHADOW_LEG_NONE: zero-fill */
+	u32 mine;		/* bit per block: it is being copied, and by this job */
+	u8 from;		/* leg */
 	u8 tries;
 	bool single;		/* a joined copy failed: find the block that does */
 	bool failed;

@@ -72,6 +72,11 @@ static enum shadow_home fill_home(const struct shadow_ctx *ctx)
 	return SHADOW_MIRRORED;
 }
 
+static bool being_copied(enum shadow_home home)
+{
+	return home == SHADOW_COPYING || home == SHADOW_REMIRRORING;
+}
+
 static struct shadow_route to(u8 kind, u8 legs, u8 fallback)
 {
 	struct shadow_route r = { kind, legs, fallback };
@@ -100,8 +105,7 @@ static struct shadow_route route_write(u8 state, u8 copies, const struct shadow_
 {
 	enum shadow_home home = shadow_home(state);
 
-	if (ctx->phase != SHADOW_STEADY &&
-	    (home == SHADOW_COPYING || home == SHADOW_REMIRRORING) && !(state & SHADOW_WRITTEN))
+	if (ctx->phase != SHADOW_STEADY && being_copied(home) && !(state & SHADOW_WRITTEN))
 		return to(SHADOW_ROUTE_MARK, copies, 0);
 	if (copies == SHADOW_MASK_BOTH)
 		return to(SHADOW_ROUTE_BOTH, SHADOW_MASK_BOTH, 0);
@@ -112,6 +116,9 @@ struct shadow_route shadow_route(u8 state, enum shadow_op op, const struct shado
 {
 	enum shadow_home home = shadow_home(state);
 	u8 copies = shadow_copies(state, ctx);
+
+	if (op == SHADOW_OP_DISCARD && being_copied(home))	/* held or not */
+		return to(SHADOW_ROUTE_PUNCH, 0, 0);
 
 	/* A block in transition can still be read: its copies are what they were. */
 	if ((state & SHADOW_BUSY) && op != SHADOW_OP_READ)
@@ -170,17 +177,20 @@ static struct shadow_step on_copy_start(u8 state, bool back, const struct shadow
 static struct shadow_step on_copy_end(u8 state, enum shadow_event event)
 {
 	enum shadow_home home = shadow_home(state);
+	u8 idle = (u8)(state & ~SHADOW_BUSY), release = state & SHADOW_BUSY ? SHADOW_ACT_RELEASE : 0;
 
-	if (home != SHADOW_COPYING && home != SHADOW_REMIRRORING)
+	if (!being_copied(home))
 		return refuse(state);
 	if (event == SHADOW_EV_COPY_RETRY)
 		return go_unmarked(state, home, SHADOW_ACT_DRAIN);
+	if (event == SHADOW_EV_UNHOLD)
+		return state & SHADOW_BUSY ? go(idle, home, release) : refuse(state);
 	if (event == SHADOW_EV_COPY_FAILED)
-		return go_unmarked(state, home == SHADOW_COPYING ? SHADOW_ORIGIN :
-								   SHADOW_TARGET, 0);
+		return go_unmarked(idle, home == SHADOW_COPYING ? SHADOW_ORIGIN : SHADOW_TARGET,
+				   release);
 	if (state & SHADOW_WRITTEN)
 		return go(state, home, SHADOW_ACT_COPY_AGAIN);
-	return go(state, SHADOW_MIRRORED, 0);
+	return go(idle, SHADOW_MIRRORED, release);
 }
 
 static struct shadow_step on_write(u8 state, const struct shadow_ctx *ctx)
@@ -223,7 +233,9 @@ static struct shadow_step on_discard(u8 state, const struct shadow_ctx *ctx)
 	enum shadow_home home = shadow_home(state);
 	u8 actions = SHADOW_ACT_COMMIT;
 
-	if ((state & SHADOW_BUSY) || home == SHADOW_HOLE || home == SHADOW_FILLING)
+	/* A hold becomes the discard's: the copy it was for ends without an effect. */
+	if (home == SHADOW_HOLE || home == SHADOW_FILLING ||
+	    ((state & SHADOW_BUSY) && !being_copied(home)))
 		return refuse(state);
 	/*
 	 * Writes mapped before must not land, on one leg only, after the zero-fill of the
@@ -231,7 +243,7 @@ static struct shadow_step on_discard(u8 state, const struct shadow_ctx *ctx)
 	 */
 	if (ctx->phase != SHADOW_STEADY)
 		actions |= SHADOW_ACT_DRAIN;
-	if (home == SHADOW_COPYING || home == SHADOW_REMIRRORING)
+	if (being_copied(home))
 		actions |= SHADOW_ACT_WAIT_COPY;
 	return go_unmarked((u8)(state | SHADOW_BUSY), SHADOW_HOLE, actions);
 }
@@ -268,16 +280,16 @@ struct shadow_step shadow_transition(u8 state, enum shadow_event event,
 	case SHADOW_EV_COPY_RETRY:
 	case SHADOW_EV_COPY_DONE:
 	case SHADOW_EV_COPY_FAILED:
+	case SHADOW_EV_UNHOLD:
 		return on_copy_end(state, event);
 	case SHADOW_EV_WRITE:
 		return on_write(state, ctx);
 	case SHADOW_EV_HOLD:
-		if ((state & SHADOW_BUSY) ||
-		    (home != SHADOW_COPYING && home != SHADOW_REMIRRORING))
+		if ((state & SHADOW_BUSY) || !being_copied(home))
 			return refuse(state);
 		return go((u8)(state | SHADOW_BUSY), home, SHADOW_ACT_DRAIN);
 	case SHADOW_EV_RELEASE:
-		if (!(state & SHADOW_BUSY) || home == SHADOW_FILLING)
+		if (!(state & SHADOW_BUSY) || home == SHADOW_FILLING || being_copied(home))
 			return refuse(state);
 		return go(idle, home, SHADOW_ACT_RELEASE);
 	case SHADOW_EV_RETIRE_START:

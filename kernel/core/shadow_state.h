@@ -111,11 +111,12 @@ enum shadow_event {
 	SHADOW_EV_COPY_START,	/* mover claims the block (origin -> target) */
 	SHADOW_EV_REMIRROR_START,	/* mover claims the block (target -> origin) */
 	SHADOW_EV_COPY_RETRY,	/* mover copies again: forget the mark, then drain */
-	SHADOW_EV_COPY_DONE,	/* a copy whose source was stable has finished */
-	SHADOW_EV_COPY_FAILED,	/* given up */
+	SHADOW_EV_COPY_DONE,	/* a copy whose source was stable has finished; ends a hold */
+	SHADOW_EV_COPY_FAILED,	/* given up; ends a hold */
 	SHADOW_EV_WRITE,	/* a write is mapped */
 	SHADOW_EV_HOLD,		/* writes shall wait (last try of a copy) */
-	SHADOW_EV_RELEASE,	/* they need not any longer */
+	SHADOW_EV_UNHOLD,	/* they need not: it is put off */
+	SHADOW_EV_RELEASE,	/* of a fill or a discard: writes need not wait any longer */
 	SHADOW_EV_RETIRE_START,
 	SHADOW_EV_RETIRE_DONE,	/* the metadata says target, durably */
 	SHADOW_EV_RETIRE_FAILED,

@@ -260,10 +260,26 @@ TEST(Transition, ABusyBlockIsReleasedByItsOwnersEventOnly) {
       MUST(event == SHADOW_EV_HOLD || event == SHADOW_EV_FILL_START || event == SHADOW_EV_DISCARD,
            state, event, ctx);
     if (was && !is) {
-      MUST(event == SHADOW_EV_RELEASE || event == SHADOW_EV_FILL_FAILED, state, event, ctx);
+      if (BeingCopied(state))
+        MUST(event == SHADOW_EV_COPY_DONE || event == SHADOW_EV_COPY_FAILED ||
+                 event == SHADOW_EV_UNHOLD,
+             state, event, ctx);
+      else
+        MUST(event == SHADOW_EV_RELEASE || event == SHADOW_EV_FILL_FAILED, state, event, ctx);
       MUST(step.actions & SHADOW_ACT_RELEASE, state, event, ctx);
     }
     if (IsHome(step.next, SHADOW_FILLING) && !IsHome(state, SHADOW_FILLING)) MUST(is, state, event, ctx);
+  });
+}
+
+// What is acknowledged as discarded reads as zeroes: only who holds none may refuse.
+TEST(Transition, ADiscardTakesEveryBlockThatMayHoldData) {
+  ForAllSteps([](u8 state, shadow_event event, const shadow_ctx& ctx, const shadow_step& step) {
+    if (event != SHADOW_EV_DISCARD) return;
+    const bool data = !IsHome(state, SHADOW_HOLE) && !IsHome(state, SHADOW_FILLING);
+    const bool filled = (state & SHADOW_BUSY) && !BeingCopied(state);  // with zeroes
+    MUST(step.legal == (data && !filled), state, event, ctx);
+    if (step.legal) MUST((step.next & SHADOW_BUSY) && IsHome(step.next, SHADOW_HOLE), state, event, ctx);
   });
 }
 

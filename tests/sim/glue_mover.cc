@@ -15,12 +15,14 @@ Task<bool> Volume::Settle(Job* job) {
   co_await m_.Maybe();
   for (u32 b = job->first; b < job->first + job->count; b++) {
     shadow_step step;
+    if (!IsMine(*job, b)) continue;
     const bool legal = co_await Apply(b, SHADOW_EV_COPY_DONE, &step);
-    if (!legal) continue;  // became a hole meanwhile
-    if (step.actions & SHADOW_ACT_COPY_AGAIN)
+    if (legal && (step.actions & SHADOW_ACT_COPY_AGAIN)) {
       again = true;
-    else
-      copied++;
+      continue;
+    }
+    job->mine &= ~(1u << (b - job->first));  // or it became a hole meanwhile
+    copied += legal;
   }
   phase_readers_--;
   CommitSoon();
@@ -102,34 +104,43 @@ void Volume::StartJob(Job* job) {
   m_.Begin(op);
 }
 
-// start_jobs
-void Volume::StartJobs(const std::array<Job*, kBlocks>& jobs, u32 n) {
+// put_off
+void Volume::PutOff(const std::array<Job*, kBlocks>& jobs, u32 n) {
   for (u32 i = 0; i < n; i++) {
-    if (!failing_) {
-      StartJob(jobs[i]);
-      continue;
-    }
     jobs[i]->running = false;
     jobs[i]->listed_again = true;
   }
 }
 
+// start_jobs
+void Volume::StartJobs(const std::array<Job*, kBlocks>& jobs, u32 n) {
+  if (failing_) return PutOff(jobs, n);
+  for (u32 i = 0; i < n; i++) StartJob(jobs[i]);
+}
+
 // copy_held
 Task<> Volume::CopyHeld(u32 block, u8 from, u8 tries) {
+  Job* const job = NewJob(from, block);
+  job->tries = tries;
   const bool held = co_await Apply(block, SHADOW_EV_HOLD);
-  if (!held) co_return;
+  if (!held) {  // drop_job
+    job->used = job->running = false;
+    co_return;
+  }
+  AddBlock(job);
   co_await Apply(block, SHADOW_EV_COPY_RETRY);
   co_await Drain();
-  co_await m_.Until(failing_, [](const u32& n) { return !n; });
-  Job* const job = NewJob(from, block);
-  job->count = 1;
-  job->tries = tries;
-  job->waited_for = true;
-  StartJob(job);
-  if (m_.failed) co_return;
-  co_await m_.UntilSet(job->done);
-  job->used = false;
-  co_await ApplyOwn(block, SHADOW_EV_RELEASE);
+  co_await m_.Maybe();
+  if (failing_) {
+    co_await Apply(block, SHADOW_EV_UNHOLD);
+    PutOff({job}, 1);
+  } else {
+    job->waited_for = true;
+    StartJob(job);
+    if (m_.failed) co_return;
+    co_await m_.UntilSet(job->done);
+    job->used = false;
+  }
   ReleaseParked();
 }
 
@@ -140,6 +151,7 @@ Task<> Volume::CopyAgain(Job* old) {
   const bool held = old->tries + 1u >= kMaxTries;
   for (u32 b = old->first; b < old->first + old->count; b++) {
     const auto home = shadow_home(map[b]);
+    if (!IsMine(*old, b)) continue;
     if (home != SHADOW_COPYING && home != SHADOW_REMIRRORING) continue;
     co_await m_.Maybe();
     if (held) {
@@ -153,7 +165,7 @@ Task<> Volume::CopyAgain(Job* old) {
     }
     const bool legal = co_await Apply(b, SHADOW_EV_COPY_RETRY);
     if (legal) {
-      job->count++;
+      AddBlock(job);
     } else if (!job->count) {  // drop_job
       job->used = job->running = false;
       n--;
@@ -181,7 +193,7 @@ Task<Volume::Job*> Volume::Claim(bool* more) {
     const bool legal = co_await Apply(b, event);
     if (legal) {
       if (!job->count) job->first = b;
-      job->count++;
+      AddBlock(job);
     } else if (job->count) {
       break;
     }
@@ -308,6 +320,11 @@ Task<> Volume::WaitRunning() {
     const u64 seq = j.seq;
     while (j.used && j.running && j.seq == seq)
       co_await m_.Until(j, [](const Job& job) { return !job.used || !job.running; });
+  }
+  for (auto& j : jobs_) {
+    if (!j.used || !j.listed_again) continue;
+    for (u32 b = j.first; b < j.first + j.count; b++)  // forget_holes
+      if (shadow_home(map[b]) == SHADOW_HOLE) j.mine &= ~(1u << (b - j.first));
   }
 }
 

@@ -96,7 +96,12 @@ Task<> Volume::DoDiscards(IoList& ios) {
       given_up += gone;
       given_up_ += gone;
       const bool legal = co_await Apply(b, SHADOW_EV_DISCARD, &step);
-      if (!legal) continue;
+      if (!legal) {
+        const auto home = shadow_home(step.next);
+        if (home == SHADOW_COPYING || home == SHADOW_REMIRRORING)
+          m_.Fail("a discard passed block %u over that is being copied", kNumber[b]);
+        continue;
+      }
       io->punched |= BlockCells(b) & io->cells;
       drain |= step.actions & SHADOW_ACT_DRAIN;
       copying |= step.actions & SHADOW_ACT_WAIT_COPY;

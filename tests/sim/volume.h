@@ -161,6 +161,7 @@ class Volume {
     bool used, listed_again, single, failed, read_failed, done, waited_for, running;
     u64 seq;
     u32 first, count;
+    u32 mine;  // bit per block of the run
     u8 from, tries;
   };
   struct Epoch {
@@ -186,6 +187,7 @@ class Volume {
   void SetCtx(const shadow_ctx& ctx);                           // set_ctx
   void TakePhase(const shadow_superblock& sb, const Table& t);  // take_phase
   void TidyStates();
+  Task<bool> ZeroShadow(u32 word, CellMask cells);
   Task<bool> ZeroShortEnd(u32 old_len, u32 len);
   bool Resize(u32 cells);
   Task<bool> Extend(u32 cells);
@@ -254,6 +256,9 @@ class Volume {
   Task<> CopyDone(Job* job);
   Task<bool> Settle(Job* job);
   Job* NewJob(u8 from, u32 first);
+  static bool IsMine(const Job& job, u32 block) { return job.mine >> (block - job.first) & 1; }
+  static void AddBlock(Job* job) { job->mine |= 1u << job->count++; }
+  static void PutOff(const std::array<Job*, kBlocks>& jobs, u32 n);
   void StartJob(Job* job);
   void StartJobs(const std::array<Job*, kBlocks>& jobs, u32 n);
   static void CopyRead(void* who, DeviceOp& op);
@@ -310,6 +315,7 @@ class Volume {
   static void TierCopyRead(void* who, DeviceOp& op);
   static void TierCopyWritten(void* who, DeviceOp& op);
   Task<> FlushSources();
+  u8 OnlyHome(u32 block) const;  // only_home
   Task<bool> TierSettle(TierCopy& c);
   Task<> GiveUp(TierCopy& c);
   Task<> PrepareAgain(bool last);

@@ -288,6 +288,21 @@ static void flush_sources(struct shadow_volume *v, unsigned int n)
 	}
 }
 
+/*
+ * The leg that alone is home of a block now, or 0. It may have become so since the copy was mapped:
+ * a block that is being retired may be on the target alone on disk already.
+ */
+static u8 only_home(struct shadow_volume *v, u32 block)
+{
+	struct shadow_ctx ctx = shadow_get_ctx(v, block);
+	u8 state = READ_ONCE(v->map[block]);
+	u8 homes = shadow_copies(state, &ctx);
+
+	if (shadow_home(state) == SHADOW_RETIRING)
+		return SHADOW_MASK_TARGET;
+	return hweight8(homes) == 1 ? homes : 0;
+}
+
 /* Makes a good copy count. True: it has to be made again. */
 static bool settle(struct shadow_volume *v, struct shadow_tier_copy *c)
 {
@@ -302,8 +317,9 @@ static bool settle(struct shadow_volume *v, struct shadow_tier_copy *c)
 	} else {
 		/* the shadow's newest data may be in its tier's cache only */
 		atomic_or(c->legs | 1u << shadow_word_leg(word), &v->unflushed);
-		if (hweight8(c->legs) == 1 || shadow_phase(v) == SHADOW_STEADY)
-			atomic_or(c->legs, &v->sole);
+		smp_mb__after_atomic(); /* a block that is retired after this is flushed first */
+		atomic_or(only_home(v, c->block) | (hweight8(c->legs) == 1 ? c->legs : 0),
+			  &v->sole);
 	}
 	smp_mb__after_atomic(); /* before the word changes: see the commit rule in dm-shadow.h */
 	if (promote && (READ_ONCE(v->tier_failed) & (1u << shadow_word_leg(word)))) {

@@ -373,6 +373,16 @@ static void tidy_states(struct shadow_volume *v)
 }
 
 /* The last block was short and becomes longer: what the device holds there is not ours. */
+static int zero_shadow(struct shadow_volume *v, u32 block, sector_t first, sector_t end)
+{
+	struct block_device *tier = v->legs[shadow_word_leg(v->words[block])];
+	sector_t start = shadow_slot_start(v, v->words[block]) +
+			 (first - shadow_block_start(v, block));
+
+	return tier ? blkdev_issue_zeroout(tier, start, end - first, GFP_NOIO, 0) ?:
+		      blkdev_issue_flush(tier) : -ENODEV;
+}
+
 static int zero_short_end(struct shadow_volume *v, sector_t old, sector_t len)
 {
 	sector_t end = min_t(sector_t, round_up(old, (sector_t)1 << v->shift), len);
@@ -380,13 +390,12 @@ static int zero_short_end(struct shadow_volume *v, sector_t old, sector_t len)
 
 	if (old == end || shadow_home(v->map[block]) == SHADOW_HOLE)
 		return 0;
-	if (v->words && v->words[block]) {
-		struct block_device *tier = v->legs[shadow_word_leg(v->words[block])];
-		sector_t start = shadow_slot_start(v, v->words[block]) +
-				 (old - shadow_block_start(v, block));
-		int r = tier ? blkdev_issue_zeroout(tier, start, end - old, GFP_NOIO, 0) ?:
-			       blkdev_issue_flush(tier) : -ENODEV;
+	if (v->words) {
+		int r;
 
+		mutex_lock(&v->drop_lock);	/* the slot stays the block's meanwhile */
+		r = v->words[block] ? zero_shadow(v, block, old, end) : 0;
+		mutex_unlock(&v->drop_lock);
 		if (r)
 			return r;
 	}

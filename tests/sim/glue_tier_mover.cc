@@ -170,6 +170,14 @@ Task<> Volume::FlushSources() {
   }
 }
 
+// only_home
+u8 Volume::OnlyHome(u32 block) const {
+  const shadow_ctx ctx = Ctx(block);
+  const u8 homes = shadow_copies(map[block], &ctx);
+  if (shadow_home(map[block]) == SHADOW_RETIRING) return SHADOW_MASK_TARGET;
+  return homes & (homes - 1) ? 0 : homes;
+}
+
 // settle: true: it has to be made again
 Task<bool> Volume::TierSettle(TierCopy& c) {
   const bool promote = c.type == SHADOW_MSG_PROMOTE;
@@ -179,7 +187,8 @@ Task<bool> Volume::TierSettle(TierCopy& c) {
     unflushed_ |= tier;
   } else {
     unflushed_ |= c.legs | tier;
-    if (!(c.legs & (c.legs - 1)) || phase() == SHADOW_STEADY) sole_ |= c.legs;
+    sole_ |= OnlyHome(c.block);
+    if (!(c.legs & (c.legs - 1))) sole_ |= c.legs;
   }
   co_await m_.Maybe();
   if (promote && (tier_failed_ & tier)) {

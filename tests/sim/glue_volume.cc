@@ -240,21 +240,32 @@ void Volume::TidyStates() {
   intent_ = intent_disk_ = intent_recent_ = 0;
 }
 
+// zero_shadow
+Task<bool> Volume::ZeroShadow(u32 word, CellMask cells) {
+  const u8 leg = shadow_word_leg(word);
+  if (legs_[leg] < 0) co_return false;
+  DeviceOp& op = m_.NewOp(OpKind::kWrite, static_cast<u8>(legs_[leg]));
+  op.cells = SlotCells(word, cells);
+  op.value.fill(kZero);
+  m_.Begin(op);
+  bool ok = co_await m_.Finish(op);
+  if (ok) ok = co_await FlushLeg(leg);
+  co_return ok;
+}
+
 // zero_short_end
 Task<bool> Volume::ZeroShortEnd(u32 old_len, u32 len) {
   const u32 block = BlockOfCell(old_len);
   u32 end = BlocksFor(old_len) * kCellsPerBlock;
   if (end > len) end = len;
   if (old_len == end || shadow_home(map[block]) == SHADOW_HOLE) co_return true;
-  if (tiered_ && words[block]) {
-    const u8 leg = shadow_word_leg(words[block]);
-    if (legs_[leg] < 0) co_return false;
-    DeviceOp& shadow = m_.NewOp(OpKind::kWrite, static_cast<u8>(legs_[leg]));
-    shadow.cells = SlotCells(words[block], CellsBelow(end) & ~CellsBelow(old_len));
-    shadow.value.fill(kZero);
-    m_.Begin(shadow);
-    bool zeroed = co_await m_.Finish(shadow);
-    if (zeroed) zeroed = co_await FlushLeg(leg);
+  if (tiered_) {
+    co_await m_.Lock(lock_drop_);  // the slot stays the block's meanwhile
+    bool zeroed = true;
+    if (words[block]) {
+      zeroed = co_await ZeroShadow(words[block], CellsBelow(end) & ~CellsBelow(old_len));
+    }
+    lock_drop_ = false;
     if (!zeroed) co_return false;
   }
   DeviceOp& op = m_.NewOp(OpKind::kWrite, static_cast<u8>(legs_[SHADOW_LEG_ORIGIN]));

@@ -69,4 +69,14 @@ inline std::uint64_t CountBlocks(const std::vector<BlockRange>& ranges) {
   return sum;
 }
 
+/// Adds `count` blocks from `first` on (none: nothing), joined to the last range if they follow it.
+inline void AppendRange(std::uint64_t first, std::uint64_t count, std::vector<BlockRange>* to) {
+  if (count == 0) return;
+  if (!to->empty() && to->back().first + to->back().count == first) {
+    to->back().count += count;
+  } else {
+    to->push_back({first, count});
+  }
+}
+
 }  // namespace shadow

@@ -398,6 +398,7 @@ Status EngineImpl::FinishRemoval(const VolumeRecord& record) {
   if (!info.ok() && info.error().code != Code::kNotFound) return info.error();
   SHADOW_TRY(RemoveLegsOf(record));
   SHADOW_TRY(deps_.store->RemoveVolume(record.name));
+  DropKeeper(record.name);  // its heat is not that of another volume of this name
   const std::lock_guard<std::mutex> lock(state_);
   volumes_.erase(record.name);
   seen_.erase(record.name);

@@ -26,15 +26,6 @@ std::size_t BucketOf(const WarmBlock& w) {
   return static_cast<std::size_t>(tier * kWriteSteps + StepOf(w.writes));
 }
 
-void Append(std::uint64_t first, std::uint64_t count, std::vector<BlockRange>* to) {
-  if (count == 0) return;
-  if (!to->empty() && to->back().first + to->back().count == first) {
-    to->back().count += count;
-  } else {
-    to->push_back({first, count});
-  }
-}
-
 /// The same as HeatOrder, last first. To compare with.
 class HottestOrder final : public CopyOrder {
  public:
@@ -90,15 +81,15 @@ std::vector<BlockRange> HeatOrder::Order(std::vector<BlockRange> todo) {
     while (next != warm.end() && next->block < at) ++next;
     for (; next != warm.end() && next->block < end; ++next) {
       if (next->block < at) continue;  // said twice
-      Append(at, next->block - at, &buckets[0]);
-      Append(next->block, 1, &buckets[BucketOf(*next)]);
+      AppendRange(at, next->block - at, &buckets[0]);
+      AppendRange(next->block, 1, &buckets[BucketOf(*next)]);
       at = std::uint64_t{next->block} + 1;
     }
-    Append(at, end - at, &buckets[0]);
+    AppendRange(at, end - at, &buckets[0]);
   }
   todo.clear();
   for (const auto& bucket : buckets) {
-    for (const BlockRange& range : bucket) Append(range.first, range.count, &todo);
+    for (const BlockRange& range : bucket) AppendRange(range.first, range.count, &todo);
   }
   return todo;
 }

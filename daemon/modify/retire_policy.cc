@@ -37,23 +37,16 @@ void RetirePolicy::OnWindowEnd() {
 std::vector<BlockRange> RetirePolicy::Choose(const std::vector<StateRun>& map) const {
   std::vector<BlockRange> chosen;
   if (policy_ == Retire::kNever) return chosen;
-  const auto add = [&](std::uint64_t block, std::uint64_t count) {
-    if (!chosen.empty() && chosen.back().first + chosen.back().count == block) {
-      chosen.back().count += count;
-    } else {
-      chosen.push_back({block, count});
-    }
-  };
   for (const StateRun& run : map) {
     if (run.state != BlockState::kMirrored) continue;
     if (policy_ == Retire::kEager) {
-      add(run.range.first, run.range.count);
+      AppendRange(run.range.first, run.range.count, &chosen);
       continue;
     }
     const std::uint64_t end =
         std::min<std::uint64_t>(idle_windows_.size(), run.range.first + run.range.count);
     for (std::uint64_t b = run.range.first; b < end; ++b) {
-      if (idle_windows_[b] >= kColdWindows) add(b, 1);
+      if (idle_windows_[b] >= kColdWindows) AppendRange(b, 1, &chosen);
     }
   }
   return chosen;

@@ -22,6 +22,37 @@ Error Explain(const Error& why, const std::string& name, const Status& back) {
   return error;
 }
 
+// Asks for runs until the kernel's answer is not cut any more; joins what an answer's end cut.
+template <typename Run, typename Parse, typename Alike>
+Result<std::vector<Run>> ReadRuns(DeviceMapper& dm, const std::string& name,
+                                  const std::string& verb, std::optional<BlockRange> range,
+                                  Parse parse, Alike alike) {
+  SHADOW_ASSIGN(const TargetStatus status, ReadStatus(dm, name));
+  std::vector<Run> all;
+  std::uint64_t at = range ? range->first : 0;
+  const std::uint64_t end =
+      range ? std::min(range->first + range->count, status.kernel.blocks) : status.kernel.blocks;
+  for (int i = 0; i < kMaxMapMessages && at < end; ++i) {
+    SHADOW_ASSIGN(const std::string text, dm.Message(name, verb + " " + std::to_string(at) + "+" +
+                                                               std::to_string(end - at)));
+    SHADOW_ASSIGN(const auto answer, parse(text));
+    for (const Run& run : answer.runs) {
+      if (!all.empty() && alike(all.back(), run) &&
+          all.back().range.first + all.back().range.count == run.range.first) {
+        all.back().range.count += run.range.count;
+      } else {
+        all.push_back(run);
+      }
+    }
+    if (!answer.next) return all;
+    if (*answer.next <= at) break;
+    at = *answer.next;
+  }
+  if (at >= end) return all;
+  return MakeError(Code::kDataLoss,
+                   "The kernel's answer to " + verb + " of " + name + " does not end.");
+}
+
 }  // namespace
 
 ShadowTable OneLegTable(const VolumeRecord& volume, const Leg& leg, std::uint64_t sectors) {
@@ -144,55 +175,15 @@ Result<TargetStatus> ReadStatus(DeviceMapper& dm, const std::string& name) {
 
 Result<std::vector<TierRun>> ReadTiers(DeviceMapper& dm, const std::string& name,
                                        std::optional<BlockRange> range) {
-  SHADOW_ASSIGN(const TargetStatus status, ReadStatus(dm, name));
-  std::vector<TierRun> all;
-  std::uint64_t at = range ? range->first : 0;
-  const std::uint64_t end =
-      range ? std::min(range->first + range->count, status.kernel.blocks) : status.kernel.blocks;
-  for (int i = 0; i < kMaxMapMessages && at < end; ++i) {
-    SHADOW_ASSIGN(const std::string answer,
-                  dm.Message(name, "tiers " + std::to_string(at) + "+" + std::to_string(end - at)));
-    SHADOW_ASSIGN(const TiersAnswer tiers, ParseTiers(answer));
-    for (const TierRun& run : tiers.runs) {
-      if (!all.empty() && all.back().state == run.state && all.back().tier == run.tier &&
-          all.back().range.first + all.back().range.count == run.range.first) {
-        all.back().range.count += run.range.count;
-      } else {
-        all.push_back(run);
-      }
-    }
-    if (!tiers.next) return all;
-    if (*tiers.next <= at) break;
-    at = *tiers.next;
-  }
-  if (at >= end) return all;
-  return MakeError(Code::kDataLoss,
-                   "The kernel's list of the shadows of " + name + " does not end.");
+  return ReadRuns<TierRun>(
+      dm, name, "tiers", range, ParseTiers,
+      [](const TierRun& a, const TierRun& b) { return a.state == b.state && a.tier == b.tier; });
 }
 
 Result<std::vector<StateRun>> ReadMap(DeviceMapper& dm, const std::string& name) {
-  SHADOW_ASSIGN(const TargetStatus status, ReadStatus(dm, name));
-  std::vector<StateRun> all;
-  std::uint64_t at = 0;
-  for (int i = 0; i < kMaxMapMessages && at < status.kernel.blocks; ++i) {
-    SHADOW_ASSIGN(const std::string answer,
-                  dm.Message(name, "map " + std::to_string(at) + "+" +
-                                       std::to_string(status.kernel.blocks - at)));
-    SHADOW_ASSIGN(const MapAnswer map, ParseMap(answer));
-    for (const StateRun& run : map.runs) {
-      if (!all.empty() && all.back().state == run.state &&
-          all.back().range.first + all.back().range.count == run.range.first) {
-        all.back().range.count += run.range.count;
-      } else {
-        all.push_back(run);
-      }
-    }
-    if (!map.next) return all;
-    if (*map.next <= at) break;
-    at = *map.next;
-  }
-  if (at >= status.kernel.blocks) return all;
-  return MakeError(Code::kDataLoss, "The kernel's map of " + name + " does not end.");
+  return ReadRuns<StateRun>(
+      dm, name, "map", std::nullopt, ParseMap,
+      [](const StateRun& a, const StateRun& b) { return a.state == b.state; });
 }
 
 }  // namespace shadow

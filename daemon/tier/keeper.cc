@@ -275,20 +275,18 @@ void TierKeeper::SendPromotes() {
 }
 
 Status TierKeeper::Send(const std::vector<Move>& moves, MoveKind kind) {
-  for (const Place place : {Place::kTier1, Place::kTier2}) {
-    std::vector<BlockRange> ranges;
-    for (const Move& move : moves) {
-      if (move.kind != kind || (kind == MoveKind::kPromote && move.tier != place)) continue;
-      if (kind != MoveKind::kPromote && place != Place::kTier1) continue;  // once is enough
-      if (!ranges.empty() && ranges.back().first + ranges.back().count == move.block) {
-        ++ranges.back().count;
-      } else {
-        ranges.push_back({move.block, 1});
-      }
-    }
+  // Only a promote names its tier.
+  std::array<std::vector<BlockRange>, kPlaces> ranges;
+  for (const Move& move : moves) {
+    if (move.kind != kind) continue;
+    const Place place = kind == MoveKind::kPromote ? move.tier : Place::kHome;
+    AppendRange(move.block, 1, &ranges.at(static_cast<std::size_t>(place)));
+  }
+  for (const Place place : {Place::kHome, Place::kTier1, Place::kTier2}) {
     std::string verb = MoveName(kind);
-    if (kind == MoveKind::kPromote) verb += std::string(" ") + PlaceName(place);
-    for (const std::string& message : RangeMessages(verb, ranges)) {
+    if (place != Place::kHome) verb += std::string(" ") + PlaceName(place);
+    for (const std::string& message :
+         RangeMessages(verb, ranges.at(static_cast<std::size_t>(place)))) {
       const auto sent = dm_.Message(volume_, message);
       if (!sent.ok()) return sent.error();
     }

@@ -35,6 +35,11 @@ Json WithVolume(const string& volume, const v1::Tier& tier) {
   return out;
 }
 
+void WarnOfWriteBack(Context& context) {
+  context.out << context.terminal.Paint(Colour::kYellow, "Warning: ")
+              << "What is dirty on it is nowhere else: if its device fails, it is lost.\n";
+}
+
 int Add(Context& context, const TierOptions& o) {
   const auto run = [&]() -> Result<v1::AddTierResponse> {
     v1::AddTierRequest request;
@@ -68,8 +73,7 @@ int Add(Context& context, const TierOptions& o) {
               << " on " << (tier.storage_class().empty() ? tier.device() : tier.storage_class())
               << ", " << ModeWord(tier.write_mode()) << ".\n";
   if (tier.write_mode() == v1::TIER_WRITE_MODE_WRITE_BACK) {
-    context.out << context.terminal.Paint(Colour::kYellow, "Warning: ")
-                << "What is dirty on it is nowhere else: if its device fails, it is lost.\n";
+    WarnOfWriteBack(context);
   }
   return kExitOk;
 }
@@ -190,8 +194,7 @@ int Mode(Context& context, const TierOptions& o) {
   context.out << LevelName(tier.level()) << " of " << o.volume << " is "
               << ModeWord(tier.write_mode()) << " now.\n";
   if (tier.write_mode() == v1::TIER_WRITE_MODE_WRITE_BACK) {
-    context.out << context.terminal.Paint(Colour::kYellow, "Warning: ")
-                << "What is dirty on it is nowhere else: if its device fails, it is lost.\n";
+    WarnOfWriteBack(context);
   } else if (tier.dirty_bytes() > 0) {
     context.out << FormatSize(tier.dirty_bytes())
                 << " are still dirty, and stay so until they are written home.\n";

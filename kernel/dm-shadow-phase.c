@@ -93,9 +93,20 @@ static int may_drop_origin(struct shadow_volume *v, const char **error)
 	       no(error, "blocks live on the origin only: copy them first") : 0;
 }
 
+/* A discarded block has its shadow until "no shadow" is durable, too. The caller holds v->admin. */
+static bool tail_has_shadows(struct shadow_volume *v)
+{
+	u32 b;
+
+	for (b = min(v->tail, v->nr_blocks); v->words && b < v->nr_blocks; b++)
+		if (READ_ONCE(v->words[b]))
+			return true;
+	return false;
+}
+
 static int may_drop_target(struct shadow_volume *v, const char **error)
 {
-	if (shadow_tail_data(v))
+	if (shadow_tail_data(v) || tail_has_shadows(v))
 		return no(error, "blocks beyond the old end hold data: discard them first");
 	return only_on_target(v) ?
 	       no(error, "blocks live on the target only: remirror them first") : 0;

@@ -10,9 +10,16 @@ const char* Volume::MayDropOrigin() const {
                                                         : nullptr;
 }
 
+// tail_has_shadows
+bool Volume::TailHasShadows() const {
+  for (u32 b = tail_; b < nr_blocks_; b++)
+    if (tiered_ && words[b]) return true;
+  return false;
+}
+
 // may_drop_target
 const char* Volume::MayDropTarget() const {
-  if (TailData()) return "blocks beyond the old end hold data";
+  if (TailData() || TailHasShadows()) return "blocks beyond the old end hold data";
   return homes_[SHADOW_TARGET] + homes_[SHADOW_RETIRING] + homes_[SHADOW_REMIRRORING]
              ? "blocks live on the target only"
              : nullptr;

@@ -368,6 +368,7 @@ class Volume {
   void PhaseEnd();
   Task<const char*> SetPhase(const shadow_superblock& sb, u8 steady_leg);
   const char* MayDropOrigin() const;
+  bool TailHasShadows() const;
   const char* MayDropTarget() const;
 
   Machine& m_;

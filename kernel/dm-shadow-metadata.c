@@ -233,11 +233,14 @@ static int flush_legs(struct shadow_volume *v)
 	return r;
 }
 
-/* One batch: returns the number of pages taken (0: nothing was dirty) or an error. */
+/*
+ * One batch: returns the number of pages taken (0: nothing was dirty) or an error. -EAGAIN, of slot
+ * pages: a home leg was dropped. What they say relies on that, so state pages go first.
+ */
 static int commit_batch(struct shadow_volume *v, const struct page_set *set, u32 *from)
 {
 	u32 pages[BATCH_PAGES];
-	unsigned int n = 0, i;
+	unsigned int n = 0, i, homes = v->meta.dropped;
 	bool dropped = false;
 	struct page_batch b;
 	u32 page;
@@ -257,7 +260,7 @@ retry:
 		(set->slots ? slot_page_picture : page_picture)(v, pages[i], batch_page(v, i));
 	smp_mb(); /* picture, then v->unflushed */
 	r = flush_legs(v);
-	if (r == -EAGAIN) {
+	if (r == -EAGAIN && !(set->slots && homes != v->meta.dropped)) {
 		dropped = true;	/* which made other pages dirty, too */
 		goto retry;
 	}
@@ -307,13 +310,15 @@ static int commit_pages(struct shadow_volume *v, const struct page_set *set)
 }
 
 /*
- * shadow_commit() for who holds commit_lock. Slot pages first: that a region is clean may be said
- * only after the end of every shadow that relied on its write-intent bit. (A discard, which needs
- * the other order, commits twice.)
+ * shadow_commit() for who holds commit_lock. Slot pages first: what a load found has to be taken back
+ * in this order (the end of a shadow that relied on a write-intent bit, then the bit). A discard,
+ * which needs the other order, commits twice. After a home leg was dropped state pages go first:
+ * "clean" and "none" are true only if its copies do not count.
  */
 int __shadow_commit(struct shadow_volume *v)
 {
 	struct page_set states = state_pages(v), slots = slot_pages(v);
+	bool slots_last;
 	int r;
 
 	if (v->mode != SHADOW_MODE_RW)
@@ -321,7 +326,13 @@ int __shadow_commit(struct shadow_volume *v)
 	if (bitmap_empty(states.dirty, states.nr) &&
 	    (!slots.nr || bitmap_empty(slots.dirty, slots.nr)))
 		return 0;
-	r = mark_unclean(v) ?: commit_pages(v, &slots) ?: commit_pages(v, &states);
+	r = mark_unclean(v);
+	do {
+		r = r ?: commit_pages(v, &slots);
+		slots_last = r == -EAGAIN;
+		if (!r || slots_last)
+			r = commit_pages(v, &states);
+	} while (!r && slots_last);
 	if (r) {
 		shadow_set_mode(v, SHADOW_MODE_RO, "the metadata could not be committed");
 		shadow_release_parked(v);	/* to fail */

@@ -487,8 +487,8 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 		 */
 		if (v->words && shadow_get_ctx(v, 0).missing)
 			r = -EAGAIN;
-		/* the shadows of a failed tier have ended, or will have when this is durable */
-		if (!r && failed)
+		/* shadows that ended because of those writes have no word left when the bits go */
+		if (!r && v->words)
 			r = shadow_commit(v);
 		for (leg = 0; leg < SHADOW_NR_LEGS && !r; leg++) {
 			if (!v->legs[leg] || (failed & (1u << leg)))

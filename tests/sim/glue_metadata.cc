@@ -6,6 +6,7 @@ namespace sim {
 
 namespace {
 constexpr int kFailedWrite = -1;
+constexpr int kStatesFirst = -2;  // EAGAIN
 
 template <class F>
 void ForPages(u32 pages, F f) {
@@ -99,6 +100,7 @@ Task<int> Volume::CommitBatch(PageSet& set, u32* from) {
   set.dirty &= ~pages;
   co_await m_.Maybe();
   bool dropped = false;
+  const u32 homes = dropped_;
   for (;;) {
     ForPages(pages, [&](u32 p) {
       set.slots ? SlotPagePicture(p, pages_[p].data()) : PagePicture(p, pages_[p].data());
@@ -106,9 +108,9 @@ Task<int> Volume::CommitBatch(PageSet& set, u32* from) {
     co_await m_.Maybe();
     const Flushed flushed = co_await FlushLegs();
     if (flushed == Flushed::kAll) break;
-    if (flushed == Flushed::kFailed) {
+    if (flushed == Flushed::kFailed || (set.slots && homes != dropped_)) {
       set.dirty |= pages;
-      co_return kFailedWrite;
+      co_return flushed == Flushed::kFailed ? kFailedWrite : kStatesFirst;
     }
     dropped = true;  // which made other pages dirty, too
   }
@@ -144,11 +146,11 @@ Task<bool> Volume::MarkUnclean() {
 }
 
 // commit_pages
-Task<bool> Volume::CommitPages(PageSet& set) {
+Task<int> Volume::CommitPages(PageSet& set) {
   u32 from = 0;
   for (;;) {
     const int r = co_await CommitBatch(set, &from);
-    if (r <= 0) co_return !r;
+    if (r <= 0) co_return r;
   }
 }
 
@@ -157,11 +159,15 @@ Task<bool> Volume::CommitLocked() {
   if (mode_ != Mode::kRw) co_return false;
   const bool slots = tiered_ && sb_.slot_end;
   if (!states_.dirty && !(slots && slot_pages_.dirty)) co_return true;
-  bool ok = co_await MarkUnclean();
-  // slot pages first: see __shadow_commit
-  if (ok && slots) ok = co_await CommitPages(slot_pages_);
-  if (ok) ok = co_await CommitPages(states_);
-  if (!ok) {
+  const bool marked = co_await MarkUnclean();
+  int r = marked ? 0 : kFailedWrite;
+  bool slots_last;
+  do {
+    if (!r && slots) r = co_await CommitPages(slot_pages_);
+    slots_last = r == kStatesFirst;
+    if (!r || slots_last) r = co_await CommitPages(states_);
+  } while (!r && slots_last);
+  if (r) {
     co_await SetMode(Mode::kRo);
     ReleaseParked();  // to fail
     co_return false;

@@ -307,8 +307,8 @@ Task<> Volume::IntentSweep(bool all) {
     // what failed was counted before it left: until its loss is durable nothing is clean
     if (failing_) ok = false;
     if (tiered_ && ctx_.missing) ok = false;
-    // the shadows of a failed tier have ended, or will have when this is durable
-    if (ok && failed) ok = co_await Commit();
+    // shadows that ended because of those writes have no word left when the bits go
+    if (ok && tiered_) ok = co_await Commit();
     for (u8 leg = 0; leg < kLegs && ok; leg++) {
       if (legs_[leg] < 0 || (failed >> leg & 1)) continue;
       ok = co_await FlushLeg(leg);

@@ -96,7 +96,8 @@ void Truth::StartFlush(FlushStart& f) {
 void Truth::EndFlush(const FlushStart& f) {
   for (u32 i = 0; i < kCells; i++) {
     Cell& c = cells_[i];
-    if (c.crash_from >= f.id || ((f.vague | f.wild) >> i & 1)) continue;
+    // what was given up since it began is no promise of the flush
+    if (c.crash_from >= f.id || c.wild_from >= f.id || ((f.vague | f.wild) >> i & 1)) continue;
     c.wild_crash = c.wild;
     c.crash = f.allowed[i];
     c.crash_from = f.id;
@@ -154,7 +155,10 @@ void Truth::PowerCut(bool caches_kept) {
 }
 
 void Truth::Forgotten(CellMask cells) {
-  ForCells(cells, [&](u32 i) { cells_[i].wild = cells_[i].wild_crash = true; });
+  ForCells(cells, [&](u32 i) {
+    cells_[i].wild = cells_[i].wild_crash = true;
+    cells_[i].wild_from = next_id_;
+  });
 }
 
 void Truth::Found(u32 cell, const Value* seen, u32 n) {

@@ -113,6 +113,7 @@ class Truth {
     bool differ;      // the same, from before a power cut, or a write raced a discard
     bool raced;       // the operations under way are a write and a discard
     bool vague;       // since a power cut nobody has looked
+    u32 wild_from;    // id when it was given up
     u32 wild_end;     // id when it was written again
     bool wild;        // given up: anything that was once written
     bool wild_crash;  // likewise after a power cut

@@ -338,7 +338,7 @@ class Volume {
   u32 SlotOf(const PageSet& set, u32 page, u32 copy) const {
     return set.slots ? PageSlot(kPages + page, copy) : PageSlot(page, copy);
   }
-  Task<bool> CommitPages(PageSet& set);
+  Task<int> CommitPages(PageSet& set);
   void SlotPagePicture(u32 page, void* buf);
   Task<bool> FormatSlotPages(u32 first, u32 end);
   const char* LoadSlotPages();

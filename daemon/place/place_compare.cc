@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Replays a trace against a simple model of home and two tiers, with each policy, and prints what
 // they serve and what they move:
-//   place_compare TRACE [--from 0] [--to 1] [--speed 20] [--volume MIB] [--writethrough]
-//                 [--worker PATH] [--set NAME=VALUE]... [POLICY...]
+//   place_compare TRACE [--from 0] [--to 1] [--speed 20] [--volume MIB] [--block KIB]
+//                 [--writethrough] [--worker PATH] [--set NAME=VALUE]... [POLICY...]
 //
 // Figures count from the share `from` of the trace's time to `to`; everything before warms up.
 // Home serves four requests at a time, 2 ms each, 150 MiB/s; moves are served by it too, one at a
@@ -28,13 +28,13 @@
 namespace shadow {
 namespace {
 
-constexpr std::uint64_t kBlock = 256 << 10;
-constexpr double kMoveMs = 2 + 1.67;  // of home, for each move
+constexpr std::uint64_t kHomeRate = 150 << 20;
 constexpr std::uint64_t kRate = 100 << 20;
 
 struct Options {
   double from = 0, to = 1, speed = 20;
   std::uint64_t volume = std::uint64_t{4096} << 20;
+  std::uint64_t block = 256 << 10;
   bool write_back = true;
   std::string worker;
   PlacementSettings settings;
@@ -113,9 +113,9 @@ class Machine {
       const double start = std::max(mover_ms_, last_ms_);
       if (copies) {
         auto server = std::min_element(home_.begin(), home_.end());
-        *server = std::max(*server, start) + kMoveMs;
-        mover_ms_ = std::max(*server, start + 1000.0 * kBlock / kRate);
-        moved += kBlock;
+        *server = std::max(*server, start) + 2 + 1000.0 * static_cast<double>(o_.block) / kHomeRate;
+        mover_ms_ = std::max(*server, start + 1000.0 * static_cast<double>(o_.block) / kRate);
+        moved += o_.block;
       } else {
         mover_ms_ = start;
       }
@@ -240,7 +240,7 @@ void Run(const std::vector<Request>& requests, const Options& o, const std::stri
   RealClock real;
   PamClient client({o.worker, "", 600'000}, real);
   PamVolume pam{&client, "v", 0, 60'000'000, false};
-  auto placement = Placement::Make(settings, o.volume / kBlock, kBlock, pam, clock);
+  auto placement = Placement::Make(settings, o.volume / o.block, static_cast<std::uint32_t>(o.block), pam, clock);
   if (!placement.ok()) {
     std::fprintf(stderr, "%s\n", placement.error().ToString().c_str());
     std::exit(1);
@@ -318,6 +318,8 @@ int Main(int argc, char** argv) {
       o.speed = std::max(0.1, std::atof(value().c_str()));
     else if (a == "--volume")
       o.volume = std::strtoull(value().c_str(), nullptr, 10) << 20;
+    else if (a == "--block")
+      o.block = std::strtoull(value().c_str(), nullptr, 10) << 10;
     else if (a == "--writethrough")
       o.write_back = false;
     else if (a == "--worker")
@@ -354,7 +356,7 @@ int Main(int argc, char** argv) {
     else
       policies.push_back(a);
   }
-  if (path.empty() || o.volume < kBlock) {
+  if (path.empty() || o.block == 0 || o.volume < o.block) {
     std::fprintf(stderr, "usage: place_compare TRACE [options] [POLICY...]\n");
     return 2;
   }
@@ -371,9 +373,9 @@ int Main(int argc, char** argv) {
         static_cast<double>(r.time_us - trace->requests.front().time_us) / 1000 / o.speed;
     std::uint64_t at = r.offset % o.volume;
     for (std::uint64_t left = std::max<std::uint64_t>(1, r.length); left > 0;) {
-      const std::uint64_t take = std::min(left, kBlock - at % kBlock);
+      const std::uint64_t take = std::min(left, o.block - at % o.block);
       requests.push_back(
-          {ms, static_cast<std::uint32_t>(at / kBlock), static_cast<std::uint32_t>(take), r.write});
+          {ms, static_cast<std::uint32_t>(at / o.block), static_cast<std::uint32_t>(take), r.write});
       footprint.insert(requests.back().block);
       left -= take;
       at = (at + take) % o.volume;

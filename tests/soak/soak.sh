@@ -5,7 +5,8 @@
 . "$(dirname "$0")/../lab/guest-lib.sh"
 
 VOLUME_BLOCK=512
-declare -A n=([moves]=0 [committed]=0 [aborted]=0 [rolled_back]=0 [kills]=0 [cuts]=0 [checks]=0)
+declare -A n=([moves]=0 [committed]=0 [aborted]=0 [rolled_back]=0 [kills]=0 [cuts]=0 [checks]=0
+  [tiers]=0 [removed]=0 [modes]=0)
 
 chance() { ((RANDOM % 100 < $1)); }
 pick() { local words=("$@") && echo "${words[RANDOM % $#]}"; }
@@ -26,12 +27,13 @@ check() {
   count checks
 }
 
+start_daemon() { start_shadowd slow=slow fast=fast mid=mid meta=meta; }
 kill_daemon() {
   kill -9 "$DAEMON"
   wait "$DAEMON" 2>/dev/null || true
   count kills
   chance 50 && sleep 1
-  start_shadowd
+  start_daemon
 }
 db0_is_there() { [[ -b /dev/mapper/db0 ]] && dmsetup status db0 | grep -q ' shadow '; }
 # All caches are lost, everything is started again as after a boot.
@@ -43,19 +45,51 @@ cut_power() {
   sleep 0.7
   kill -9 "$DAEMON"
   wait "$DAEMON" 2>/dev/null || true
-  power_cut metadev slowdev fastdev
+  power_cut metadev slowdev fastdev middev
   wait "$STRESS" || fail "the data was wrong before the cut: $(tail -n 3 "$SCRATCH/load.log")"
   wait_until 30 "the volume to go" gone db0
   while read -r name _; do
     [[ $name == No ]] || wait_until 30 "$name to go" gone "$name"
   done < <(dmsetup ls)
-  power_up metadev slowdev fastdev
+  power_up metadev slowdev fastdev middev
   count cuts
-  vgchange -qq -ay slow fast meta >/dev/null
-  start_shadowd
+  vgchange -qq -ay slow fast mid meta >/dev/null
+  start_daemon
   wait_until 60 "the volume after the cut" db0_is_there
   check --durable=flush
   load
+}
+
+has_tier() { [[ -n $(shadowctl -o json tier show db0 | jq -r '.tiers[]? | select(.tier == "tier1") | .device') ]]; }
+no_tier() { ! has_tier; }
+some_blocks() {
+  local first=$((RANDOM % 128))
+  echo "$first+$((1 + RANDOM % (128 - first)))"
+}
+# What happens to the tier at any time; blocks are promoted by the daemon, and besides at random.
+tier_event() {
+  if ! has_tier; then
+    shadowctl tier add db0 tier1 --to mid --size 8M $(pick "" --write-back) >/dev/null || fail "the tier was refused"
+    count tiers
+    return
+  fi
+  case $((RANDOM % 10)) in
+    0 | 1)
+      shadowctl tier mode db0 tier1 "$(pick writethrough writeback)" >/dev/null || fail "the mode was refused"
+      count modes
+      ;;
+    2)
+      shadowctl tier remove db0 tier1 >/dev/null || fail "the removal was refused"
+      chance 40 && kill_daemon
+      chance 30 && cut_power
+      wait_until 120 "the tier to be gone" no_tier
+      count removed
+      ;;
+    # refused while a table is exchanged
+    3 | 4) dmsetup message db0 0 demote "$(some_blocks)" &>/dev/null || true ;;
+    5) dmsetup message db0 0 writeback "$(some_blocks)" &>/dev/null || true ;;
+    *) dmsetup message db0 0 promote tier1 "$(some_blocks)" &>/dev/null || true ;;
+  esac
 }
 
 one_move() {
@@ -65,7 +99,8 @@ one_move() {
   shadowctl volume modify db0 --to $to --grace 1h --retire "$(pick never never cold eager)" \
     --rate "$(pick 2M 4M 16M 64M)" >/dev/null || fail "the modification was refused"
   count moves
-  for _ in 1 2 3; do
+  for _ in 1 2 3 4; do
+    chance 70 && tier_event
     chance 40 && sleep 0.$((RANDOM % 10))
     if chance 25; then kill_daemon; fi
     if chance 20; then cut_power; fi
@@ -105,27 +140,29 @@ test_soak() {
   local name end
   null_device slowdev 128 fast cache_size=192
   null_device fastdev 128 fast cache_size=192
+  null_device middev 32 fast cache_size=64
   null_device metadev 32 fast cache_size=64
   lvm_configuration
-  for name in slow:slowdev fast:fastdev meta:metadev; do vgcreate -qq -y "${name%:*}" "/dev/${name#*:}"; done
+  for name in slow:slowdev fast:fastdev mid:middev meta:metadev; do vgcreate -qq -y "${name%:*}" "/dev/${name#*:}"; done
   lvcreate -qq -y -Wn -L 32m -n db0 slow
-  sync /dev/slowdev /dev/fastdev /dev/metadev # LVM itself does not flush
-  start_shadowd slow=slow fast=fast meta=meta
+  sync /dev/slowdev /dev/fastdev /dev/middev /dev/metadev # LVM itself does not flush
+  start_daemon
   shadowctl volume import db0 /dev/slow/db0 --metadata meta >/dev/null
+  shadowctl tier policy db0 --policy ewma --window 3s >/dev/null
   shadow_io fill /dev/mapper/db0 --journal="$SCRATCH/journal"
   WHERE=slow
   end=$((SECONDS + ${TEST_SOAK_SECONDS:-60}))
   while ((SECONDS < end)); do
     one_move
     note "${n[moves]} moves: ${n[committed]} committed, ${n[aborted]} aborted, ${n[rolled_back]} rolled back;" \
-      "${n[kills]} kills, ${n[cuts]} cuts"
+      "${n[tiers]} tiers given, ${n[removed]} taken away, ${n[modes]} modes; ${n[kills]} kills, ${n[cuts]} cuts"
   done
   kill "$DAEMON"
   wait "$DAEMON" || fail "shadowd ended with an error: $(tail -n 2 "$RESULT/shadowd.log")"
   gone db0 || true
-  vgremove -qq -y -ff slow fast meta
-  printf 'soak: %s moves, %s committed, %s aborted, %s rolled back, %s daemon kills, %s power cuts, %s whole checks, 0 sectors lost, %s s, seed %s\n' \
-    "${n[moves]}" "${n[committed]}" "${n[aborted]}" "${n[rolled_back]}" "${n[kills]}" "${n[cuts]}" "${n[checks]}" \
+  vgremove -qq -y -ff slow fast mid meta
+  printf 'soak: %s moves, %s committed, %s aborted, %s rolled back, %s tiers given, %s taken away, %s mode changes, %s daemon kills, %s power cuts, %s whole checks, 0 sectors lost, %s s, seed %s\n' \
+    "${n[moves]}" "${n[committed]}" "${n[aborted]}" "${n[rolled_back]}" "${n[tiers]}" "${n[removed]}" "${n[modes]}" "${n[kills]}" "${n[cuts]}" "${n[checks]}" \
     "$SECONDS" "${TEST_SOAK_SEED:-1}"
 }
 

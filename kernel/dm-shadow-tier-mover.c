@@ -309,9 +309,10 @@ static bool settle(struct shadow_volume *v, struct shadow_tier_copy *c)
 	bool promote = c->type == SHADOW_MSG_PROMOTE;
 	u32 word = READ_ONCE(v->words[c->block]);
 	struct shadow_tier_step step = { 0 };
-	bool legal;
+	bool legal, failed;
 
 	down_read(&v->phase_lock);
+	failed = READ_ONCE(v->tier_failed) & (1u << shadow_word_leg(word));
 	if (promote) {
 		atomic_or(1u << shadow_word_leg(word), &v->unflushed);
 	} else {
@@ -322,13 +323,17 @@ static bool settle(struct shadow_volume *v, struct shadow_tier_copy *c)
 			  &v->sole);
 	}
 	smp_mb__after_atomic(); /* before the word changes: see the commit rule in dm-shadow.h */
-	if (promote && (READ_ONCE(v->tier_failed) & (1u << shadow_word_leg(word)))) {
+	if (promote && failed) {
 		up_read(&v->phase_lock);
 		c->state = COPY_FAILED;
 		return false;
 	}
 	legal = shadow_tier_apply(v, c->block, promote ? SHADOW_TEV_PROMOTE_DONE :
 							 SHADOW_TEV_CLEAN_DONE, &step);
+	/* a failed tier keeps nothing that home has, too: the sweep does not flush it */
+	if (legal && failed && !(step.actions & SHADOW_ACT_COPY_AGAIN) &&
+	    shadow_tier_apply(v, c->block, SHADOW_TEV_LOST, NULL))
+		shadow_tier_end_drops(v);
 	up_read(&v->phase_lock);
 	if (legal && (step.actions & SHADOW_ACT_COPY_AGAIN)) {
 		c->state = COPY_CLAIMED;

@@ -7,7 +7,7 @@
 # nothing here looks at data; tests/guest/tiers.sh and daemon_tiers.sh do.
 
 : "${TEST_REPLAY_TRACE:?tests/bench/run sets it}"
-BLOCK=${TEST_REPLAY_BLOCK:-512} # sectors; 512: 256 KiB, the default
+BLOCK=512 # sectors: 256 KiB, the default
 VOLUME_MIB=4096
 SPEED=${TEST_REPLAY_SPEED:-4}
 WARM=${TEST_REPLAY_WARM:-2160}
@@ -80,7 +80,7 @@ plain_volume() {
   # No training while the trace runs: emulated, LibTorch takes half an hour for what takes 20 s.
   export PAM_UPDATE_MINUTES=0
   start_shadowd
-  shown shadowctl volume import db0 /dev/home --metadata /dev/meta --block-size "$((BLOCK / 2))K"
+  shown shadowctl volume import db0 /dev/home --metadata /dev/meta
 }
 # tiered_volume: with both tiers.
 tiered_volume() {

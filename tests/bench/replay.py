@@ -14,15 +14,13 @@ import sys
 import tempfile
 
 REPO = pathlib.Path(__file__).resolve().parent.parent.parent
-BLOCKS = {"replay": 1 << 20, "order": 256 << 10}  # bytes; docs/placement.md says why
+BLOCK = 256 << 10  # bytes
 VOLUME = 4 << 30
 SPEED = 4          # the HDD-like device is four times as fast as a disk of 8 ms
 SPLIT = 0.6        # of the time: what comes before warms up, and trains the model
 TRACE = "oneandone_mysql.csv.xz"
 NAMES = {"hdd": "HDD alone", "cache_writethrough": "dm-cache writethrough", "cache_writeback": "dm-cache writeback",
-         "cache_writethrough_256k": "dm-cache writethrough, 256 KiB",
-         "cache_writeback_256k": "dm-cache writeback, 256 KiB", "cache_writeback_64k": "dm-cache writeback, 64 KiB",
-         "ewma": "dm-shadow ewma", "pam": "dm-shadow pam",
+         "cache_writeback_128": "dm-cache writeback, 64 KiB", "ewma": "dm-shadow ewma", "pam": "dm-shadow pam",
          "ewma_writethrough": "dm-shadow ewma writethrough", "pam_writethrough": "dm-shadow pam writethrough"}
 
 
@@ -39,16 +37,15 @@ def find_trace() -> pathlib.Path:
 class Trace:
     """Requests (us, offset, length, op) as the replay sends them: folded to the volume."""
 
-    def __init__(self, path: pathlib.Path, block: int):
-        self.block = block
+    def __init__(self, path: pathlib.Path):
         with lzma.open(path, "rt") as file:
             rows = [row for row in csv.reader(file) if row[0].isdigit()]
         self.rows = [(int(t), int(o) % VOLUME, int(n), op) for t, o, n, op in rows]
         self.end_us = self.rows[-1][0]
         self.split_s = int(self.end_us * SPLIT / 60e6) * 60  # whole windows
         self.rest_s = int(self.end_us / 1e6) - self.split_s
-        blocks = {b % (VOLUME // block) for _, o, n, _ in self.rows
-                  for b in range(o // block, (o + max(n, 1) - 1) // block + 1)}
+        blocks = {b % (VOLUME // BLOCK) for _, o, n, _ in self.rows
+                  for b in range(o // BLOCK, (o + max(n, 1) - 1) // BLOCK + 1)}
         self.touched = len(blocks)
 
     def write_training_part(self, path: pathlib.Path) -> None:
@@ -67,7 +64,7 @@ def train(trace: Trace, folder: pathlib.Path) -> pathlib.Path:
     """A model that has seen the first part alone."""
     part, model = folder / "training.csv", folder / "db0.model"
     trace.write_training_part(part)
-    subprocess.run([build_dir() / "bin/pam", "train", "--block", str(trace.block >> 10), "--volume", f"{VOLUME >> 30}G",
+    subprocess.run([build_dir() / "bin/pam", "train", "--block", str(BLOCK >> 10), "--volume", f"{VOLUME >> 30}G",
                     "-o", model, part], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return model
 
@@ -75,14 +72,13 @@ def train(trace: Trace, folder: pathlib.Path) -> pathlib.Path:
 def guest(script: str, only: list[str], timeout: int, result: pathlib.Path) -> Trace:
     """Runs a script of tests/bench in the guest; it leaves its files in `result`."""
     path = find_trace()
-    trace = Trace(path, BLOCKS[script.removesuffix(".sh")])
+    trace = Trace(path)
     with tempfile.TemporaryDirectory(prefix="shadow-replay-") as name:
         print(f"Training the model on the first {trace.split_s // 60} minutes of {TRACE}.", flush=True)
         model = train(trace, pathlib.Path(name))
         env = os.environ | {
             "TEST_REPLAY_TRACE": str(path), "TEST_REPLAY_MODEL": str(model), "TEST_REPLAY_SPEED": str(SPEED),
             "TEST_REPLAY_WARM": str(trace.split_s), "TEST_REPLAY_MEASURED": str(trace.rest_s),
-            "TEST_REPLAY_BLOCK": str(trace.block >> 9),
             "TEST_REPLAY_SLOTS1": str(trace.touched // 20), "TEST_REPLAY_SLOTS2": str(trace.touched // 5)}
         command = [REPO / "tests/lab/guest", "--kernel", "6.1", "--icount", "--mem", "3072",
                    "--timeout", str(timeout), "--result", result,
@@ -114,7 +110,7 @@ class Replayed:
     def _moved(self) -> float:
         """Bytes copied between home and the fast devices. Each is read once and written once, so with writes that
         go to one device only the devices say it. A write-through one counts its promotions: it has no others."""
-        if "writethrough" in self.name:
+        if self.name.endswith("writethrough"):
             return self.report["moved"]["bytes"]
         below = sum(r + w for r, w in self.devices.values())
         return max(0, below - self.served) / 2
@@ -140,9 +136,9 @@ def hits_text(r: Replayed, which: int) -> str:
 
 
 def print_replays(trace: Trace, replays: dict[str, Replayed]) -> None:
-    print(f"\n{TRACE}, {SPEED} x as fast, folded to {VOLUME >> 30} GiB; {trace.touched} blocks of {trace.block >> 10} KiB "
+    print(f"\n{TRACE}, {SPEED} x as fast, folded to {VOLUME >> 30} GiB; {trace.touched} blocks of {BLOCK >> 10} KiB "
           f"touched; measured: {trace.split_s // 60} min to the end\n"
-          f"tiers {trace.touched // 20} + {trace.touched // 5} blocks; dm-cache: as much as both, "
+          f"tiers {trace.touched // 20} + {trace.touched // 5} blocks; dm-cache: all {trace.touched // 20 + trace.touched // 5} "
           "on the fastest device. Latency from due, ms; hits in per cent, tier 1 + tier 2\n")
     print(f"{'':28} {'read hits':>12} {'write hits':>12} {'read mean':>9} {'p50':>7} {'p95':>7} {'p99':>7} "
           f"{'write mean':>10} {'p99':>7} {'all mean':>8} {'moved/served':>12}")
@@ -155,12 +151,12 @@ def print_replays(trace: Trace, replays: dict[str, Replayed]) -> None:
 
 def replay_goals(replays: dict[str, Replayed]) -> list[tuple]:
     """(name, value, unit, reach, peers, digits) for the table of all rows."""
-    caches = [r for n, r in replays.items() if n.startswith("cache_")]
+    caches = [replays[n] for n in ["cache_writethrough", "cache_writeback"] if n in replays]
     if not caches or "pam" not in replays:
         return []
     pam = replays["pam"]
     best, least = min(c.read["mean_us"] for c in caches), min(c.moved_per_byte for c in caches)
-    others = {NAMES[n]: r for n, r in replays.items() if n != "pam"}
+    others = {NAMES[n]: replays[n] for n in ["cache_writethrough", "cache_writeback", "ewma", "hdd"] if n in replays}
     return [("replay: mean read latency, pam", pam.read["mean_us"] / 1000, "ms", 0.8 * best / 1000,
              {n: r.read["mean_us"] / 1000 for n, r in others.items()}, 2),
             ("replay: bytes moved per byte served, pam", pam.moved_per_byte, "", 0.5 * least,

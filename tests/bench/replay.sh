@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # Inside the guest, in virtual time (tests/bench/run --only replay starts it): a real trace is replayed on
 # an HDD-like device alone, as dm-cache's origin, and as the home of a volume of dm-shadow with two tiers.
-#   replay.sh [hdd] [cache_writethrough] [cache_writeback] [cache_writeback_256k] [ewma] [pam]...
+#   replay.sh [hdd] [cache_writethrough] [cache_writeback] [ewma] [pam]...
 # Everybody gets the same requests at the same times: first those that warm up, then those that are measured.
 # For each, $RESULT/NAME.json is shadow-replay's report of the measured part and $RESULT/NAME.devices
 # what the devices below read and wrote meanwhile, in bytes.
 #
 # TEST_REPLAY_TRACE, a CSV; TEST_REPLAY_MODEL, what `pam train` made of its first part; TEST_REPLAY_SPEED,
 # times as fast; TEST_REPLAY_WARM and TEST_REPLAY_MEASURED, seconds of the trace; TEST_REPLAY_SLOTS1 and
-# TEST_REPLAY_SLOTS2, blocks of tier 1 and tier 2; TEST_REPLAY_BLOCK, sectors of one.
+# TEST_REPLAY_SLOTS2, blocks of tier 1 and tier 2.
 # shellcheck source=tests/lab/guest-lib.sh
 . "$(dirname "$0")/../lab/guest-lib.sh"
 # shellcheck source=tests/bench/replay-lib.sh
@@ -22,7 +22,7 @@ replay_both() {
   play "$1" "$WARM" "$MEASURED" "$2"
   count_devices >"$SCRATCH/after"
   # name, bytes read, bytes written
-  join "$SCRATCH/before" "$SCRATCH/after" | awk '{ print $1, $4 - $2, $5 - $3 }' >"$RESULT/$2.devices"
+  join "$SCRATCH/before" "$SCRATCH/after" | awk '{ printf "%s %.0f %.0f\n", $1, $4 - $2, $5 - $3 }' >"$RESULT/$2.devices"
 }
 
 bench_hdd() {
@@ -32,25 +32,22 @@ bench_hdd() {
   replay_both /dev/mapper/lin hdd
 }
 
-# dm-cache knows one fast device. It gets as many bytes as both tiers together, all of them as fast as
+# dm-cache knows one fast device. It gets as many blocks as both tiers together, all of them as fast as
 # tier 1: more than any split of the same devices would give it.
-# cache MODE NAME [SECTORS of a block]
 cache() {
-  step "dm-cache, smq, $1, blocks of $((${3:-$BLOCK} / 2)) KiB, all that is fast on one NVMe-like device"
+  step "dm-cache, smq, $1, all of the fast blocks on one NVMe-like device"
   modprobe dm_cache_smq
   home_device
   replay_device cache $((SLOTS1 + SLOTS2)) nvme
   null_device cachemeta 32 nvme
-  dm_create c "0 $(sectors /dev/home) cache /dev/cachemeta /dev/cache /dev/home ${3:-$BLOCK} 1 $1 smq 0"
-  replay_both /dev/mapper/c "$2"
-  dm status c >"$RESULT/$2.status"
+  dm_create c "0 $(sectors /dev/home) cache /dev/cachemeta /dev/cache /dev/home ${2:-$BLOCK} 1 $1 smq 0"
+  replay_both /dev/mapper/c "cache_$1${2:+_$2}"
+  dm status c >"$RESULT/cache_$1${2:+_$2}.status"
 }
-bench_cache_writethrough() { cache writethrough cache_writethrough; }
-bench_cache_writeback() { cache writeback cache_writeback; }
-# Its own best size; and LVM's default, which moves fewer bytes and hits less.
-bench_cache_writethrough_256k() { cache writethrough cache_writethrough_256k 512; }
-bench_cache_writeback_256k() { cache writeback cache_writeback_256k 512; }
-bench_cache_writeback_64k() { cache writeback cache_writeback_64k 128; }
+bench_cache_writethrough() { cache writethrough; }
+bench_cache_writeback() { cache writeback; }
+# dm-cache with blocks of 64 KiB, LVM's default; moves fewer bytes, hits less.
+bench_cache_writeback_128() { cache writeback 128; }
 
 # shadow POLICY [NAME]: as an administrator would have it, through shadowd.
 shadow() {
@@ -75,7 +72,7 @@ bench_pam_writethrough() {
   TIER_MODE=writethrough shadow pam pam_writethrough
 }
 
-all=(hdd cache_writethrough cache_writeback cache_writeback_256k ewma pam)
+all=(hdd cache_writethrough cache_writeback ewma pam)
 if (($#)); then all=("$@"); fi
 into_memory
 status=0

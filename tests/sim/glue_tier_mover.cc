@@ -183,6 +183,7 @@ Task<bool> Volume::TierSettle(TierCopy& c) {
   const bool promote = c.type == SHADOW_MSG_PROMOTE;
   const u8 tier = static_cast<u8>(1u << shadow_word_leg(words[c.block]));
   co_await PhaseRead();
+  const bool failed = tier_failed_ & tier;
   if (promote) {
     unflushed_ |= tier;
   } else {
@@ -191,7 +192,7 @@ Task<bool> Volume::TierSettle(TierCopy& c) {
     if (!(c.legs & (c.legs - 1))) sole_ |= c.legs;
   }
   co_await m_.Maybe();
-  if (promote && (tier_failed_ & tier)) {
+  if (promote && failed) {
     phase_readers_--;
     c.state = CopyState::kFailed;
     co_return false;
@@ -199,6 +200,10 @@ Task<bool> Volume::TierSettle(TierCopy& c) {
   shadow_tier_step step;
   const bool legal =
       co_await TierApply(c.block, promote ? SHADOW_TEV_PROMOTE_DONE : SHADOW_TEV_CLEAN_DONE, &step);
+  if (legal && failed && !(step.actions & SHADOW_ACT_COPY_AGAIN)) {
+    const bool ends = co_await TierApply(c.block, SHADOW_TEV_LOST);
+    if (ends) EndDrops();
+  }
   phase_readers_--;
   if (legal && (step.actions & SHADOW_ACT_COPY_AGAIN)) {
     c.state = CopyState::kClaimed;

@@ -13,11 +13,6 @@
 namespace shadow::pam {
 namespace {
 
-using internal::kDay1;
-using internal::kHour1;
-using internal::kHours4;
-using internal::kMinutes10;
-using internal::kMinutes2;
 using internal::Stats;
 using internal::Tier;
 using internal::TierRule;
@@ -177,43 +172,25 @@ SimResult RunTier(const Scenario& run, const TierRule& rule, std::size_t capacit
   return r;
 }
 
-TierRule Rule(const char* name, int half_life, double horizon, bool reactive, int second = -1,
-              double model_share = 0) {
+/// EWMA 4 h, the cost of a move weighed in; with the model's expectation mixed in.
+TierRule WindowRule(const char* name, double model_share = 0) {
   TierRule r;
   r.name = name;
-  r.half_life = half_life;
-  r.second = second;
-  r.horizon = horizon;
-  r.reactive = reactive;
   r.model_share = model_share;
   return r;
 }
 
-/// The rules "pam" chooses from. The first two are its rivals. The others decide at each access
-/// (most accesses may be first touches, which no ranking per window can serve), patient or eager,
-/// on a short memory (bursts), a long one, both together, or with the model's expectation.
+/// The rules "pam" chooses from: its two rivals, and three that weigh a burst against what is warm
+/// all day, from the patient to the eager one. All decide at each access but the first (most
+/// accesses may be first touches, which no ranking per window can serve).
 std::vector<TierRule> Candidates() {
-  std::vector<TierRule> out = {Rule("ewma-window", kHours4, 1, false)};
-  out.push_back(Rule("lru", kHours4, 1, true));
-  out.back().lru = true;
-  for (const int h : {kMinutes2, kMinutes10}) {
-    for (const double horizon : {0.25, 0.5, 1.0, 3.0}) {
-      out.push_back(Rule("short", h, horizon, true));
-    }
-    for (const int second : {kHours4, kDay1}) {
-      for (const double horizon : {0.25, 1.0, 3.0}) {
-        out.push_back(Rule("both", h, horizon, true, second));
-      }
-    }
-  }
-  for (const double horizon : {0.25, 1.0}) {
-    for (const int h : {kHour1, kHours4, kDay1}) out.push_back(Rule("long", h, horizon, true));
-    for (const int h : {kMinutes10, kHours4}) {
-      for (const double share : {0.3, 0.6}) {
-        out.push_back(Rule("model", h, horizon, true, -1, share));
-      }
-    }
-  }
+  std::vector<TierRule> out(5);
+  out[0] = WindowRule("ewma-window");
+  out[1].name = "lru";
+  out[1].lru = true;
+  out[2] = {.name = "patient", .minutes10 = 0.5, .bend = 10};
+  out[3] = {.name = "even", .minutes2 = 0.25, .minutes10 = 0.25, .bend = 5};
+  out[4] = {.name = "eager", .minutes2 = 0.5, .minutes10 = 0.5, .bend = 5};
   return out;
 }
 
@@ -311,15 +288,15 @@ std::vector<SimResult> SimulateAll(const WindowedTrace& trace, std::uint32_t spl
       add(RunCache(d, static_cast<std::int64_t>(split) * trace.options.window_us, name, capacity,
                    options));
     }
-    add(RunTier(run, Rule("ewma_4h", kHours4, 1, false), capacity, nullptr));
-    TierRule naive = Rule("ewma_4h_naive", kHours4, 1, false);
+    add(RunTier(run, WindowRule("ewma_4h"), capacity, nullptr));
+    TierRule naive = WindowRule("ewma_4h_naive");
     naive.by_rank = true;
     add(RunTier(run, naive, capacity, nullptr));
-    add(RunTier(run, Rule("model", kHours4, 1, false, -1, 1), capacity, nullptr));
+    add(RunTier(run, WindowRule("model", 1), capacity, nullptr));
     add(Follow(run, capacity));
     SimResult bound;
     for (const auto& f : futures) {
-      SimResult one = RunTier(run, Rule("clairvoyant", kHours4, 1, false), capacity, &f);
+      SimResult one = RunTier(run, WindowRule("clairvoyant"), capacity, &f);
       if (bound.accesses == 0 || one.net_ms < bound.net_ms) bound = one;
     }
     if (bound.accesses > 0) add(bound);

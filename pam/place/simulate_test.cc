@@ -7,6 +7,7 @@
 #include <random>
 
 #include "pam/place/cache.h"
+#include "pam/place/tier.h"
 
 namespace shadow::pam {
 namespace {
@@ -69,6 +70,42 @@ TEST(Simulate, MovesTakeTimeAndAreCharged) {
   EXPECT_NEAR(r.hit_ratio, 2.0 / 5, 1e-9);
   EXPECT_NEAR(r.net_ms, (3 * 8 + 2 * 0.1 + 20) / 5, 1e-9);
   EXPECT_NEAR(r.moves_per_1000, 200, 1e-9);
+}
+
+// One block is accessed once a minute all day, then another 80 times within a minute. By EWMA 4 h
+// the first is worth 285 accesses and nothing displaces it. In two parts it is worth 10 log1p(52)
+// + 0.5 * 13.2 = 46.3, and a move costs 2.5: the other's 60th access makes it 10 log1p(6.0) + 0.5 *
+// 58.4 = 48.7, too little, its 61st 49.3. When the burst is over the first one comes back.
+TEST(Simulate, ABurstDisplacesWhatIsWarmAllDay) {
+  using internal::Stats;
+  using internal::Tier;
+  using internal::TierRule;
+  for (const bool parts : {false, true}) {
+    Stats stats(2);
+    TierRule rule;
+    if (parts) rule = {.name = "patient", .minutes10 = 0.5, .bend = 10};
+    Tier tier(rule, 1, 1, stats, {});
+    const auto access = [&](std::uint32_t block, double minute) {
+      stats.Access(block, minute);
+      return tier.Access(block, minute);
+    };
+    for (int m = 0; m < 600; ++m) {
+      access(0, m);
+      tier.Rebalance(m + 0.5);
+    }
+    EXPECT_EQ(tier.moves(), 1u);
+    int misses = 0;
+    for (int i = 0; i < 80; ++i) misses += access(1, 600 + i / 80.0) > 1 ? 1 : 0;
+    tier.Rebalance(601);
+    EXPECT_EQ(tier.moves(), parts ? 2u : 1u);
+    EXPECT_EQ(misses, parts ? 61 : 80);
+    for (int m = 601; m < 660; ++m) {
+      access(0, m);
+      tier.Rebalance(m + 0.5);
+    }
+    EXPECT_EQ(tier.moves(), parts ? 3u : 1u);
+    EXPECT_LT(access(0, 660), 1);
+  }
 }
 
 TEST(Simulate, EveryPolicyReportsAndTheBoundHolds) {

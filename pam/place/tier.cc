@@ -46,10 +46,18 @@ Tier::Tier(TierRule rule, std::size_t capacity, double block_mib, const Stats& s
 double Tier::Value(std::uint32_t block, double minute) const {
   if (!override_value.empty()) return override_value[block];
   if (rule_.lru) return stats_.Last(block);
-  double past = stats_.Ewma(block, rule_.half_life, minute);
-  if (rule_.second >= 0) past = (past + stats_.Ewma(block, rule_.second, minute)) / 2;
+  if (rule_.bend > 0) {
+    return rule_.minutes2 * stats_.Ewma(block, kMinutes2, minute) +
+           rule_.minutes10 * stats_.Ewma(block, kMinutes10, minute) +
+           rule_.bend * std::log1p(stats_.Ewma(block, kDay1, minute) / rule_.bend);
+  }
+  const double past = stats_.Ewma(block, kHours4, minute);
   if (rule_.model_share <= 0 || !stats_.model_known) return past;
   return (1 - rule_.model_share) * past + rule_.model_share * stats_.Future(block);
+}
+
+bool Tier::Worth(double value, double lost) const {
+  return rule_.lru || (value - lost) * (options_.slow_ms - options_.fast_ms) > options_.move_ms;
 }
 
 void Tier::Drop(std::uint32_t block) {
@@ -74,11 +82,10 @@ double Tier::Access(std::uint32_t block, double minute) {
   const bool held = ready_ms_[block] >= 0;
   const double latency =
       held && ready_ms_[block] <= minute * 60'000 ? options_.fast_ms : options_.slow_ms;
-  if (held || (!rule_.reactive && !rule_.lru)) return latency;
-  const double gain = options_.slow_ms - options_.fast_ms;
+  if (held || !rule_.reactive()) return latency;
   const double value = Value(block, minute);
   if (content_.size() < capacity_) {
-    if (rule_.lru || value * rule_.horizon * gain > options_.move_ms) Promote(block, minute);
+    if (Worth(value, 0)) Promote(block, minute);
     return latency;
   }
   // The least valued block: the list is as of the last look, so each is asked again.
@@ -100,7 +107,7 @@ double Tier::Access(std::uint32_t block, double minute) {
       continue;
     }
     const double lost = Value(victim, minute);
-    if (rule_.lru || (value - lost) * rule_.horizon * gain > options_.move_ms) {
+    if (Worth(value, lost)) {
       Drop(victim);
       ++next_victim_;
       if (!Promote(block, minute)) return latency;
@@ -115,8 +122,9 @@ double Tier::Access(std::uint32_t block, double minute) {
 
 void Tier::Rebalance(double minute) {
   if (rule_.lru) return;
-  const double gain = options_.slow_ms - options_.fast_ms;
-  const double threshold = rule_.by_rank ? 0 : options_.move_ms / (gain * rule_.horizon);
+  if (rule_.reactive()) return Look();
+  const double threshold =
+      rule_.by_rank ? 0 : options_.move_ms / (options_.slow_ms - options_.fast_ms);
   std::vector<std::pair<double, std::uint32_t>> out, in;
   for (const std::uint32_t b : content_) in.emplace_back(Value(b, minute), b);
   std::sort(in.begin(), in.end());

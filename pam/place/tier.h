@@ -15,9 +15,9 @@
 
 namespace shadow::pam::internal {
 
-inline constexpr int kStatHalfLives = 5;
-inline constexpr std::array<double, kStatHalfLives> kStatMinutes = {2, 10, 60, 240, 1440};
-enum StatHalfLife : int { kMinutes2, kMinutes10, kHour1, kHours4, kDay1 };
+inline constexpr int kStatHalfLives = 4;
+inline constexpr std::array<double, kStatHalfLives> kStatMinutes = {2, 10, 240, 1440};
+enum StatHalfLife : int { kMinutes2, kMinutes10, kHours4, kDay1 };
 
 /// Decayed counts per block and the model's expectations; blocks are dense indices here.
 class Stats {
@@ -45,16 +45,21 @@ class Stats {
   std::vector<Block> blocks_;
 };
 
-/// How a tier values blocks and when it moves them.
+/// How a tier values blocks and when it moves them. In two parts: what the running burst still
+/// brings, and what the block is worth in the long run. The second part is bent, because a block
+/// that is pushed out comes back for the price of a move and some misses whenever it is wanted:
+/// without it no burst, however large, would ever displace a block that is warm all day.
 struct TierRule {
   std::string name;
-  int half_life = kHours4;  // of the EWMA, index into kStatMinutes
-  int second = -1;          // another half-life, mixed in half and half; -1: none
-  double model_share = 0;   // weight of the model's expectation in the value, the rest is EWMA
-  double horizon = 1;       // how many times the value a block is believed to be worth, once in
-  bool reactive = false;    // also decides at each access, not only at the end of a window
-  bool lru = false;      // promotes every block it misses, pushing out the one unused the longest
-  bool by_rank = false;  // ignores the move cost (naive)
+  double minutes2 = 0;     // weight of the EWMA with a half-life of 2 min, the burst
+  double minutes10 = 0;    // the same, 10 min
+  double bend = 0;         // accesses; of the EWMA over a day, x, bend * log1p(x / bend) counts.
+                           // 0: the value is not in two parts but the EWMA over 4 hours
+  double model_share = 0;  // without parts: weight of the model's expectation, the rest is EWMA
+  bool lru = false;        // promotes every block it misses, pushing out the one unused the longest
+  bool by_rank = false;    // ignores the move cost (naive)
+  /// Decides at each access, not at the end of a window.
+  [[nodiscard]] bool reactive() const { return bend > 0 || lru; }
 };
 
 class Link {
@@ -74,10 +79,13 @@ class Tier {
        const SimOptions& options);
   /// Latency of an access, ms. stats must have taken it in already.
   double Access(std::uint32_t block, double minute);
-  /// End of a window: places by value.
+  /// End of a window: places by value, or looks afresh at who is worth least.
   void Rebalance(double minute);
   /// Another rule from here on; the content stays.
-  void SetRule(const TierRule& rule) { rule_ = rule; }
+  void SetRule(const TierRule& rule) {
+    rule_ = rule;
+    Look();
+  }
   [[nodiscard]] const TierRule& rule() const { return rule_; }
   [[nodiscard]] std::uint64_t moves() const { return moves_; }
   /// Values from outside instead of the rule's (the clairvoyant); [blocks] or empty.
@@ -85,8 +93,13 @@ class Tier {
 
  private:
   [[nodiscard]] double Value(std::uint32_t block, double minute) const;
+  [[nodiscard]] bool Worth(double value, double lost) const;
   bool Promote(std::uint32_t block, double minute);
   void Drop(std::uint32_t block);
+  void Look() {
+    victims_.clear();
+    next_victim_ = 0;
+  }
 
   TierRule rule_;
   std::size_t capacity_;

@@ -23,7 +23,7 @@
 
 #define MAX_TRIES 3
 #define MAX_QUEUED 16384
-#define MAX_RUN_SECTORS 2048u		/* 1 MiB: neighbours are joined up to here; ->mine has 32 bits */
+#define MAX_RUN_SECTORS 2048u		/* 1 MiB: neighbours are joined up to here */
 #define MAX_BATCH 8			/* runs that share a drain */
 #define MAX_LOOK 4096			/* blocks, before looking up from the queue */
 #define MIN_JOBS 16

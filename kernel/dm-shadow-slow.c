@@ -165,8 +165,8 @@ static bool out_of_reach(struct shadow_volume *v, u32 block)
 
 /*
  * 1. make the blocks busy holes, 2. wait for writes and copies that were under way, 3. make the
- * holes durable, 4. end their shadows, 5. discard on the legs, 6. release. A block that a fill keeps
- * busy holds zeroes, and is passed over.
+ * holes durable, 4. end their shadows, 5. discard on the legs, 6. release. A block that a fill
+ * keeps busy holds zeroes, and is passed over.
  */
 static void do_discards(struct shadow_volume *v, struct bio_list *bios)
 {

@@ -65,8 +65,8 @@
  *   - A discard ends the shadow after the hole is durable and before the block is released.
  *   - A write-intent bit is never cleared on disk before the end of a shadow that relied on it: the
  *     sweep commits first, and slot pages are committed before state pages.
- *   - But after a home leg was dropped state pages go first: a shadow is called clean, or gone, only
- *     when the homes that count have what it had.
+ *   - But after a home leg was dropped state pages go first: a shadow is called clean, or gone,
+ *     only when the homes that count have what it had.
  *
  * Busy blocks. SHADOW_BUSY is set by a swap; only its setter clears it, and then calls
  * shadow_release_parked(). A bio is parked with v->lock held after seeing the bit under the lock.

@@ -84,7 +84,8 @@ TEST_F(PamClientTest, AKilledWorkerComesBackAfterAPause) {
 
 TEST_F(PamClientTest, GarbageEndsTheWorker) {
   PamClient client(
-      {Script("head -c 8 <&3 >/dev/null; printf '\\004\\000\\000\\000junk' >&3; exec sleep 60"), ""},
+      {Script("head -c 8 <&3 >/dev/null; printf '\\004\\000\\000\\000junk' >&3; exec sleep 60"),
+       ""},
       clock_);
   const auto id = client.Send(Open());
   ASSERT_TRUE(id.ok());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One placement round over 1,000,000 known blocks of which 100,000 are active, the model's worker
-// included: place_bench WORKER [BLOCKS [ACTIVE [ROUNDS [MODEL]]]]. Prints the time of rounds and the
-// bytes of state for each block ever touched. With MODEL, of `pam train -o`, the model rules from the
-// first window, and is not trained meanwhile.
+// included: place_bench WORKER [BLOCKS [ACTIVE [ROUNDS [MODEL]]]]. Prints the time of rounds and
+// the bytes of state for each block ever touched. With MODEL, of `pam train -o`, the model rules
+// from the first window, and is not trained meanwhile.
 #include <unistd.h>
 
 #include <algorithm>

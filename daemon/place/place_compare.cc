@@ -240,7 +240,8 @@ void Run(const std::vector<Request>& requests, const Options& o, const std::stri
   RealClock real;
   PamClient client({o.worker, "", 600'000}, real);
   PamVolume pam{&client, "v", 0, 60'000'000, false};
-  auto placement = Placement::Make(settings, o.volume / o.block, static_cast<std::uint32_t>(o.block), pam, clock);
+  auto placement = Placement::Make(settings, o.volume / o.block,
+                                   static_cast<std::uint32_t>(o.block), pam, clock);
   if (!placement.ok()) {
     std::fprintf(stderr, "%s\n", placement.error().ToString().c_str());
     std::exit(1);
@@ -374,8 +375,8 @@ int Main(int argc, char** argv) {
     std::uint64_t at = r.offset % o.volume;
     for (std::uint64_t left = std::max<std::uint64_t>(1, r.length); left > 0;) {
       const std::uint64_t take = std::min(left, o.block - at % o.block);
-      requests.push_back(
-          {ms, static_cast<std::uint32_t>(at / o.block), static_cast<std::uint32_t>(take), r.write});
+      requests.push_back({ms, static_cast<std::uint32_t>(at / o.block),
+                          static_cast<std::uint32_t>(take), r.write});
       footprint.insert(requests.back().block);
       left -= take;
       at = (at + take) % o.volume;

@@ -177,7 +177,8 @@ static struct shadow_step on_copy_start(u8 state, bool back, const struct shadow
 static struct shadow_step on_copy_end(u8 state, enum shadow_event event)
 {
 	enum shadow_home home = shadow_home(state);
-	u8 idle = (u8)(state & ~SHADOW_BUSY), release = state & SHADOW_BUSY ? SHADOW_ACT_RELEASE : 0;
+	u8 release = state & SHADOW_BUSY ? SHADOW_ACT_RELEASE : 0;
+	u8 idle = (u8)(state & ~SHADOW_BUSY);
 
 	if (!being_copied(home))
 		return refuse(state);

@@ -66,28 +66,32 @@ some_blocks() {
   local first=$((RANDOM % 128))
   echo "$first+$((1 + RANDOM % (128 - first)))"
 }
-# What happens to the tier at any time; blocks are promoted by the daemon, and besides at random.
-tier_event() {
+# Between modifications a tier comes or goes.
+change_tiers() {
+  local mode=()
   if ! has_tier; then
-    shadowctl tier add db0 tier1 --to mid --size 8M $(pick "" --write-back) >/dev/null || fail "the tier was refused"
+    chance 50 && mode=(--write-back)
+    shadowctl tier add db0 tier1 --to mid --size 8M "${mode[@]}" >/dev/null || fail "the tier was refused"
     count tiers
-    return
+  elif chance 40; then
+    shadowctl tier remove db0 tier1 >/dev/null || fail "the removal was refused"
+    chance 40 && kill_daemon
+    chance 30 && cut_power
+    wait_until 120 "the tier to be gone" no_tier
+    count removed
   fi
+}
+# What happens to it at any time; blocks are promoted by the daemon, and besides at random.
+tier_event() {
+  has_tier || return 0
   case $((RANDOM % 10)) in
     0 | 1)
       shadowctl tier mode db0 tier1 "$(pick writethrough writeback)" >/dev/null || fail "the mode was refused"
       count modes
       ;;
-    2)
-      shadowctl tier remove db0 tier1 >/dev/null || fail "the removal was refused"
-      chance 40 && kill_daemon
-      chance 30 && cut_power
-      wait_until 120 "the tier to be gone" no_tier
-      count removed
-      ;;
     # refused while a table is exchanged
-    3 | 4) dmsetup message db0 0 demote "$(some_blocks)" &>/dev/null || true ;;
-    5) dmsetup message db0 0 writeback "$(some_blocks)" &>/dev/null || true ;;
+    2 | 3) dmsetup message db0 0 demote "$(some_blocks)" &>/dev/null || true ;;
+    4) dmsetup message db0 0 writeback "$(some_blocks)" &>/dev/null || true ;;
     *) dmsetup message db0 0 promote tier1 "$(some_blocks)" &>/dev/null || true ;;
   esac
 }
@@ -96,6 +100,7 @@ one_move() {
   local to
   [[ $WHERE == slow ]] && to=fast || to=slow
   load
+  change_tiers
   shadowctl volume modify db0 --to $to --grace 1h --retire "$(pick never never cold eager)" \
     --rate "$(pick 2M 4M 16M 64M)" >/dev/null || fail "the modification was refused"
   count moves

@@ -3,7 +3,6 @@
 #include "pam/model/access_model.h"
 
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <array>
@@ -12,7 +11,7 @@
 #include <random>
 #include <sstream>
 
-#include "pam/model/bytes.h"
+#include "pam/model/frame.h"
 
 namespace shadow::pam {
 namespace {
@@ -202,16 +201,7 @@ TEST(AccessModel, TheFuzzCorpusIsOfThisVersion) {
     std::ostringstream all;
     all << in.rdbuf();
     ASSERT_GT(all.str().size(), 1u);
-    const std::string body = all.str().substr(1);
-    std::string file;
-    Put(&file, snapshot ? 0x53504853u : 0x4d504853u);
-    Put(&file, kFileVersion);
-    Put(&file, static_cast<std::uint64_t>(body.size()));
-    Put(&file, static_cast<std::uint32_t>(
-                   crc32_z(0, reinterpret_cast<const Bytef*>(body.data()), body.size())));
-    Put(&file, static_cast<std::uint32_t>(kFeatures));
-    Put(&file, static_cast<std::uint32_t>(kHidden));
-    file += body;
+    const std::string file = Frame(snapshot ? kSnapshotMagic : kModelMagic, all.str().substr(1));
     AccessModel m(Small());
     EXPECT_TRUE(snapshot ? m.Restore(file).ok() : m.LoadModel(file).ok());
   }

@@ -15,9 +15,6 @@ namespace shadow::pam {
 
 static_assert(std::endian::native == std::endian::little, "files are written in host byte order");
 
-/// Of model files and snapshots; raised with every change of what is in them.
-inline constexpr std::uint32_t kFileVersion = 4;
-
 template <typename T>
 void Put(std::string* out, const T& value) {
   static_assert(std::is_trivially_copyable_v<T>);

@@ -311,9 +311,9 @@ static int commit_pages(struct shadow_volume *v, const struct page_set *set)
 
 /*
  * shadow_commit() for who holds commit_lock. Slot pages first: what a load found has to be taken
- * back in this order (the end of a shadow that relied on a write-intent bit, then the bit). A discard,
- * which needs the other order, commits twice. After a home leg was dropped state pages go first:
- * "clean" and "none" are true only if its copies do not count.
+ * back in this order (the end of a shadow that relied on a write-intent bit, then the bit). A
+ * discard, which needs the other order, commits twice. After a home leg was dropped state pages go
+ * first: "clean" and "none" are true only if its copies do not count.
  */
 int __shadow_commit(struct shadow_volume *v)
 {

@@ -22,7 +22,6 @@
 #include "dm-shadow.h"
 
 #define MAX_TRIES 3
-#define MAX_QUEUED 16384
 #define MAX_RUN_SECTORS 2048u		/* 1 MiB: neighbours are joined up to here */
 #define MAX_BATCH 8			/* runs that share a drain */
 #define MAX_LOOK 4096			/* blocks, before looking up from the queue */
@@ -53,6 +52,11 @@ static void add_block(struct shadow_job *job)
 	job->mine |= 1u << job->count++;
 }
 
+static void forget_block(struct shadow_job *job, u32 block)
+{
+	job->mine &= ~(1u << (block - job->first));
+}
+
 static u8 other_leg(u8 leg)
 {
 	return leg == SHADOW_LEG_ORIGIN ? SHADOW_LEG_TARGET : SHADOW_LEG_ORIGIN;
@@ -75,11 +79,11 @@ static bool settle(struct shadow_job *job)
 		if (!is_mine(job, b))
 			continue;
 		if (!shadow_apply(v, b, SHADOW_EV_COPY_DONE, &step)) {
-			job->mine &= ~(1u << (b - job->first));	/* became a hole meanwhile */
+			forget_block(job, b);	/* became a hole meanwhile */
 		} else if (step.actions & SHADOW_ACT_COPY_AGAIN) {
 			again = true;
 		} else {
-			job->mine &= ~(1u << (b - job->first));
+			forget_block(job, b);
 			atomic64_inc(&v->copied);
 		}
 	}
@@ -293,40 +297,6 @@ static void copy_again(struct shadow_volume *v, struct shadow_job *old)
 	mempool_free(old, &v->mover.jobs);
 }
 
-/* Only the thread takes requests off the queue while it is not parked. */
-static struct shadow_request *head_request(struct shadow_volume *v)
-{
-	struct shadow_request *q;
-	unsigned long flags;
-
-	spin_lock_irqsave(&v->lock, flags);
-	q = list_first_entry_or_null(&v->mover.queue, struct shadow_request, list);
-	spin_unlock_irqrestore(&v->lock, flags);
-	return q;
-}
-
-/* Blocks before @next have been looked at. True: there is more in the queue. */
-static bool advance_request(struct shadow_volume *v, struct shadow_request *q, u32 next,
-			    bool finished)
-{
-	struct shadow_mover *m = &v->mover;
-	unsigned long flags;
-	bool more;
-
-	spin_lock_irqsave(&v->lock, flags);
-	m->queued_blocks -= (finished ? q->end : next) - q->next;
-	q->next = next;
-	if (finished) {
-		list_del(&q->list);
-		m->nr_queued--;
-	}
-	more = !list_empty(&m->queue);
-	spin_unlock_irqrestore(&v->lock, flags);
-	if (finished)
-		kfree(q);
-	return more;
-}
-
 /*
  * Claims the next run of the request at the head of the queue, at most @max sectors. Returns
  * the job, or NULL with *@more telling whether another look makes sense.
@@ -340,7 +310,7 @@ static struct shadow_job *claim(struct shadow_volume *v, sector_t max, bool *mor
 	u8 from;
 
 	*more = false;
-	q = head_request(v);
+	q = shadow_queue_head(v, &v->mover.queue);
 	if (!q || q->type == SHADOW_MSG_FILL)
 		return NULL;
 	b = q->next;
@@ -364,7 +334,7 @@ static struct shadow_job *claim(struct shadow_volume *v, sector_t max, bool *mor
 		drop_job(v, job);
 		job = NULL;
 	}
-	*more = advance_request(v, q, b, b >= end);
+	*more = shadow_queue_advance(v, &v->mover.queue, q, b, b >= end);
 	return job;
 }
 
@@ -373,7 +343,7 @@ static struct shadow_job *claim(struct shadow_volume *v, sector_t max, bool *mor
 /* True if the queue's head is a fill, of which one run was done. */
 static bool do_fill_request(struct shadow_volume *v)
 {
-	struct shadow_request *q = head_request(v);
+	struct shadow_request *q = shadow_queue_head(v, &v->mover.queue);
 	bool failed = false;
 	u32 first, b, end;
 
@@ -394,7 +364,8 @@ static bool do_fill_request(struct shadow_volume *v)
 		failed = !shadow_fill_run(v, first, b - first);
 	else if (b < end)
 		b++;	/* busy: somebody else is at it */
-	advance_request(v, q, b, b >= min(q->end, v->nr_blocks) || failed);
+	shadow_queue_advance(v, &v->mover.queue, q, b,
+			     b >= min(q->end, v->nr_blocks) || failed);
 	if (failed)
 		shadow_raise_event(v);
 	return true;
@@ -405,7 +376,7 @@ static bool do_fill_request(struct shadow_volume *v)
 static bool may_claim(struct shadow_mover *m)
 {
 	return !READ_ONCE(m->paused) && !READ_ONCE(m->suspended) && !READ_ONCE(m->stopping) &&
-	       !list_empty(&m->queue);
+	       !list_empty(&m->queue.list);
 }
 
 static bool has_again(struct shadow_mover *m)
@@ -457,20 +428,6 @@ static bool rate_allows(struct shadow_volume *v)
 	return false;
 }
 
-/* When the next copy may start, given that one of @sectors starts now. */
-void shadow_charge_rate(ktime_t *next_start, u64 rate, sector_t sectors)
-{
-	ktime_t now = ktime_get();
-
-	if (!rate)
-		return;
-	/* no credit for idle times beyond a few milliseconds: no bursts */
-	if (ktime_before(*next_start, ktime_sub_ms(now, 4)))
-		*next_start = ktime_sub_ms(now, 4);
-	*next_start = ktime_add_ns(*next_start,
-				   div64_u64((u64)sectors * 500 * NSEC_PER_USEC * 1000, rate));
-}
-
 /* Claims as many runs as may start now, drains once, starts them. */
 static void start_some(struct shadow_volume *v)
 {
@@ -518,7 +475,7 @@ static bool has_work(struct shadow_volume *v)
 
 	if (!atomic_read(&v->failing) && (has_again(m) || (may_claim(m) && has_room(v))))
 		return true;
-	return (m->was_busy && idle(v) && list_empty(&m->queue)) || kthread_should_stop();
+	return (m->was_busy && idle(v) && list_empty(&m->queue.list)) || kthread_should_stop();
 }
 
 static void set_parked(struct shadow_mover *m, bool parked)
@@ -546,7 +503,7 @@ static int mover_thread(void *data)
 			copy_again(v, job);
 			continue;
 		}
-		if (m->was_busy && idle(v) && list_empty(&m->queue)) {
+		if (m->was_busy && idle(v) && list_empty(&m->queue.list)) {
 			m->was_busy = false;
 			shadow_raise_event(v);
 			continue;
@@ -587,28 +544,11 @@ void shadow_mover_resume(struct shadow_volume *v)
 	wake_up(&v->mover.wake);
 }
 
-/* Forgets a mover's queue. Its thread is parked, or gone. */
-void shadow_queue_clear(struct shadow_volume *v, struct list_head *queue, unsigned int *nr_queued,
-			u64 *queued_blocks)
-{
-	struct shadow_request *q, *next;
-	unsigned long flags;
-	LIST_HEAD(old);
-
-	spin_lock_irqsave(&v->lock, flags);
-	list_splice_init(queue, &old);
-	*nr_queued = 0;
-	*queued_blocks = 0;
-	spin_unlock_irqrestore(&v->lock, flags);
-	list_for_each_entry_safe(q, next, &old, list)
-		kfree(q);
-}
-
 static void mover_clear(struct shadow_volume *v)
 {
 	struct shadow_mover *m = &v->mover;
 
-	shadow_queue_clear(v, &m->queue, &m->nr_queued, &m->queued_blocks);
+	shadow_queue_clear(v, &m->queue);
 	wake_up(&m->wake);
 }
 
@@ -632,7 +572,7 @@ static void forget_holes(struct shadow_volume *v, struct shadow_job *job)
 
 	for (b = job->first; b < job->first + job->count; b++)
 		if (shadow_home(READ_ONCE(v->map[b])) == SHADOW_HOLE)
-			job->mine &= ~(1u << (b - job->first));
+			forget_block(job, b);
 }
 
 /*
@@ -695,61 +635,13 @@ void shadow_mover_limit(struct shadow_volume *v, u8 type, u64 value)
 	wake_up(&m->wake);
 }
 
-/**
- * shadow_queue_requests() - append ranges to a mover's queue, all or none.
- * @like: what each request is, but for its range
- * @ranges: have been checked by shadow_parse_message()
- */
-int shadow_queue_requests(struct shadow_volume *v, struct list_head *queue, unsigned int *nr_queued,
-			  u64 *queued_blocks, const struct shadow_request *like, unsigned int nr,
-			  char **ranges, const char **error)
-{
-	struct shadow_request *q, *next;
-	unsigned long flags;
-	u64 blocks = 0;
-	unsigned int i;
-	LIST_HEAD(list);
-	int r = 0;
-
-	for (i = 0; i < nr && !r; i++) {
-		struct shadow_range range;
-
-		q = kmemdup(like, sizeof(*q), GFP_KERNEL);
-		if (!q) {
-			*error = "out of memory";
-			r = -ENOMEM;
-			break;
-		}
-		shadow_parse_range(ranges[i], v->nr_blocks, &range);
-		q->next = range.first;
-		q->end = range.first + range.count;
-		blocks += range.count;
-		list_add_tail(&q->list, &list);
-	}
-	spin_lock_irqsave(&v->lock, flags);
-	if (!r && *nr_queued + nr > MAX_QUEUED) {
-		*error = "the queue is full: wait, or clear it";
-		r = -ENOSPC;
-	}
-	if (!r) {
-		list_splice_tail_init(&list, queue);
-		*nr_queued += nr;
-		*queued_blocks += blocks;
-	}
-	spin_unlock_irqrestore(&v->lock, flags);
-	list_for_each_entry_safe(q, next, &list, list)
-		kfree(q);
-	return r;
-}
-
 /** shadow_mover_queue() - append ranges, all or none. */
 int shadow_mover_queue(struct shadow_volume *v, u8 type, unsigned int nr, char **ranges,
 		       const char **error)
 {
 	struct shadow_request like = { .type = type };
 	struct shadow_mover *m = &v->mover;
-	int r = shadow_queue_requests(v, &m->queue, &m->nr_queued, &m->queued_blocks, &like, nr,
-				      ranges, error);
+	int r = shadow_queue_append(v, &m->queue, &like, nr, ranges, error);
 
 	if (!r)
 		WRITE_ONCE(m->was_busy, true);
@@ -764,7 +656,7 @@ int shadow_mover_init(struct shadow_volume *v)
 
 	init_waitqueue_head(&m->wake);
 	init_waitqueue_head(&m->idle);
-	INIT_LIST_HEAD(&m->queue);
+	shadow_queue_init(&m->queue);
 	INIT_LIST_HEAD(&m->running);
 	INIT_LIST_HEAD(&m->again);
 	m->inflight_limit = DEFAULT_INFLIGHT;
@@ -784,7 +676,7 @@ void shadow_mover_exit(struct shadow_volume *v)
 {
 	if (v->mover.thread)
 		kthread_stop(v->mover.thread);
-	if (v->mover.queue.next)
+	if (v->mover.queue.list.next)
 		mover_clear(v);
 	mempool_exit(&v->mover.jobs);
 }

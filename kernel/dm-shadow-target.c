@@ -217,7 +217,7 @@ static ssize_t status_tiers(struct shadow_volume *v, char *result, unsigned int 
 	u64 reads, writes, queued, inflight;
 	u8 leg;
 
-	queued = READ_ONCE(m->queued_blocks);
+	queued = READ_ONCE(m->queue.blocks);
 	smp_rmb(); /* pairs with the one in claim_some() */
 	inflight = READ_ONCE(m->inflight);
 
@@ -258,7 +258,7 @@ static void status_info(struct shadow_volume *v, char *result, unsigned int maxl
 
 	spin_lock_irqsave(&v->lock, flags);
 	memcpy(last_error, v->last_error, sizeof(last_error));
-	queued = m->queued_blocks;
+	queued = m->queue.blocks;
 	inflight = m->inflight;
 	spin_unlock_irqrestore(&v->lock, flags);
 

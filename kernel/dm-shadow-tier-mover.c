@@ -106,35 +106,6 @@ static bool claim(struct shadow_volume *v, const struct shadow_request *q, u32 b
 	return !full;
 }
 
-static struct shadow_request *head_request(struct shadow_volume *v)
-{
-	struct shadow_request *q;
-	unsigned long flags;
-
-	spin_lock_irqsave(&v->lock, flags);
-	q = list_first_entry_or_null(&v->tmover.queue, struct shadow_request, list);
-	spin_unlock_irqrestore(&v->lock, flags);
-	return q;
-}
-
-static void advance_request(struct shadow_volume *v, struct shadow_request *q, u32 next, u32 end)
-{
-	struct shadow_tier_mover *m = &v->tmover;
-	bool finished = next >= end;
-	unsigned long flags;
-
-	spin_lock_irqsave(&v->lock, flags);
-	m->queued_blocks -= (finished ? q->end : next) - q->next;
-	q->next = next;
-	if (finished) {
-		list_del(&q->list);
-		m->nr_queued--;
-	}
-	spin_unlock_irqrestore(&v->lock, flags);
-	if (finished)
-		kfree(q);
-}
-
 /* Blocks of a round: as many as may be in flight. */
 static unsigned int round_limit(struct shadow_volume *v)
 {
@@ -155,7 +126,7 @@ static unsigned int claim_some(struct shadow_volume *v)
 	WRITE_ONCE(m->inflight, 1ull << v->shift);
 	smp_wmb(); /* pairs with the one in status_tiers() */
 	while (n < limit && looked < 4096) {
-		struct shadow_request *q = head_request(v);
+		struct shadow_request *q = shadow_queue_head(v, &m->queue);
 		u32 b, end;
 
 		if (!q || READ_ONCE(m->stopping) || READ_ONCE(m->suspended))
@@ -171,7 +142,7 @@ static unsigned int claim_some(struct shadow_volume *v)
 			     shadow_life(READ_ONCE(v->words[b])) == SHADOW_CLEAN))
 				n++;
 		}
-		advance_request(v, q, b, end);
+		shadow_queue_advance(v, &m->queue, q, b, b >= end);
 	}
 	if (!n)
 		WRITE_ONCE(m->inflight, 0);
@@ -520,7 +491,7 @@ static void do_round(struct shadow_volume *v, unsigned int n)
 
 static bool may_claim(struct shadow_tier_mover *m)
 {
-	return !READ_ONCE(m->suspended) && !READ_ONCE(m->stopping) && !list_empty(&m->queue);
+	return !READ_ONCE(m->suspended) && !READ_ONCE(m->stopping) && !list_empty(&m->queue.list);
 }
 
 static bool has_work(struct shadow_volume *v)
@@ -528,7 +499,7 @@ static bool has_work(struct shadow_volume *v)
 	struct shadow_tier_mover *m = &v->tmover;
 
 	return (may_claim(m) && READ_ONCE(v->mode) == SHADOW_MODE_RW) ||
-	       (m->was_busy && list_empty(&m->queue)) || kthread_should_stop();
+	       (m->was_busy && list_empty(&m->queue.list)) || kthread_should_stop();
 }
 
 /* Waits for the rate limit, or for something more urgent. False: look again. */
@@ -560,7 +531,7 @@ static int tier_thread(void *data)
 		WRITE_ONCE(m->parked, false);
 		smp_mb(); /* parked, then look at the flags: pairs with wait_parked() */
 
-		if (m->was_busy && list_empty(&m->queue)) {
+		if (m->was_busy && list_empty(&m->queue.list)) {
 			m->was_busy = false;
 			shadow_raise_event(v);
 			continue;
@@ -604,7 +575,7 @@ static void tier_mover_clear(struct shadow_volume *v)
 {
 	struct shadow_tier_mover *m = &v->tmover;
 
-	shadow_queue_clear(v, &m->queue, &m->nr_queued, &m->queued_blocks);
+	shadow_queue_clear(v, &m->queue);
 	wake_up(&m->wake);
 }
 
@@ -637,8 +608,7 @@ int shadow_tier_mover_queue(struct shadow_volume *v, const struct shadow_message
 {
 	struct shadow_request like = { .type = msg->type, .tier = msg->tier };
 	struct shadow_tier_mover *m = &v->tmover;
-	int r = shadow_queue_requests(v, &m->queue, &m->nr_queued, &m->queued_blocks, &like,
-				      msg->nr_ranges, ranges, error);
+	int r = shadow_queue_append(v, &m->queue, &like, msg->nr_ranges, ranges, error);
 
 	if (!r)
 		WRITE_ONCE(m->was_busy, true);

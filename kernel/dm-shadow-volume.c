@@ -573,7 +573,7 @@ static struct shadow_volume *volume_create(struct shadow_target *s, struct dm_ta
 	mutex_init(&v->drop_lock);
 	init_waitqueue_head(&v->tmover.wake);
 	init_waitqueue_head(&v->tmover.idle);
-	INIT_LIST_HEAD(&v->tmover.queue);
+	shadow_queue_init(&v->tmover.queue);
 	v->tmover.inflight_limit = SHADOW_TIER_INFLIGHT;
 	v->tmover.suspended = true;	/* until the first resume */
 	init_rwsem(&v->phase_lock);

@@ -10,6 +10,7 @@
  *   dm-shadow-race.c      read policy "mirror"
  *   dm-shadow-slow.c      what a bio cannot do at once: discards, failures, write intent
  *   dm-shadow-fill.c      holes become data
+ *   dm-shadow-queue.c     what the movers were asked for
  *   dm-shadow-mover.c     copies blocks with dm-kcopyd
  *   dm-shadow-tier.c      shadows: their words, slots, ends and failures
  *   dm-shadow-tier-mover.c  copies blocks to and from tiers
@@ -158,6 +159,13 @@ struct shadow_request {
 	u32 end;
 };
 
+/* Of a mover; under v->lock. */
+struct shadow_queue {
+	struct list_head list;		/* of shadow_request */
+	unsigned int nr;
+	u64 blocks;			/* not yet looked at */
+};
+
 /* A run of neighbouring blocks in flight between the legs. */
 struct shadow_job {
 	struct list_head list;	/* on mover->running or mover->again */
@@ -179,11 +187,9 @@ struct shadow_mover {
 	wait_queue_head_t idle;		/* those who wait for the thread or for jobs */
 	mempool_t jobs;
 	/* under v->lock: */
-	struct list_head queue;		/* of shadow_request */
+	struct shadow_queue queue;
 	struct list_head running;	/* jobs, oldest first */
 	struct list_head again;		/* jobs with blocks to copy again */
-	unsigned int nr_queued;
-	u64 queued_blocks;
 	u64 inflight;			/* sectors */
 	u64 next_seq;
 	u64 rate;			/* KiB/s, 0: no limit */
@@ -231,9 +237,7 @@ struct shadow_tier_mover {
 	wait_queue_head_t wake;
 	wait_queue_head_t idle;
 	/* under v->lock: */
-	struct list_head queue;		/* of shadow_request */
-	unsigned int nr_queued;
-	u64 queued_blocks;
+	struct shadow_queue queue;
 	u64 rate;			/* KiB/s, 0: no limit */
 	u64 inflight_limit;		/* sectors */
 	bool suspended;
@@ -551,12 +555,15 @@ void shadow_mover_wait_running(struct shadow_volume *v);
 void shadow_mover_set_paused(struct shadow_volume *v, bool paused);
 void shadow_mover_limit(struct shadow_volume *v, u8 type, u64 value);
 
+void shadow_queue_init(struct shadow_queue *q);
+int shadow_queue_append(struct shadow_volume *v, struct shadow_queue *q,
+			const struct shadow_request *like, unsigned int nr, char **ranges,
+			const char **error);
+void shadow_queue_clear(struct shadow_volume *v, struct shadow_queue *q);
+struct shadow_request *shadow_queue_head(struct shadow_volume *v, struct shadow_queue *q);
+bool shadow_queue_advance(struct shadow_volume *v, struct shadow_queue *q,
+			  struct shadow_request *head, u32 next, bool finished);
 void shadow_charge_rate(ktime_t *next_start, u64 rate, sector_t sectors);
-int shadow_queue_requests(struct shadow_volume *v, struct list_head *queue, unsigned int *nr_queued,
-			  u64 *queued_blocks, const struct shadow_request *like, unsigned int nr,
-			  char **ranges, const char **error);
-void shadow_queue_clear(struct shadow_volume *v, struct list_head *queue, unsigned int *nr_queued,
-			u64 *queued_blocks);
 
 /* dm-shadow-tier.c: process context */
 bool shadow_tier_apply(struct shadow_volume *v, u32 block, enum shadow_tier_event event,

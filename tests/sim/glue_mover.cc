@@ -202,7 +202,7 @@ Task<Volume::Job*> Volume::Claim(bool* more) {
     job->used = job->running = false;
     job = nullptr;
   }
-  // advance_request
+  // shadow_queue_advance
   requests_[0].next = b;
   if (b >= end)
     for (u32 i = 1; i < nr_requests_; i++) requests_[i - 1] = requests_[i];

@@ -35,7 +35,7 @@ Task<bool> Volume::ClaimPromote(u8 leg, u32 block, bool* full) {
   co_return true;
 }
 
-// claim_some, claim, advance_request
+// claim_some, claim, shadow_queue_advance
 Task<> Volume::ClaimSome() {
   const u32 limit = 1 + m_.random.Below(4);
   nr_copies_ = 0;

@@ -13,12 +13,9 @@ tiered_classes() {
   shadowctl volume import db0 /dev/slow/db0 >/dev/null
   shadow_io fill /dev/mapper/db0 --journal="$SCRATCH/journal"
 }
-# told TIER FIELD: what shadowctl says of it.
-told() { shadowctl -o json tier show db0 | jq -r ".tiers[]? | select(.tier == \"$1\") | .$2"; }
 used_bytes() { told "$1" used_bytes; }
 has_shadows() { (($(used_bytes "$1" | grep . || echo 0) > 0)); }
 has_hits() { (($(field db0 tier1_reads) > 0)); }
-no_tier() { [[ -z $(told "$1" device) ]]; }
 hot_load() {
   start_stress /dev/mapper/db0 --threads=2 --writes=40 --length=$((HOT * 512))
 }

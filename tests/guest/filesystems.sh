@@ -22,14 +22,6 @@ volume() {
   mkdir -p "$MNT"
   mount -t "$1" /dev/mapper/v "$MNT"
 }
-# The judge that comes with the file system; the journal was replayed by a mount before.
-clean() {
-  case $1 in
-    # its status does not tell of wrong sums; an offer to mend them does
-    ext4) e2fsck -fn /dev/mapper/v >"$RESULT/fsck.log" 2>&1 && ! grep -q "? no$" "$RESULT/fsck.log" ;;
-    xfs) xfs_repair -n /dev/mapper/v >"$RESULT/fsck.log" 2>&1 ;;
-  esac || fail "$1 is damaged: $(grep -B 1 -m 4 "? no$" "$RESULT/fsck.log"; tail -n 4 "$RESULT/fsck.log")"
-}
 verify_job() {
   fio --name=verify --directory="$MNT" --size=6m --numjobs=2 --rw=randrw --bsrange=4k-64k \
     --ioengine=libaio --iodepth=8 --direct="$1" --verify=crc32c --verify_fatal=1 --do_verify=1 \
@@ -69,7 +61,7 @@ moves() {
   verify_job 1
   file_io check "$MNT/files" "$SCRATCH/files" >"$RESULT/file_io.log" || fail "a file changed on the way"
   umount "$MNT"
-  clean "$1"
+  whole_file_system "$1" /dev/mapper/v
 }
 test_ext4_is_used_while_it_moves() { moves ext4; }
 test_xfs_is_used_while_it_moves() { moves xfs; }
@@ -106,14 +98,14 @@ cuts() {
     dm_create v "$(two_legs $LEN)" SHADOW-test
     mount -t "$1" /dev/mapper/v "$MNT"
     umount "$MNT"
-    clean "$1"
+    whole_file_system "$1" /dev/mapper/v
     mount -t "$1" /dev/mapper/v "$MNT"
     file_io check "$MNT/files" "$SCRATCH/files" >"$RESULT/file_io.log" || fail "a synced file was lost"
     note "cut while $during: clean, $(cat "$RESULT/file_io.log"); it had $ended"
   done
   verify_job 1
   umount "$MNT"
-  clean "$1"
+  whole_file_system "$1" /dev/mapper/v
 }
 test_ext4_after_power_cuts() { cuts ext4; }
 test_xfs_after_power_cuts() { cuts xfs; }

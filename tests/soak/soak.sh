@@ -60,8 +60,6 @@ cut_power() {
   load
 }
 
-has_tier() { [[ -n $(shadowctl -o json tier show db0 | jq -r '.tiers[]? | select(.tier == "tier1") | .device') ]]; }
-no_tier() { ! has_tier; }
 some_blocks() {
   local first=$((RANDOM % 128))
   echo "$first+$((1 + RANDOM % (128 - first)))"
@@ -69,7 +67,7 @@ some_blocks() {
 # Between modifications a tier comes or goes.
 change_tiers() {
   local mode=()
-  if ! has_tier; then
+  if no_tier tier1; then
     chance 50 && mode=(--write-back)
     shadowctl tier add db0 tier1 --to mid --size 8M "${mode[@]}" >/dev/null || fail "the tier was refused"
     count tiers
@@ -77,13 +75,13 @@ change_tiers() {
     shadowctl tier remove db0 tier1 >/dev/null || fail "the removal was refused"
     chance 40 && kill_daemon
     chance 30 && cut_power
-    wait_until 120 "the tier to be gone" no_tier
+    wait_until 120 "the tier to be gone" no_tier tier1
     count removed
   fi
 }
 # What happens to it at any time; blocks are promoted by the daemon, and besides at random.
 tier_event() {
-  has_tier || return 0
+  ! no_tier tier1 || return 0
   case $((RANDOM % 10)) in
     0 | 1)
       shadowctl tier mode db0 tier1 "$(pick writethrough writeback)" >/dev/null || fail "the mode was refused"

@@ -47,7 +47,13 @@ int Main(int argc, char** argv) {
     char name[] = "/tmp/place_bench.XXXXXX";
     if (mkdtemp(name) == nullptr) return 1;
     state_dir = name;
-    std::filesystem::copy_file(argv[5], state_dir + "/bench.model");
+    std::error_code failed;
+    std::filesystem::copy_file(argv[5], state_dir + "/bench.model", failed);
+    if (failed) {
+      std::fprintf(stderr, "place_bench: %s: %s\n", argv[5], failed.message().c_str());
+      std::filesystem::remove_all(state_dir);
+      return 1;
+    }
     setenv("PAM_UPDATE_MINUTES", "0", 1);
   }
   PamClient client({argv[1], state_dir, 600'000}, clock);

@@ -355,6 +355,26 @@ TEST_F(EngineTest, AFileSystemThatDoesNotGrowIsAWarning) {
   EXPECT_GE(told, 1);
 }
 
+// The application fills holes as it likes: the copy is taken up again, and that is no warning.
+TEST_F(EngineTest, BlocksThatTurnUpBeforeTheCutOverAreNoWarning) {
+  const std::string id = Begin(Move());
+  ASSERT_TRUE(m.RunTo(id, Phase::kCatchingUp));
+  m.world.FailNext("Message cutover",
+                   MakeError(Code::kFailedPrecondition, "2 blocks are not on the target."), 1);
+  ASSERT_TRUE(m.RunToEnd(id));
+  const ModificationInfo end = m.engine().GetModification(id).value();
+  EXPECT_EQ(end.phase, Phase::kCompleted);
+  EXPECT_EQ(end.error, "") << "nothing was wrong";
+  const auto events = m.engine().WaitEvents(0, 100, 0);
+  ASSERT_TRUE(events.ok());
+  int told = 0;
+  for (const Event& e : *events) {
+    EXPECT_EQ(e.severity, "info") << e.message;
+    told += e.message.find("turned up") != std::string::npos ? 1 : 0;
+  }
+  EXPECT_EQ(told, 1);
+}
+
 TEST_F(EngineTest, RateCanBeSetWhileItRuns) {
   const std::string id = Begin(Move());
   ASSERT_TRUE(m.RunTo(id, Phase::kCopying));

@@ -8,7 +8,8 @@
 // Home serves four requests at a time, 2 ms each, 150 MiB/s; moves are served by it too, one at a
 // time, at most at 100 MiB/s. "touch2" is what dm-cache does at its best: one fast device as large
 // as both tiers and as fast as tier 1, a block is promoted at its second touch, the one unused the
-// longest makes room.
+// longest makes room. "seen" is a bound: every block that was touched before is on the fastest
+// device, there at once and for nothing; no order of what was seen before can serve more.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -91,6 +92,7 @@ class Machine {
     return latency;
   }
 
+  void Hold(std::uint32_t block) { shadows_.insert({block, {1, false, false}}); }
   void Queue(const TierPlan& plan) {
     for (const Move& m : plan.moves) queue_.push_back(m);
   }
@@ -231,11 +233,11 @@ void Run(const std::vector<Request>& requests, const Options& o, const std::stri
   Totals t;
   ManualClock clock(0);
   const double end = requests.back().ms;
-  const bool lru2 = policy == "touch2";
+  const bool lru2 = policy == "touch2", seen = policy == "seen";
   Machine machine(o, lru2 ? slots1 + slots2 : slots1, lru2 ? 0 : slots2);
   Touch2 touch2(slots1 + slots2);
   PlacementSettings settings = o.settings;
-  settings.policy = lru2 ? "off" : policy;
+  settings.policy = lru2 || seen ? "off" : policy;
   settings.window_us = static_cast<std::int64_t>(60e6 / o.speed);
   RealClock real;
   PamClient client({o.worker, "", 600'000}, real);
@@ -256,7 +258,7 @@ void Run(const std::vector<Request>& requests, const Options& o, const std::stri
     for (; r.ms >= next; next += part_ms) {
       machine.Advance(next);
       clock.AdvanceMs(static_cast<std::int64_t>(part_ms));
-      if (lru2) continue;
+      if (lru2 || seen) continue;
       (*placement)->AddPart(part.Close(static_cast<std::int64_t>(part_ms * 1000)));
       // The trace runs faster than the clock on the wall: the model is given the time it would
       // have.
@@ -271,6 +273,7 @@ void Run(const std::vector<Request>& requests, const Options& o, const std::stri
     }
     machine.Serve(r, counting, &t);
     if (lru2) touch2.Access(r.block, &machine);
+    if (seen) machine.Hold(r.block);
     BlockAccess& a = part.blocks[r.block];
     a.block = r.block;
     ++a.count;
@@ -300,7 +303,7 @@ void Run(const std::vector<Request>& requests, const Options& o, const std::stri
       p99(&t.latency), share(t.read_hits[1], t.reads.size()), share(t.read_hits[2], t.reads.size()),
       mean(t.reads), p99(&t.reads),
       static_cast<double>(machine.moved - before) / static_cast<double>(t.served),
-      lru2 ? "" : (*placement)->GetStatus().note.c_str());
+      lru2 || seen ? "" : (*placement)->GetStatus().note.c_str());
   std::fflush(stdout);
 }
 

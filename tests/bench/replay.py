@@ -20,6 +20,7 @@ SPEED = 4          # the HDD-like device is four times as fast as a disk of 8 ms
 SPLIT = 0.6        # of the time: what comes before warms up, and trains the model
 TRACE = "oneandone_mysql.csv.xz"
 NAMES = {"hdd": "HDD alone", "cache_writethrough": "dm-cache writethrough", "cache_writeback": "dm-cache writeback",
+         "cache_writeback_joined": "dm-cache writeback, joined",
          "cache_writeback_128": "dm-cache writeback, 64 KiB", "ewma": "dm-shadow ewma", "pam": "dm-shadow pam",
          "ewma_writethrough": "dm-shadow ewma writethrough", "pam_writethrough": "dm-shadow pam writethrough"}
 

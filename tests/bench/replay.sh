@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Inside the guest, in virtual time (tests/bench/run --only replay starts it): a real trace is replayed on
 # an HDD-like device alone, as dm-cache's origin, and as the home of a volume of dm-shadow with two tiers.
-#   replay.sh [hdd] [cache_writethrough] [cache_writeback] [ewma] [pam]...
+#   replay.sh [hdd] [cache_writethrough] [cache_writeback] [ewma] [pam]...  (all of them: the list below)
 # Everybody gets the same requests at the same times: first those that warm up, then those that are measured.
 # For each, $RESULT/NAME.json is shadow-replay's report of the measured part and $RESULT/NAME.devices
 # what the devices below read and wrote meanwhile, in bytes.
@@ -34,18 +34,30 @@ bench_hdd() {
 
 # dm-cache knows one fast device. It gets as many blocks as both tiers together, all of them as fast as
 # tier 1: more than any split of the same devices would give it.
+# cache MODE [BLOCK [NAME]]
 cache() {
-  step "dm-cache, smq, $1, all of the fast blocks on one NVMe-like device"
+  local name=${3:-cache_$1${2:+_$2}}
+  step "dm-cache, smq, $1, all of the fast blocks on ${CACHE_ON:-one NVMe-like device}"
   modprobe dm_cache_smq
   home_device
-  replay_device cache $((SLOTS1 + SLOTS2)) nvme
+  if [[ -z ${CACHE_ON:-} ]]; then replay_device cache $((SLOTS1 + SLOTS2)) nvme; fi
   null_device cachemeta 32 nvme
-  dm_create c "0 $(sectors /dev/home) cache /dev/cachemeta /dev/cache /dev/home ${2:-$BLOCK} 1 $1 smq 0"
-  replay_both /dev/mapper/c "cache_$1${2:+_$2}"
-  dm status c >"$RESULT/cache_$1${2:+_$2}.status"
+  dm_create c "0 $(sectors /dev/home) cache /dev/cachemeta ${CACHE_ON:-/dev/cache} /dev/home ${2:-$BLOCK} 1 $1 smq 0"
+  replay_both /dev/mapper/c "$name"
+  dm status c >"$RESULT/$name.status"
 }
 bench_cache_writethrough() { cache writethrough; }
 bench_cache_writeback() { cache writeback; }
+# What an administrator with dm-shadow's two devices could do with dm-cache: join them.
+bench_cache_writeback_joined() {
+  replay_device cache1 "$SLOTS1" nvme
+  replay_device cache2 "$SLOTS2" ssd
+  local one two
+  one=$(sectors /dev/cache1) two=$(sectors /dev/cache2)
+  printf '0 %s linear /dev/cache1 0\n%s %s linear /dev/cache2 0\n' "$one" "$one" "$two" | dm create joined
+  dm mknodes joined
+  CACHE_ON=/dev/mapper/joined cache writeback "" cache_writeback_joined
+}
 # dm-cache with blocks of 64 KiB, LVM's default; moves fewer bytes, hits less.
 bench_cache_writeback_128() { cache writeback 128; }
 
@@ -72,7 +84,7 @@ bench_pam_writethrough() {
   TIER_MODE=writethrough shadow pam pam_writethrough
 }
 
-all=(hdd cache_writethrough cache_writeback ewma pam)
+all=(hdd cache_writethrough cache_writeback cache_writeback_joined ewma pam ewma_writethrough pam_writethrough)
 if (($#)); then all=("$@"); fi
 into_memory
 status=0

@@ -4,7 +4,8 @@
  *
  *   dm-shadow-target.c    constructor, suspend and resume hooks, status, messages
  *   dm-shadow-table.c     what a table means for a volume
- *   dm-shadow-volume.c    the shared volume: find, load, grow, states
+ *   dm-shadow-volume.c    the shared volume: find, load, grow
+ *   dm-shadow-state.c     the states of its blocks, its modes, its events
  *   dm-shadow-phase.c     cut-over, rollback, commit, abort, retire
  *   dm-shadow-io.c        map and end_io: the path of every bio
  *   dm-shadow-race.c      read policy "mirror"
@@ -495,23 +496,28 @@ int shadow_check_sizes(const struct shadow_target *s, const struct shadow_superb
 		       const char **error);
 int shadow_volume_uuid(struct dm_target *ti, char *uuid, size_t size, const char **error);
 
-/* dm-shadow-volume.c: process context, may sleep */
+/* dm-shadow-state.c */
 bool __shadow_apply(struct shadow_volume *v, u32 block, enum shadow_event event, u8 lost,
 		    struct shadow_step *step);
 bool shadow_apply(struct shadow_volume *v, u32 block, enum shadow_event event,
 		  struct shadow_step *step);
 void shadow_apply_own(struct shadow_volume *v, u32 block, enum shadow_event event);
+void shadow_raise_event(struct shadow_volume *v);
+void shadow_event_work(struct work_struct *work);
 bool shadow_only_on(struct shadow_volume *v, u8 leg);
+u32 shadow_tail_data(struct shadow_volume *v);
+void shadow_count_homes(struct shadow_volume *v);
+void shadow_set_ctx(struct shadow_volume *v, union shadow_ctx_word w);
+void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char *why);
+void shadow_drop_leg(struct shadow_volume *v, u8 leg);
+bool shadow_drop_home(struct shadow_volume *v, u32 block, u8 leg, struct shadow_step *step);
+
+/* dm-shadow-volume.c: process context, may sleep */
 int shadow_volume_check(struct shadow_target *s, struct dm_target *ti, const char **error);
 int shadow_volume_attach(struct shadow_target *s, struct dm_target *ti);
 void shadow_volume_put(struct shadow_target *s);
 void shadow_volume_quiesce(struct shadow_volume *v);
-void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char *why);
-void shadow_raise_event(struct shadow_volume *v);
 void *shadow_resize_array(struct shadow_volume *v, void *old, size_t old_size, size_t size);
-void shadow_drop_leg(struct shadow_volume *v, u8 leg);
-bool shadow_drop_home(struct shadow_volume *v, u32 block, u8 leg, struct shadow_step *step);
-u32 shadow_tail_data(struct shadow_volume *v);
 
 /* dm-shadow-phase.c: process context, the caller holds v->admin */
 int shadow_cutover(struct shadow_volume *v, const char **error);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// kernel/dm-shadow-volume.c and dm-shadow-table.c: what the tables of one device share.
+// kernel/dm-shadow-volume.c, dm-shadow-state.c and dm-shadow-table.c: what the tables of one device
+// share.
 #include "tests/sim/volume.h"
 
 namespace sim {

@@ -173,7 +173,7 @@ class Volume {
   static constexpr u8 kSlow = 0xff;  // SHADOW_LUT_SLOW
   static constexpr u32 kMaxTries = 3;
 
-  // dm-shadow-volume.c
+  // dm-shadow-state.c
   /// shadow_apply; @lost: legs that count as missing
   Task<bool> Apply(u32 block, shadow_event event, shadow_step* step = nullptr, u8 lost = 0);
   Task<> ApplyOwn(u32 block, shadow_event event);  // shadow_apply_own
@@ -182,9 +182,11 @@ class Volume {
   Task<> PhaseRead();                              // down_read(&v->phase_lock)
   Task<> PhaseWrite();                             // down_write
   bool OnlyOn(u8 leg) const;
-  u32 TailData() const;  // shadow_tail_data
-  void CountHomes();
-  void SetCtx(const shadow_ctx& ctx);                           // set_ctx
+  u32 TailData() const;                // shadow_tail_data
+  void CountHomes();                   // shadow_count_homes
+  void SetCtx(const shadow_ctx& ctx);  // shadow_set_ctx
+
+  // dm-shadow-volume.c
   void TakePhase(const shadow_superblock& sb, const Table& t);  // take_phase
   void TidyStates();
   Task<bool> ZeroShadow(u32 word, CellMask cells);

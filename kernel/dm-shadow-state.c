@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The states of a volume's blocks, its modes and its events: what everybody changes, and how.
+ *
+ * A state changes by compare and swap with what the core says; counters and dirty bits follow.
+ * Modes only get worse, under commit_lock; the flag in the superblock that goes with them may fail
+ * to be written, and is tried once.
+ *
+ * Context: shadow_apply() and shadow_raise_event(): any; the rest: process, may sleep.
+ */
+#include "dm-shadow.h"
+
+/**
+ * __shadow_apply() - an event happens to a block, and legs fail in the same instant.
+ * @lost: legs that took no part, as if they were missing for this one event
+ * @step: if not NULL, what shadow_transition() said
+ *
+ * Return: false if the event is not legal in the block's state, which then is unchanged.
+ */
+bool __shadow_apply(struct shadow_volume *v, u32 block, enum shadow_event event, u8 lost,
+		    struct shadow_step *step)
+{
+	struct shadow_ctx ctx;
+	struct shadow_step s;
+	u8 state;
+
+	do {
+		ctx = shadow_get_ctx(v, block);
+		ctx.missing |= lost;
+		state = READ_ONCE(v->map[block]);
+		s = shadow_transition(state, event, &ctx);
+		if (step)
+			*step = s;
+		if (!s.legal)
+			return false;
+	} while (cmpxchg(&v->map[block], state, s.next) != state);
+
+	if (shadow_home(state) != shadow_home(s.next)) {
+		/* dirty first: who finds the counters changed finds the page dirty, too */
+		if (shadow_disk_home(state, &ctx) != shadow_disk_home(s.next, &ctx))
+			shadow_mark_page_dirty(v, block);
+		smp_mb__before_atomic(); /* pairs with the one in phase_begin() */
+		atomic_long_inc(&v->homes[shadow_home(s.next)]);
+		atomic_long_dec(&v->homes[shadow_home(state)]);
+	}
+	return true;
+}
+
+bool shadow_apply(struct shadow_volume *v, u32 block, enum shadow_event event,
+		  struct shadow_step *step)
+{
+	return __shadow_apply(v, block, event, 0, step);
+}
+
+/*
+ * For who made the block busy and so is alone with it: if the event is not legal the rules are
+ * broken, and nothing about the volume is certain any longer.
+ */
+void shadow_apply_own(struct shadow_volume *v, u32 block, enum shadow_event event)
+{
+	if (likely(shadow_apply(v, block, event, NULL)))
+		return;
+	DMCRIT("%s: event %d is not legal for block %u in state %#x", v->name, event, block,
+	       READ_ONCE(v->map[block]));
+	mutex_lock(&v->commit_lock);
+	shadow_set_mode(v, SHADOW_MODE_FAIL, "an invariant is broken");
+	mutex_unlock(&v->commit_lock);
+}
+
+void shadow_count_homes(struct shadow_volume *v)
+{
+	unsigned long n[SHADOW_NR_HOMES] = { 0 };
+	u32 b;
+	int i;
+
+	for (b = 0; b < v->nr_blocks; b++)
+		n[shadow_home(v->map[b])]++;
+	for (i = 0; i < SHADOW_NR_HOMES; i++)
+		atomic_long_set(&v->homes[i], n[i]);
+}
+
+void shadow_set_ctx(struct shadow_volume *v, union shadow_ctx_word w)
+{
+	WRITE_ONCE(v->ctx_word, w.word);
+	shadow_build_lut(v);
+}
+
+/* Is some block valid on this leg and nowhere else? */
+bool shadow_only_on(struct shadow_volume *v, u8 leg)
+{
+	if (leg == SHADOW_LEG_TARGET)
+		return atomic_long_read(&v->homes[SHADOW_TARGET]) ||
+		       atomic_long_read(&v->homes[SHADOW_REMIRRORING]);
+	return atomic_long_read(&v->homes[SHADOW_ORIGIN]) ||
+	       atomic_long_read(&v->homes[SHADOW_COPYING]);
+}
+
+/* Blocks beyond the old end that hold data. */
+u32 shadow_tail_data(struct shadow_volume *v)
+{
+	u32 b, n = 0;
+
+	for (b = min(v->tail, v->nr_blocks); b < v->nr_blocks; b++)
+		if (shadow_home(READ_ONCE(v->map[b])) != SHADOW_HOLE)
+			n++;
+	return n;
+}
+
+void shadow_event_work(struct work_struct *work)
+{
+	struct shadow_volume *v = container_of(work, struct shadow_volume, event_work);
+	struct dm_target *ti = READ_ONCE(v->ti);
+
+	if (ti)
+		dm_table_event(ti->table);
+}
+
+void shadow_raise_event(struct shadow_volume *v)
+{
+	queue_work(v->wq, &v->event_work);
+}
+
+/* Caller: holds commit_lock, or is alone. Modes only get worse. */
+void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char *why)
+{
+	struct shadow_superblock sb = v->sb;
+
+	if (mode <= v->mode)
+		return;
+	DMERR("%s: %s: the volume is in %s mode now", v->name, why,
+	      mode == SHADOW_MODE_RO ? "read-only" : "fail");
+	WRITE_ONCE(v->mode, mode);
+	if (mode == SHADOW_MODE_FAIL)
+		WRITE_ONCE(v->tier_word, 0);
+	shadow_build_lut(v);
+	shadow_mover_set_paused(v, true);
+	sb.flags |= SHADOW_SB_NEEDS_CHECK;
+	if (shadow_metadata_write_sb(v, &sb))
+		DMERR("%s: could not write the needs-check flag either", v->name);
+	shadow_raise_event(v);
+}
+
+/**
+ * shadow_drop_home() - one of a block's two homes holds it no longer.
+ * @leg: which; the other one is the only one from then on
+ *
+ * False: the block had only one. @step may be NULL.
+ */
+bool shadow_drop_home(struct shadow_volume *v, u32 block, u8 leg, struct shadow_step *step)
+{
+	struct shadow_step none;
+	bool legal;
+
+	down_read(&v->phase_lock);
+	atomic_or(SHADOW_MASK_BOTH & ~(1u << leg), &v->sole);
+	smp_mb__after_atomic(); /* before the state changes, like v->unflushed */
+	legal = shadow_apply(v, block, leg == SHADOW_LEG_ORIGIN ? SHADOW_EV_ORIGIN_LOST :
+								  SHADOW_EV_TARGET_LOST,
+			     step ? step : &none);
+	up_read(&v->phase_lock);
+	return legal;
+}
+
+/* The leg's copies are not to be trusted: every block that has another one gives this one up. */
+void shadow_drop_leg(struct shadow_volume *v, u8 leg)
+{
+	enum shadow_event event = leg == SHADOW_LEG_ORIGIN ? SHADOW_EV_ORIGIN_LOST :
+							     SHADOW_EV_TARGET_LOST;
+	struct shadow_step step;
+	unsigned long n = 0;
+	u32 b;
+
+	shadow_mover_set_paused(v, true);
+	down_write(&v->phase_lock);
+	atomic_or(SHADOW_MASK_BOTH & ~(1u << leg), &v->sole);
+	smp_mb__after_atomic(); /* before the states change, like v->unflushed */
+	for (b = 0; b < v->nr_blocks; b++) {
+		u8 home = shadow_home(READ_ONCE(v->map[b]));
+
+		if ((home == SHADOW_MIRRORED || home == SHADOW_RETIRING) &&
+		    shadow_apply(v, b, event, &step))
+			n++;
+	}
+	up_write(&v->phase_lock);
+	atomic64_add(n, &v->stale);
+	DMERR("%s: the %s failed; %lu mirrored blocks live on the other leg only now", v->name,
+	      leg == SHADOW_LEG_ORIGIN ? "origin" : "target", n);
+	shadow_raise_event(v);
+}

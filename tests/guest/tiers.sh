@@ -69,15 +69,16 @@ churn() {
       5) message v writeback $first+$count ;;
       6) message v mode tier1 "$([[ $((RANDOM % 2)) == 0 ]] && echo writeback || echo writethrough)" ;;
       7) message v mode tier2 "$([[ $((RANDOM % 2)) == 0 ]] && echo writeback || echo writethrough)" ;;
-    esac 2>/dev/null && n=$((n + 1)) # suspended, or read-only after a cut: refused
+    esac 2>/dev/null || continue # suspended, or read-only after a cut: refused
+    n=$((n + 1))
+    echo $n >"$SCRATCH/churned"
   done
-  echo $n >"$SCRATCH/churned"
-  ((n > 0))
 }
 start_churn() {
-  rm -f "$SCRATCH/stop"
+  rm -f "$SCRATCH/stop" "$SCRATCH/churned"
   churn &
   CHURN=$!
+  wait_until 30 "shadows are moved" test -s "$SCRATCH/churned"
 }
 stop_all() {
   stop_stress
@@ -204,7 +205,7 @@ test_power_cuts() {
   for round in 1 2 3 4 5 6; do
     start_stress /dev/mapper/v --block=$BLOCK --flushes=6 --writes=70 --discards=2 --until-error
     start_churn
-    sleep 1.$((RANDOM % 10))
+    sleep "$SLOWNESS.$((RANDOM % 10))"
     power_cut meta org t1 t2
     touch "$SCRATCH/stop"
     wait "$STRESS" || fail "wrong data before the power cut"

@@ -72,14 +72,17 @@ bring_to() {
   esac
 }
 
+# In the debug kernel all rows would take hours: a third of them, others in each phase.
+ROW=0
 row() {
   local device=$1 what=$2 phase=$3 status errors
+  ((SLOWNESS == 1 || (ROW++ + ${#phase}) % 3 == 0)) || return 0
   bring_to "$phase"
   start_stress /dev/mapper/v --block=$BLOCK --discards=3 --zeroes=1 --flushes=4 --allow-errors --seed=$RANDOM \
     >"$SCRATCH/load"
-  sleep 0.3
+  sleep $((SLOWNESS / 4)).3
   fault "$device" "$what"
-  sleep 0.7
+  sleep $((SLOWNESS / 2)).7
   stop_stress
   errors=$(sed -n 's/.* \([0-9]*\) errors.*/\1/p' "$SCRATCH/load")
   # What can still be read is right; an error is better than something old.

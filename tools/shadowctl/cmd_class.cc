@@ -3,7 +3,7 @@
 #include "tools/shadowctl/commands.h"
 #include "tools/shadowctl/format_table.h"
 
-namespace shadow::ctl {
+namespace shadow::ctl::class_cmd {
 namespace {
 
 int List(Context& context) {
@@ -25,8 +25,12 @@ int List(Context& context) {
 }
 
 }  // namespace
+}  // namespace shadow::ctl::class_cmd
+
+namespace shadow::ctl {
 
 void AddClassCommands(CLI::App& app, Context& context) {
+  using namespace class_cmd;
   CLI::App* group = app.add_subcommand("class", "Show storage classes");
   group->require_subcommand(1);
   group->add_subcommand("list", "List the storage classes and their free space")

@@ -3,7 +3,7 @@
 #include "tools/shadowctl/commands.h"
 #include "tools/shadowctl/completion_bash.h"
 
-namespace shadow::ctl {
+namespace shadow::ctl::completion_cmd {
 namespace {
 
 // Somebody has pressed Tab and waits.
@@ -35,8 +35,12 @@ int Names(Context& context, const std::string& what) {
 }
 
 }  // namespace
+}  // namespace shadow::ctl::completion_cmd
+
+namespace shadow::ctl {
 
 void AddCompletionCommands(CLI::App& app, Context& context) {
+  using namespace completion_cmd;
   CLI::App* group = app.add_subcommand("completion", "Print a completion script for a shell");
   group->require_subcommand(1);
   group->add_subcommand("bash", "For bash: source <(shadowctl completion bash)")

@@ -7,7 +7,7 @@
 #include "tools/shadowctl/doctor.h"
 #include "tools/shadowctl/format_table.h"
 
-namespace shadow::ctl {
+namespace shadow::ctl::doctor_cmd {
 namespace {
 
 v1::Check FromError(const std::string& name, const Error& error) {
@@ -101,8 +101,12 @@ int Doctor(Context& context) {
 }
 
 }  // namespace
+}  // namespace shadow::ctl::doctor_cmd
+
+namespace shadow::ctl {
 
 void AddDoctorCommand(CLI::App& app, Context& context) {
+  using namespace doctor_cmd;
   app.add_subcommand("doctor", "Say what is missing on this machine and what to do")
       ->callback([&context] { context.command = [&context] { return Doctor(context); }; });
 }

@@ -3,7 +3,7 @@
 #include "tools/shadowctl/commands.h"
 #include "tools/shadowctl/format_table.h"
 
-namespace shadow::ctl {
+namespace shadow::ctl::events_cmd {
 namespace {
 
 struct EventsOptions {
@@ -42,8 +42,12 @@ int Events(Context& context, Interrupts& interrupts, const EventsOptions& o) {
 }
 
 }  // namespace
+}  // namespace shadow::ctl::events_cmd
+
+namespace shadow::ctl {
 
 void AddEventsCommand(CLI::App& app, Context& context, Interrupts& interrupts) {
+  using namespace events_cmd;
   auto o = std::make_shared<EventsOptions>();
   CLI::App* events = app.add_subcommand("events", "Show what happened");
   events->add_flag("--follow", o->follow, "Go on with what happens, until Ctrl-C");

@@ -11,7 +11,7 @@
 #include "tools/shadowctl/names.h"
 #include "tools/shadowctl/progress.h"
 
-namespace shadow::ctl {
+namespace shadow::ctl::modify_cmd {
 namespace {
 
 using std::string;
@@ -137,13 +137,16 @@ int Modify(Context& context, Interrupts& interrupts, const ModifyOptions& o,
 }
 
 }  // namespace
+}  // namespace shadow::ctl::modify_cmd
+
+namespace shadow::ctl {
 
 CLI::Validator OneOf(std::vector<std::string> values) {
   std::string list;
-  for (const string& value : values) list += (list.empty() ? "" : ", ") + value;
+  for (const std::string& value : values) list += (list.empty() ? "" : ", ") + value;
   return CLI::Validator(
-      [values = std::move(values), list](string& text) {
-        if (std::find(values.begin(), values.end(), text) != values.end()) return string();
+      [values = std::move(values), list](std::string& text) {
+        if (std::find(values.begin(), values.end(), text) != values.end()) return std::string();
         return rpc::Quote(text) + " is none of " + list;
       },
       "");
@@ -165,6 +168,7 @@ Until UntilOf(const WaitOptions& options) {
 }
 
 void AddModifyCommand(CLI::App& volume, Context& context, Interrupts& interrupts) {
+  using namespace modify_cmd;
   auto o = std::make_shared<ModifyOptions>();
   auto wait = std::make_shared<WaitOptions>();
   CLI::App* modify =

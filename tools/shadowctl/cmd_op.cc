@@ -11,7 +11,7 @@
 #include "tools/shadowctl/names.h"
 #include "tools/shadowctl/progress.h"
 
-namespace shadow::ctl {
+namespace shadow::ctl::op_cmd {
 namespace {
 
 using std::string;
@@ -157,8 +157,12 @@ void AddWho(CLI::App& command, string& name) {
 }
 
 }  // namespace
+}  // namespace shadow::ctl::op_cmd
+
+namespace shadow::ctl {
 
 void AddOpCommands(CLI::App& app, Context& context, Interrupts& interrupts) {
+  using namespace op_cmd;
   CLI::App* op = app.add_subcommand("op", "Show, watch and steer modifications");
   op->require_subcommand(1);
 

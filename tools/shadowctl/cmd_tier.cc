@@ -10,7 +10,7 @@
 #include "tools/shadowctl/names.h"
 #include "tools/shadowctl/tier_removal.h"
 
-namespace shadow::ctl {
+namespace shadow::ctl::tier_cmd {
 namespace {
 
 using std::string;
@@ -326,8 +326,12 @@ void AddPolicyOptions(CLI::App& command, const Options& o) {
 }
 
 }  // namespace
+}  // namespace shadow::ctl::tier_cmd
+
+namespace shadow::ctl {
 
 void AddTierCommands(CLI::App& app, Context& context, Interrupts& interrupts) {
+  using namespace tier_cmd;
   CLI::App* tier = app.add_subcommand("tier", "Give volumes fast devices, and see what lies there");
   tier->require_subcommand(1);
   const auto on = [&context](CLI::App* command, const Options& o,

@@ -8,7 +8,7 @@
 #include "tools/shadowctl/format_tier.h"
 #include "tools/shadowctl/heat_map.h"
 
-namespace shadow::ctl {
+namespace shadow::ctl::tier_map_cmd {
 namespace {
 
 using std::string;
@@ -143,8 +143,12 @@ void AddVolume(CLI::App& command, const Options& o) {
 }
 
 }  // namespace
+}  // namespace shadow::ctl::tier_map_cmd
+
+namespace shadow::ctl {
 
 void AddTierMapCommands(CLI::App& app, CLI::App& tier, Context& context) {
+  using namespace tier_map_cmd;
   const auto on = [&context](CLI::App* command, const Options& o,
                              int (*run)(Context&, const MapOptions&)) {
     command->callback(

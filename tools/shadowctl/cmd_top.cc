@@ -12,7 +12,7 @@
 #include "tools/shadowctl/format_tier.h"
 #include "tools/shadowctl/humanize.h"
 
-namespace shadow::ctl {
+namespace shadow::ctl::top_cmd {
 namespace {
 
 using std::string;
@@ -168,8 +168,12 @@ int Top(Context& context, Interrupts& interrupts, const TopOptions& o) {
 }
 
 }  // namespace
+}  // namespace shadow::ctl::top_cmd
+
+namespace shadow::ctl {
 
 void AddTopCommand(CLI::App& app, Context& context, Interrupts& interrupts) {
+  using namespace top_cmd;
   auto o = std::make_shared<TopOptions>();
   CLI::App* top = app.add_subcommand("top", "Show what volumes do, until Ctrl-C");
   top->add_option("VOLUME", o->volume, "Only this volume")->type_name("");

@@ -5,7 +5,7 @@
 #include "tools/shadowctl/commands.h"
 #include "tools/shadowctl/format_table.h"
 
-namespace shadow::ctl {
+namespace shadow::ctl::volume_cmd {
 namespace {
 
 using std::string;
@@ -190,8 +190,12 @@ void AddBlockSize(CLI::App& command, const Options& o) {
 }
 
 }  // namespace
+}  // namespace shadow::ctl::volume_cmd
+
+namespace shadow::ctl {
 
 void AddVolumeCommands(CLI::App& app, Context& context, Interrupts& interrupts) {
+  using namespace volume_cmd;
   CLI::App* volume = app.add_subcommand("volume", "Make, show, change and remove volumes");
   volume->require_subcommand(1);
 
@@ -211,57 +215,56 @@ void AddVolumeCommands(CLI::App& app, Context& context, Interrupts& interrupts) 
   });
 
   auto import_options = std::make_shared<VolumeOptions>();
-  CLI::App* import =
+  CLI::App* import_command =
       volume->add_subcommand("import", "Put a device with data under a volume, without copying");
-  AddName(*import, import_options);
-  import->add_option("DEVICE", import_options->device, "Path of the device; it must not be in use")
+  AddName(*import_command, import_options);
+  import_command
+      ->add_option("DEVICE", import_options->device, "Path of the device; it must not be in use")
       ->required()
       ->type_name("");
-  import
+  import_command
       ->add_option("--metadata", import_options->metadata,
                    "Where the metadata goes; default: the class of the device")
       ->type_name("CLASS|DEV");
-  AddBlockSize(*import, import_options);
-  AddRequestId(*import, import_options);
-  import->callback([&context, import_options] {
-    context.command = [&context, import_options] { return Import(context, *import_options);
-};
-}  // namespace shadow::ctl
-);
+  AddBlockSize(*import_command, import_options);
+  AddRequestId(*import_command, import_options);
+  import_command->callback([&context, import_options] {
+    context.command = [&context, import_options] { return Import(context, *import_options); };
+  });
 
-auto export_options = std::make_shared<VolumeOptions>();
-CLI::App* export_command =
-    volume->add_subcommand("export", "Give the plain device back and remove the volume");
-AddName(*export_command, export_options);
-AddRequestId(*export_command, export_options);
-export_command->callback([&context, export_options] {
-  context.command = [&context, export_options] { return Export(context, *export_options); };
-});
+  auto export_options = std::make_shared<VolumeOptions>();
+  CLI::App* export_command =
+      volume->add_subcommand("export", "Give the plain device back and remove the volume");
+  AddName(*export_command, export_options);
+  AddRequestId(*export_command, export_options);
+  export_command->callback([&context, export_options] {
+    context.command = [&context, export_options] { return Export(context, *export_options); };
+  });
 
-volume->add_subcommand("list", "List all volumes")->callback([&context] {
-  context.command = [&context] { return List(context); };
-});
+  volume->add_subcommand("list", "List all volumes")->callback([&context] {
+    context.command = [&context] { return List(context); };
+  });
 
-auto show_options = std::make_shared<VolumeOptions>();
-CLI::App* show = volume->add_subcommand("show", "Show one volume");
-AddName(*show, show_options);
-show->callback([&context, show_options] {
-  context.command = [&context, show_options] { return ShowOne(context, *show_options); };
-});
+  auto show_options = std::make_shared<VolumeOptions>();
+  CLI::App* show = volume->add_subcommand("show", "Show one volume");
+  AddName(*show, show_options);
+  show->callback([&context, show_options] {
+    context.command = [&context, show_options] { return ShowOne(context, *show_options); };
+  });
 
-AddModifyCommand(*volume, context, interrupts);
+  AddModifyCommand(*volume, context, interrupts);
 
-auto delete_options = std::make_shared<VolumeOptions>();
-CLI::App* delete_command =
-    volume->add_subcommand("delete", "Remove a volume and what was made for it");
-AddName(*delete_command, delete_options);
-delete_command->add_flag("--destroy-data", delete_options->destroy_data,
-                         "Destroy imported data too; otherwise it stays on its device");
-delete_command->add_flag("--yes", delete_options->yes, "Do not ask");
-AddRequestId(*delete_command, delete_options);
-delete_command->callback([&context, delete_options] {
-  context.command = [&context, delete_options] { return Delete(context, *delete_options); };
-});
+  auto delete_options = std::make_shared<VolumeOptions>();
+  CLI::App* delete_command =
+      volume->add_subcommand("delete", "Remove a volume and what was made for it");
+  AddName(*delete_command, delete_options);
+  delete_command->add_flag("--destroy-data", delete_options->destroy_data,
+                           "Destroy imported data too; otherwise it stays on its device");
+  delete_command->add_flag("--yes", delete_options->yes, "Do not ask");
+  AddRequestId(*delete_command, delete_options);
+  delete_command->callback([&context, delete_options] {
+    context.command = [&context, delete_options] { return Delete(context, *delete_options); };
+  });
 }
 
 }  // namespace shadow::ctl

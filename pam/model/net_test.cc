@@ -13,7 +13,7 @@
 namespace shadow::pam {
 namespace {
 
-std::vector<Window> Synthetic(int windows, std::uint64_t seed) {
+std::vector<Window> SyntheticWindows(int windows, std::uint64_t seed) {
   std::mt19937_64 rng(seed);
   std::vector<Window> out;
   for (int w = 0; w < windows; ++w) {
@@ -40,7 +40,7 @@ TrainOptions Quick() {
 }
 
 TEST(Net, HandWrittenInferenceMatchesLibTorch) {
-  const auto windows = Synthetic(60, 4);
+  const auto windows = SyntheticWindows(60, 4);
   Dataset data = Replay(windows, EngineOptions{}, 100'000, 1);
   const auto net = TrainNet(data, Quick(), nullptr);
   ASSERT_TRUE(net.ok()) << net.error().ToString();
@@ -76,7 +76,7 @@ TEST(Net, HandWrittenInferenceMatchesLibTorch) {
 
 TEST(Net, BothKernelsAgree) {
   if (!NetUsesAvx2()) GTEST_SKIP() << "this processor has no AVX2";
-  Dataset data = Replay(Synthetic(20, 9), EngineOptions{}, 100'000, 1);
+  Dataset data = Replay(SyntheticWindows(20, 9), EngineOptions{}, 100'000, 1);
   const auto net = TrainNet(data, Quick(), nullptr);
   ASSERT_TRUE(net.ok());
   LstmState a[8], b[8];
@@ -99,7 +99,7 @@ TEST(Net, BothKernelsAgree) {
 }
 
 TEST(Net, TrainingIsDeterministicAndLearns) {
-  Dataset data = Replay(Synthetic(80, 6), EngineOptions{}, 100'000, 1);
+  Dataset data = Replay(SyntheticWindows(80, 6), EngineOptions{}, 100'000, 1);
   TrainOptions o = Quick();
   o.epochs = 10;
   o.to = 60;
@@ -119,7 +119,7 @@ TEST(Net, TrainingIsDeterministicAndLearns) {
 }
 
 TEST(Net, DamagedWeightsAreRefused) {
-  Dataset data = Replay(Synthetic(20, 9), EngineOptions{}, 100'000, 1);
+  Dataset data = Replay(SyntheticWindows(20, 9), EngineOptions{}, 100'000, 1);
   const auto net = TrainNet(data, Quick(), nullptr);
   ASSERT_TRUE(net.ok());
   NetWeights bad = *net;

@@ -36,6 +36,9 @@ struct Gate {
   double bound = 0;      // what chance alone would make of a perfect predictor; 0: not known
 };
 
+/// A predictor's metrics over the blocks that were seen before; NULL if it is not in `h`.
+const Metrics* Seen(const HorizonResult& h, const std::string& name);
+
 /// Every gate that can be checked on this trace.
 std::vector<Gate> CheckGates(const TraceReport& report);
 

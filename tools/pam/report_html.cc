@@ -115,13 +115,6 @@ class Plot {
   std::string svg_;
 };
 
-const Metrics* Seen(const HorizonResult& h, const std::string& name) {
-  for (const PredictorResult& p : h.predictors) {
-    if (p.name == name) return &p.population.at("seen");
-  }
-  return nullptr;
-}
-
 std::string Reliability(const HorizonResult& h) {
   Plot plot("Reliability, " + h.name, "predicted", "observed", 0, 1, 0, 1);
   plot.Diagonal();

@@ -15,13 +15,6 @@ const SimResult* Find(const std::vector<SimResult>& sims, const std::string& pol
   return nullptr;
 }
 
-const Metrics* Seen(const HorizonResult& h, const std::string& name) {
-  for (const PredictorResult& p : h.predictors) {
-    if (p.name == name) return &p.population.at("seen");
-  }
-  return nullptr;
-}
-
 nlohmann::json MetricsJson(const Metrics& m) {
   nlohmann::json bins = nlohmann::json::array();
   for (const ReliabilityBin& b : m.bins) {
@@ -79,6 +72,13 @@ nlohmann::json RunJson(const EvalResult& r) {
 }
 
 }  // namespace
+
+const Metrics* Seen(const HorizonResult& h, const std::string& name) {
+  for (const PredictorResult& p : h.predictors) {
+    if (p.name == name) return &p.population.at("seen");
+  }
+  return nullptr;
+}
 
 std::vector<Gate> CheckGates(const TraceReport& report) {
   std::vector<Gate> out;

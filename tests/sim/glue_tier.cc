@@ -9,6 +9,7 @@ namespace sim {
 
 /// Cells of a block, as they lie in its slot: to_slot.
 CellMask Volume::SlotCells(u32 word, CellMask cells) const {
+  if (cells == 0) return 0;  // a flush
   const u32 at = BlockOfCell(static_cast<u32>(__builtin_ctz(cells))) * kCellsPerBlock;
   return cells >> at << (shadow_slot(word) * kCellsPerBlock);
 }

@@ -359,8 +359,7 @@ TEST_F(EngineTest, AFileSystemThatDoesNotGrowIsAWarning) {
 TEST_F(EngineTest, BlocksThatTurnUpBeforeTheCutOverAreNoWarning) {
   const std::string id = Begin(Move());
   ASSERT_TRUE(m.RunTo(id, Phase::kCatchingUp));
-  m.world.FailNext("Message cutover",
-                   MakeError(Code::kFailedPrecondition, "2 blocks are not on the target."), 1);
+  m.world.metadata.begin()->second.states[7] = BlockState::kOrigin;
   ASSERT_TRUE(m.RunToEnd(id));
   const ModificationInfo end = m.engine().GetModification(id).value();
   EXPECT_EQ(end.phase, Phase::kCompleted);
@@ -371,6 +370,22 @@ TEST_F(EngineTest, BlocksThatTurnUpBeforeTheCutOverAreNoWarning) {
   for (const Event& e : *events) {
     EXPECT_EQ(e.severity, "info") << e.message;
     told += e.message.find("turned up") != std::string::npos ? 1 : 0;
+  }
+  EXPECT_EQ(told, 1);
+}
+
+// Refused for another reason than blocks that turned up: that is no normal work.
+TEST_F(EngineTest, ACutOverThatIsRefusedIsAWarning) {
+  const std::string id = Begin(Move());
+  m.world.FailNext("Message cutover", MakeError(Code::kFailedPrecondition, "It is read-only."), 1);
+  ASSERT_TRUE(m.RunToEnd(id));
+  const auto events = m.engine().WaitEvents(0, 100, 0);
+  ASSERT_TRUE(events.ok());
+  int told = 0;
+  for (const Event& e : *events) {
+    if (e.message.find("It is read-only.") == std::string::npos) continue;
+    EXPECT_EQ(e.severity, "warning") << e.message;
+    ++told;
   }
   EXPECT_EQ(told, 1);
 }

@@ -201,9 +201,7 @@ Transition NotReady(const MachineState& state) {
   Transition t;
   t.state = state;
   if (forth) {
-    // The application wrote into holes meanwhile: nothing is wrong, and nobody need look.
     t.state = GoTo(state, Step::kCopy);
-    t.routine = true;
     t.note = "Blocks turned up that are not on the target: they are copied first.";
   } else {
     ++t.state.attempts;

@@ -94,8 +94,7 @@ struct Transition {
   bool retry_later = false;  // do the step again, but after a while
   bool pause_mover = false;  // tell the kernel now
   bool resume_mover = false;
-  bool routine = false;  // a turn of normal work: told as information, never kept as its error
-  std::string note;      // why: a sentence for the history, or the refusal
+  std::string note;  // why: a sentence for the history, or the refusal
 };
 
 [[nodiscard]] Transition Apply(const MachineState& state, ModEvent event);

@@ -89,9 +89,8 @@ void ModificationRunner::Emit(const char* severity, const char* what, const std:
 Status ModificationRunner::Enter(const Transition& t, const std::optional<Error>& why) {
   ModificationRecord next = record_;
   next.state = t.state;
-  const bool wrong = why && !t.routine;
-  if (wrong) next.error = why->ToString();
-  if (t.accepted && !wrong && t.state.step != record_.state.step) next.error.clear();
+  if (why) next.error = why->ToString();
+  if (t.accepted && !why && t.state.step != record_.state.step) next.error.clear();
   if (next.state.ending == Ending::kFail && next.error.empty()) next.error = record_.error;
   const Phase before = PhaseOf(record_.state);
   const Phase after = PhaseOf(next.state);
@@ -129,9 +128,9 @@ Status ModificationRunner::Enter(const Transition& t, const std::optional<Error>
   Publish();
   if (after != before) {
     // A step that was left out may have been the last of its phase.
-    Emit(after == Phase::kFailed ? "error" : wrong ? "warning" : "info", "phase", history->note);
+    Emit(after == Phase::kFailed ? "error" : why ? "warning" : "info", "phase", history->note);
   } else if (why) {
-    Emit(wrong ? "warning" : "info", "step", history ? history->note : why->ToString());
+    Emit("warning", "step", history ? history->note : why->ToString());
   }
   spdlog::info("{} {}: {} ({})", volume_name_, record_.id, StepName(record_.state.step),
                PhaseName(after));

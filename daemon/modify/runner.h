@@ -24,8 +24,8 @@ namespace shadow {
 struct StepOutcome {
   enum class Kind : std::uint8_t { kDone, kFailed, kNotReady, kBusy };
   Kind kind = Kind::kDone;
-  std::optional<Error> error;
-  std::int64_t wait_ms = 0;  // for kBusy
+  std::optional<Error> error;  // none with kNotReady: nothing is wrong, it is just too early
+  std::int64_t wait_ms = 0;    // for kBusy
 };
 
 class ModificationRunner {
@@ -81,6 +81,7 @@ class ModificationRunner {
   Result<ShadowTable> Tiered(const ShadowTable& table);
   StepOutcome DrainBeyond(std::uint64_t sectors);
   StepOutcome PhaseMessage(const char* message, const std::vector<std::string>& done_in);
+  StepOutcome ForthMessage(const char* message, const char* done_in);
   Result<CopyPath> MeasurePath();
   Result<DeviceSpeed> SpeedOf(const Leg& leg, bool may_write);
   Status RoomInMetadata(std::uint64_t sectors);

@@ -256,12 +256,12 @@ StepOutcome ModificationRunner::Copy(Direction direction) {
   return {OutcomeKind::kBusy, {}, low ? kLowCopyTickMs : kCopyTickMs};
 }
 
+// Holes that the application filled meanwhile are copied first: a turn of normal work, no error.
 StepOutcome ModificationRunner::CatchUp() {
   const auto status = ReadStatus(*deps_.dm, volume_name_);
   if (!status.ok()) return Fail(status.error());
   if (status->NotOnTarget() == 0) return {};
-  return NotReady(MakeError(Code::kFailedPrecondition, std::to_string(status->NotOnTarget()) +
-                                                           " blocks are not on the target."));
+  return {OutcomeKind::kNotReady, {}, 0};
 }
 
 // Sends a message that changes the kernel's phase, unless it is in one of `done_in` already.
@@ -276,8 +276,16 @@ StepOutcome ModificationRunner::PhaseMessage(const char* message,
   return Fail(sent.error());
 }
 
+// A phase that needs every block on the target. Refused for want of one, it is no error either.
+StepOutcome ModificationRunner::ForthMessage(const char* message, const char* done_in) {
+  StepOutcome outcome = PhaseMessage(message, {done_in});
+  if (outcome.kind != OutcomeKind::kNotReady) return outcome;
+  StepOutcome turned_up = CatchUp();
+  return turned_up.kind == OutcomeKind::kNotReady ? turned_up : outcome;
+}
+
 StepOutcome ModificationRunner::Cutover() {
-  StepOutcome outcome = PhaseMessage("cutover", {"grace"});
+  StepOutcome outcome = ForthMessage("cutover", "grace");
   if (outcome.kind == OutcomeKind::kDone) {
     record_.grace_ends_ms =
         deps_.clock->WallMs() + std::max<std::int64_t>(0, record_.request.grace_ms);
@@ -292,7 +300,7 @@ StepOutcome ModificationRunner::Grace() {
 }
 
 StepOutcome ModificationRunner::Commit() {
-  StepOutcome outcome = PhaseMessage("commit", {"steady"});
+  StepOutcome outcome = ForthMessage("commit", "steady");
   // From here on the volume's home is the target: recorded together with the end of this step.
   if (outcome.kind == OutcomeKind::kDone) {
     volume_.origin = record_.target;

@@ -234,10 +234,11 @@ void Run(const std::vector<Request>& requests, const Options& o, const std::stri
   ManualClock clock(0);
   const double end = requests.back().ms;
   const bool lru2 = policy == "touch2", seen = policy == "seen";
+  const bool planned = !lru2 && !seen;  // by shadowd's own placement
   Machine machine(o, lru2 ? slots1 + slots2 : slots1, lru2 ? 0 : slots2);
   Touch2 touch2(slots1 + slots2);
   PlacementSettings settings = o.settings;
-  settings.policy = lru2 || seen ? "off" : policy;
+  settings.policy = planned ? policy : "off";
   settings.window_us = static_cast<std::int64_t>(60e6 / o.speed);
   RealClock real;
   PamClient client({o.worker, "", 600'000}, real);
@@ -258,7 +259,7 @@ void Run(const std::vector<Request>& requests, const Options& o, const std::stri
     for (; r.ms >= next; next += part_ms) {
       machine.Advance(next);
       clock.AdvanceMs(static_cast<std::int64_t>(part_ms));
-      if (lru2 || seen) continue;
+      if (!planned) continue;
       (*placement)->AddPart(part.Close(static_cast<std::int64_t>(part_ms * 1000)));
       // The trace runs faster than the clock on the wall: the model is given the time it would
       // have.
@@ -303,7 +304,7 @@ void Run(const std::vector<Request>& requests, const Options& o, const std::stri
       p99(&t.latency), share(t.read_hits[1], t.reads.size()), share(t.read_hits[2], t.reads.size()),
       mean(t.reads), p99(&t.reads),
       static_cast<double>(machine.moved - before) / static_cast<double>(t.served),
-      lru2 || seen ? "" : (*placement)->GetStatus().note.c_str());
+      planned ? (*placement)->GetStatus().note.c_str() : "");
   std::fflush(stdout);
 }
 

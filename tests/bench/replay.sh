@@ -34,20 +34,25 @@ bench_hdd() {
 
 # dm-cache knows one fast device. It gets as many blocks as both tiers together, all of them as fast as
 # tier 1: more than any split of the same devices would give it.
-# cache MODE [BLOCK [NAME]]
+one_fast_device() { replay_device cache $((SLOTS1 + SLOTS2)) nvme; }
+# cache MODE NAME FAST-DEVICE [BLOCK]
 cache() {
-  local name=${3:-cache_$1${2:+_$2}}
-  step "dm-cache, smq, $1, all of the fast blocks on ${CACHE_ON:-one NVMe-like device}"
+  step "dm-cache, smq, $1, all of the fast blocks on $3"
   modprobe dm_cache_smq
   home_device
-  if [[ -z ${CACHE_ON:-} ]]; then replay_device cache $((SLOTS1 + SLOTS2)) nvme; fi
   null_device cachemeta 32 nvme
-  dm_create c "0 $(sectors /dev/home) cache /dev/cachemeta ${CACHE_ON:-/dev/cache} /dev/home ${2:-$BLOCK} 1 $1 smq 0"
-  replay_both /dev/mapper/c "$name"
-  dm status c >"$RESULT/$name.status"
+  dm_create c "0 $(sectors /dev/home) cache /dev/cachemeta $3 /dev/home ${4:-$BLOCK} 1 $1 smq 0"
+  replay_both /dev/mapper/c "$2"
+  dm status c >"$RESULT/$2.status"
 }
-bench_cache_writethrough() { cache writethrough; }
-bench_cache_writeback() { cache writeback; }
+bench_cache_writethrough() {
+  one_fast_device
+  cache writethrough cache_writethrough /dev/cache
+}
+bench_cache_writeback() {
+  one_fast_device
+  cache writeback cache_writeback /dev/cache
+}
 # What an administrator with dm-shadow's two devices could do with dm-cache: join them.
 bench_cache_writeback_joined() {
   replay_device cache1 "$SLOTS1" nvme
@@ -56,10 +61,13 @@ bench_cache_writeback_joined() {
   one=$(sectors /dev/cache1) two=$(sectors /dev/cache2)
   printf '0 %s linear /dev/cache1 0\n%s %s linear /dev/cache2 0\n' "$one" "$one" "$two" | dm create joined
   dm mknodes joined
-  CACHE_ON=/dev/mapper/joined cache writeback "" cache_writeback_joined
+  cache writeback cache_writeback_joined /dev/mapper/joined
 }
 # dm-cache with blocks of 64 KiB, LVM's default; moves fewer bytes, hits less.
-bench_cache_writeback_128() { cache writeback 128; }
+bench_cache_writeback_128() {
+  one_fast_device
+  cache writeback cache_writeback_128 /dev/cache 128
+}
 
 # shadow POLICY [NAME]: as an administrator would have it, through shadowd.
 shadow() {

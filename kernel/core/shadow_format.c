@@ -175,6 +175,7 @@ static bool sb_fields_ok(const struct shadow_superblock *sb)
 		if (sb->legs[i].present && sb->legs[i].sectors < bs)
 			return false;	/* not one slot */
 	if (!has_tier(sb) != !sb->slot_end || sb->slot_end != shadow_slot_end(sb->slot_end) ||
+	    sb->slot_end > SHADOW_MAX_SLOT_END ||
 	    (sb->slot_end && !shadow_slots_fit(sb->slot_end,
 					       shadow_nr_blocks(sb->tracked_sectors, bs))))
 		return false;

@@ -193,25 +193,28 @@ Result<Bytes> SlotPageFromJson(const Json& j, std::uint32_t n, std::uint64_t tag
   return b;
 }
 
-/// Both copies of `count` pages into the image; a copy that was damaged becomes like the other one.
+/// The bytes of both copies of `count` pages, one behind the other in the order of `offset`, the
+/// first of all at `from_offset`; a copy that was damaged becomes like the other one.
 template <typename FromJson, typename Offset>
-Status PutPages(const Json& pages, std::uint64_t count, const char* kind, FromJson from_json,
-                Offset offset, Bytes* all) {
+Result<Bytes> PagesFromJson(const Json& pages, std::uint64_t count, const char* kind,
+                            FromJson from_json, std::uint64_t from_offset, Offset offset) {
   if (pages.size() != count)
     return Bad("the volume needs " + std::to_string(count) + " " + kind + "s, the dump has " +
                std::to_string(pages.size()));
+  Bytes all(count * 2 * kPage);
   for (std::uint32_t n = 0; n < count; n++)
     for (unsigned copy = 0; copy < 2; copy++) {
       const auto& one = pages.at(n).at(copy);
       const auto& from = one.is_null() ? pages.at(n).at(1 - copy) : one;
       if (from.is_null()) return Bad(std::string(kind) + " " + std::to_string(n) + " was damaged");
       SHADOW_ASSIGN(Bytes b, from_json(from, n));
-      std::copy(b.begin(), b.end(), all->begin() + static_cast<std::ptrdiff_t>(offset(n, copy)));
+      std::copy(b.begin(), b.end(),
+                all.begin() + static_cast<std::ptrdiff_t>(offset(n, copy) - from_offset));
     }
-  return Ok();
+  return all;
 }
 
-Result<Bytes> Build(const Json& j) {
+Result<Image> Build(const Json& j) {
   if (j.at("format") != kFormat) return Bad("it is none of shadow_dump's");
   if (Number<int>(j.at("version")) != 1) return Bad("unknown version");
   Bytes all(2 * kPage);
@@ -224,22 +227,24 @@ Result<Bytes> Build(const Json& j) {
   }
   const Image head(all);
   if (!head.newest()) return Bad("there is no superblock");
-  all.resize(head.needed_bytes());
   const std::uint64_t tag = shadow_uuid_tag(head.newest()->uuid), blocks = head.nr_blocks();
-  const std::uint64_t slot_end = head.newest()->slot_end;
-  SHADOW_TRY(PutPages(
-      j.at("pages"), shadow_nr_pages(blocks), "page",
-      [&](const Json& page, std::uint32_t n) { return PageFromJson(page, n, tag); },
-      [](std::uint32_t n, unsigned copy) { return Image::PageOffset(n, copy); }, &all));
-  if (slot_end == 0) return all;
-  SHADOW_TRY(PutPages(
-      j.at("slot_pages"), shadow_nr_slot_pages(blocks), "slot page",
-      [&](const Json& page, std::uint32_t n) { return SlotPageFromJson(page, n, tag); },
-      [&](std::uint32_t n, unsigned copy) {
-        return 512 * shadow_slot_page_sector(slot_end, n, copy);
-      },
-      &all));
-  return all;
+  // memory only for as many pages as the dump has: a length in it is anybody's claim
+  SHADOW_ASSIGN(Bytes states,
+                PagesFromJson(
+                    j.at("pages"), shadow_nr_pages(blocks), "page",
+                    [&](const Json& page, std::uint32_t n) { return PageFromJson(page, n, tag); },
+                    Image::PageOffset(0, 0), Image::PageOffset));
+  all.resize(Image::PageOffset(0, 0));
+  all.insert(all.end(), states.begin(), states.end());
+  if (head.slots_bytes() == 0) return Image(std::move(all));
+  SHADOW_ASSIGN(
+      Bytes slots,
+      PagesFromJson(
+          j.at("slot_pages"), shadow_nr_slot_pages(blocks), "slot page",
+          [&](const Json& page, std::uint32_t n) { return SlotPageFromJson(page, n, tag); },
+          head.slots_at(),
+          [&](std::uint32_t n, unsigned copy) { return head.SlotPageOffset(n, copy); }));
+  return Image(std::move(all), std::move(slots));
 }
 
 }  // namespace
@@ -264,7 +269,7 @@ std::string DumpJson(const Image& image) {
   return all.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-Result<Bytes> ImageFromJson(const std::string& json) {
+Result<Image> ImageFromJson(const std::string& json) {
   try {
     return Build(Json::parse(json));
   } catch (const std::exception& e) {

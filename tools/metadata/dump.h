@@ -16,9 +16,9 @@ std::string DumpText(const Image& image);
 /// Both places of everything; a damaged place is null. Block states as [home, count] runs.
 std::string DumpJson(const Image& image);
 
-/// A device's first bytes, from DumpJson()'s text. Refuses a dump with a damaged superblock and
+/// What a device shall hold, from DumpJson()'s text. Refuses a dump with a damaged superblock and
 /// pages without one good copy; a damaged copy becomes that of its twin.
-Result<Bytes> ImageFromJson(const std::string& json);
+Result<Image> ImageFromJson(const std::string& json);
 
 std::string ReportText(const Report& report);
 std::string ReportJson(const Report& report, int exit_code);

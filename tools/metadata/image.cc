@@ -106,18 +106,24 @@ void Image::Decode() {
   pages_.resize(std::min<std::uint64_t>(shadow_nr_pages(nr_blocks()), room));
   for (std::uint32_t n = 0; n < pages_.size(); n++)
     for (unsigned copy = 0; copy < 2; copy++)
-      DecodeCopy(pages_[n][copy], PageOffset(n, copy), n, false);
+      DecodeCopy(pages_[n][copy], bytes_.data() + PageOffset(n, copy), n, false);
+  if (slots_.empty() && slots_at() + slots_bytes() <= bytes_.size()) {
+    const auto first = bytes_.begin() + static_cast<std::ptrdiff_t>(slots_at());
+    slots_.assign(first, first + static_cast<std::ptrdiff_t>(slots_bytes()));
+  }
+  bytes_.resize(std::min<std::uint64_t>(bytes_.size(), state_bytes()));
   // page 0 is the last of the area: if the device ends before, the first ones are missing
-  if (newest()->slot_end == 0 || 512 * newest()->slot_end > bytes_.size()) return;
+  if (slots_.size() != slots_bytes()) slots_.clear();
+  if (slots_.empty()) return;
   slot_pages_.resize(shadow_nr_slot_pages(nr_blocks()));
   for (std::uint32_t n = 0; n < slot_pages_.size(); n++)
     for (unsigned copy = 0; copy < 2; copy++)
-      DecodeCopy(slot_pages_[n][copy], SlotPageOffset(n, copy), n, true);
+      DecodeCopy(slot_pages_[n][copy], slots_.data() + (SlotPageOffset(n, copy) - slots_at()), n,
+                 true);
 }
 
-void Image::DecodeCopy(PagePlace& place, std::uint64_t offset, std::uint32_t number, bool slots) {
+void Image::DecodeCopy(PagePlace& place, std::uint8_t* p, std::uint32_t number, bool slots) {
   const std::uint64_t tag = shadow_uuid_tag(newest()->uuid);
-  std::uint8_t* p = bytes_.data() + offset;
   const auto decode = [&](const std::uint8_t* q) {
     return slots ? shadow_slot_page_decode(q, tag, number, &place.header)
                  : shadow_page_decode(q, tag, number, &place.header);
@@ -143,23 +149,35 @@ std::uint64_t Image::nr_blocks() const {
 }
 
 std::uint64_t Image::needed_bytes() const {
-  if (!found_) return 2 * kPage;
-  return 512 * std::max<std::uint64_t>(shadow_metadata_sectors(nr_blocks()), newest()->slot_end);
+  return std::max(state_bytes(), found_ ? 512 * newest()->slot_end : 0);
 }
 
-Bytes Image::Mended(std::uint64_t offset, const PagePlace& place) const {
-  const auto from = bytes_.begin() + static_cast<std::ptrdiff_t>(offset);
-  Bytes b(from, from + kPage);
+std::uint64_t Image::state_bytes() const {
+  return found_ ? 512 * shadow_metadata_sectors(nr_blocks()) : 2 * kPage;
+}
+
+std::uint64_t Image::slots_bytes() const {
+  if (!found_ || newest()->slot_end == 0) return 0;
+  return std::uint64_t{shadow_nr_slot_pages(nr_blocks())} * 2 * kPage;
+}
+
+std::uint64_t Image::slots_at() const {
+  return found_ ? 512 * newest()->slot_end - slots_bytes() : 0;
+}
+
+Bytes Image::Mended(const std::uint8_t* p, const PagePlace& place) {
+  Bytes b(p, p + kPage);
   if (place.flip) b[place.flip->byte] ^= static_cast<std::uint8_t>(1u << place.flip->bit);
   return b;
 }
 
 Bytes Image::PageBytes(std::uint32_t number, unsigned copy) const {
-  return Mended(PageOffset(number, copy), pages_[number][copy]);
+  return Mended(bytes_.data() + PageOffset(number, copy), pages_[number][copy]);
 }
 
 Bytes Image::SlotPageBytes(std::uint32_t number, unsigned copy) const {
-  return Mended(SlotPageOffset(number, copy), slot_pages_[number][copy]);
+  return Mended(slots_.data() + (SlotPageOffset(number, copy) - slots_at()),
+                slot_pages_[number][copy]);
 }
 
 std::optional<unsigned> Image::PickOf(const Copies& c) {
@@ -216,10 +234,10 @@ Device::~Device() {
 }
 
 Result<Image> Device::Read() const {
-  const auto read = [&](std::uint64_t size) -> Result<Bytes> {
-    Bytes b(std::min(size, size_));
+  const auto read = [&](std::uint64_t from, std::uint64_t size) -> Result<Bytes> {
+    Bytes b(std::min(size, size_ - from));
     for (std::size_t at = 0; at < b.size();) {
-      const ssize_t n = pread(fd_, b.data() + at, b.size() - at, static_cast<off_t>(at));
+      const ssize_t n = pread(fd_, b.data() + at, b.size() - at, static_cast<off_t>(from + at));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return Failed(path_, "read");
       if (n == 0) return MakeError(Code::kIoError, path_ + " ends before its size");
@@ -227,10 +245,12 @@ Result<Image> Device::Read() const {
     }
     return b;
   };
-  SHADOW_ASSIGN(Bytes head, read(2 * kPage));
-  const Image first(std::move(head));
-  SHADOW_ASSIGN(Bytes all, read(first.needed_bytes()));
-  return Image(std::move(all));
+  SHADOW_ASSIGN(Bytes superblocks, read(0, 2 * kPage));
+  const Image first(std::move(superblocks));
+  SHADOW_ASSIGN(Bytes head, read(0, first.state_bytes()));
+  if (first.slots_bytes() == 0 || first.needed_bytes() > size_) return Image(std::move(head));
+  SHADOW_ASSIGN(Bytes slots, read(first.slots_at(), first.slots_bytes()));
+  return Image(std::move(head), std::move(slots));
 }
 
 Status Device::Apply(const std::vector<Write>& writes) const {

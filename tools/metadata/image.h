@@ -40,11 +40,21 @@ struct Place {
 using SuperblockPlace = Place<shadow_superblock>;
 using PagePlace = Place<shadow_page_header>;
 
+/// Slot pages end where the device did when it got its first tier, however far that is behind the
+/// state pages: the bytes between, which nobody uses, are not in memory.
 class Image {
  public:
-  explicit Image(Bytes bytes) : bytes_(std::move(bytes)) { Decode(); }
+  /// @device: its first bytes. @slots: what lies from slots_at() to the end of the slot pages;
+  /// empty: it is taken from `device` if that reaches so far, or the volume has no tiers.
+  explicit Image(Bytes device, Bytes slots = {})
+      : bytes_(std::move(device)), slots_(std::move(slots)) {
+    Decode();
+  }
 
+  /// From the start to the end of the state pages, or less if the device ends before.
   [[nodiscard]] const Bytes& bytes() const { return bytes_; }
+  /// The slot pages, if there are any and they lie on the device.
+  [[nodiscard]] const Bytes& slots() const { return slots_; }
   [[nodiscard]] bool blank() const;
   [[nodiscard]] const SuperblockPlace& superblock(unsigned place) const { return sb_[place]; }
   /// The newest superblock whose contents are known; nullptr if there is none.
@@ -54,7 +64,11 @@ class Image {
   [[nodiscard]] std::uint64_t nr_blocks() const;
   /// Pages that the superblock asks for and that lie inside the device.
   [[nodiscard]] std::uint32_t nr_pages() const { return static_cast<std::uint32_t>(pages_.size()); }
+  /// Of the device; of its first part; of the slot pages and where they begin, 0 without tiers.
   [[nodiscard]] std::uint64_t needed_bytes() const;
+  [[nodiscard]] std::uint64_t state_bytes() const;
+  [[nodiscard]] std::uint64_t slots_bytes() const;
+  [[nodiscard]] std::uint64_t slots_at() const;
   [[nodiscard]] const PagePlace& page(std::uint32_t number, unsigned copy) const {
     return pages_[number][copy];
   }
@@ -86,11 +100,11 @@ class Image {
  private:
   using Copies = std::array<PagePlace, 2>;
   void Decode();
-  void DecodeCopy(PagePlace& place, std::uint64_t offset, std::uint32_t number, bool slots);
-  [[nodiscard]] Bytes Mended(std::uint64_t offset, const PagePlace& place) const;
+  void DecodeCopy(PagePlace& place, std::uint8_t* p, std::uint32_t number, bool slots);
+  [[nodiscard]] static Bytes Mended(const std::uint8_t* p, const PagePlace& place);
   [[nodiscard]] static std::optional<unsigned> PickOf(const Copies& copies);
 
-  Bytes bytes_;
+  Bytes bytes_, slots_;
   std::array<SuperblockPlace, 2> sb_;
   unsigned newest_ = 0;
   bool found_ = false;

@@ -37,26 +37,28 @@ int main(int argc, char** argv) {
   std::istream& in = dump == "-" ? std::cin : file;
   if (!in) return Say(MakeError(Code::kNotFound, "cannot read " + dump));
   const std::string text(std::istreambuf_iterator<char>(in), {});
-  const auto bytes = ImageFromJson(text);
-  if (!bytes.ok()) return Say(bytes.error());
+  const auto restored = ImageFromJson(text);
+  if (!restored.ok()) return Say(restored.error());
 
-  const auto device = Device::Create(path, bytes->size());
+  const auto device = Device::Create(path, restored->needed_bytes());
   if (!device.ok()) return Say(device.error());
   const auto there = device->Read();
   if (!there.ok()) return Say(there.error());
-  const Image restored(*bytes);
   const auto* old = there->newest();
-  if (!force && old && std::string(old->uuid) != restored.newest()->uuid)
+  if (!force && old && std::string(old->uuid) != restored->newest()->uuid)
     return Say(MakeError(Code::kFailedPrecondition,
                          path + " holds the metadata of volume " + old->uuid, "give --force"));
   // Superblocks last and after a flush: an interrupted restore must not look like a volume.
   const std::size_t both = std::size_t{2} * SHADOW_PAGE_SIZE;
-  const auto head = bytes->begin() + static_cast<std::ptrdiff_t>(both);
+  const Bytes& bytes = restored->bytes();
+  const auto states = bytes.begin() + static_cast<std::ptrdiff_t>(both);
   const std::vector<std::vector<Write>> steps = {
-      {{0, Bytes(both)}}, {{both, Bytes(head, bytes->end())}}, {{0, Bytes(bytes->begin(), head)}}};
+      {{0, Bytes(both)}},
+      {{both, Bytes(states, bytes.end())}, {restored->slots_at(), restored->slots()}},
+      {{0, Bytes(bytes.begin(), states)}}};
   for (const auto& step : steps)
     if (const auto done = device->Apply(step); !done.ok()) return Say(done.error());
-  std::cout << "Restored volume " << restored.newest()->uuid << ": " << restored.nr_blocks()
+  std::cout << "Restored volume " << restored->newest()->uuid << ": " << restored->nr_blocks()
             << " blocks.\n";
   return 0;
 }

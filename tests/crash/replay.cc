@@ -218,7 +218,7 @@ class Replay {
       if (live_ || acknowledged_) Wrong(point, "no valid superblock is left");
       return;
     }
-    const metadata::Report report = metadata::Check(image, image.bytes().size());
+    const metadata::Report report = metadata::Check(image, medium.at("meta").size());
     for (const metadata::Finding& finding : report.findings) {
       if (finding.kind == metadata::Finding::Kind::kUncertain ||
           finding.kind == metadata::Finding::Kind::kFatal) {
@@ -341,7 +341,7 @@ class Replay {
     const io::Buffer aligned = io::MakeBuffer(std::size_t{count} * 512);
     if (device.Read(0, count, aligned.get()) != 0) io::Die("the metadata cannot be read.");
     const metadata::Image image(Bytes(aligned.get(), aligned.get() + std::size_t{count} * 512));
-    const metadata::Report report = metadata::Check(image, image.bytes().size());
+    const metadata::Report report = metadata::Check(image, std::size_t{count} * 512);
     if (report.Clean()) return;
     for (const metadata::Finding& finding : report.findings) {
       if (finding.kind != metadata::Finding::Kind::kNote) {
@@ -373,11 +373,20 @@ int Junk(const std::string& path) {
   return kRight;
 }
 
+/// Until it is killed.
+int KeepFlushing(const std::string& path) {
+  const io::Device device(path);
+  for (;;) {
+    if (device.Flush() != 0) io::Die("cannot flush " + path + ".");
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
 int Main(int argc, char** argv) {
   CLI::App app{"Cuts the power at many points of a dm-log-writes log and checks the volume."};
   Options o;
   std::vector<std::string> slices, junk;
-  std::string junk_device;
+  std::string junk_device, flushed;
   app.add_option("--log", o.log, "Log device whose recording has ended");
   app.add_option("--name", o.name, "What to call the log");
   app.add_option("--slice", slices,
@@ -392,6 +401,7 @@ int Main(int argc, char** argv) {
   app.add_option("--plant", o.plant, "A fault that has to be found: drop-flushed, stale-metadata")
       ->transform(CLI::CheckedTransformer(kPlants));
   app.add_option("--write-junk", junk_device, "Only fill this device as --junk means it");
+  app.add_option("--keep-flushing", flushed, "Only flush this device, 50 times a second");
   app.footer("Exit status: 0 every point was right, 1 one was wrong, 2 usage or environment.");
   try {
     app.parse(argc, argv);
@@ -404,7 +414,7 @@ int Main(int argc, char** argv) {
       o.slices[role] = {first, count};
     }
     for (const char* role : kRoles) {
-      if (junk_device.empty() && !o.slices.contains(role)) {
+      if (junk_device.empty() && flushed.empty() && !o.slices.contains(role)) {
         throw CLI::ValidationError("--slice", std::string("is missing for ") + role);
       }
     }
@@ -412,6 +422,7 @@ int Main(int argc, char** argv) {
     return app.exit(e) == 0 ? kRight : kUsage;
   }
   if (!junk_device.empty()) return Junk(junk_device);
+  if (!flushed.empty()) return KeepFlushing(flushed);
   o.junk.insert(junk.begin(), junk.end());
   const auto log = LoadLog(o.log);
   if (!log.ok()) io::Die(log.error().ToString());

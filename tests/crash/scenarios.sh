@@ -8,7 +8,7 @@
 #     |                     Else a write could be listed behind the flush that made it durable
 #   lw                      dm-log-writes over disk, into log
 #
-# A loop flushes the slice order, which makes nothing durable but lets the log list writes soon after
+# crash_replay flushes the slice order all the time, which makes nothing durable but lets the log list writes soon after
 # they were done: what was written before a FUA write of the metadata then stands before it.
 # shellcheck source=tests/lab/guest-lib.sh
 . "$(dirname "$0")/../lab/guest-lib.sh"
@@ -39,14 +39,13 @@ record() {
   slice meta "$META_AT" "$META_LEN"
   slice t1 "$T1_AT" "$T1_LEN"
   slice order $((T1_AT + T1_LEN)) 8
-  rm -f "$SCRATCH/quiet"
-  while [[ ! -e $SCRATCH/quiet ]]; do blockdev --flushbufs /dev/mapper/order && sync -d /dev/mapper/order; done &
+  crash_replay --keep-flushing /dev/mapper/order &
   ORDER=$!
 }
 end_record() {
   dm remove v
-  touch "$SCRATCH/quiet"
-  wait "$ORDER"
+  kill "$ORDER"
+  wait "$ORDER" && fail "nobody flushed the slice order any longer"
   local device
   for device in org tgt meta t1 order gate; do dm remove $device; done
   [[ $(dm status lw) != *logging_disabled* ]] || fail "the log of this scenario is not whole: $(dm status lw)"

@@ -76,7 +76,7 @@ class Checker {
     if (device_bytes_ < image_.needed_bytes())
       Add(Kind::kFatal, "The device has " + N(device_bytes_) + " bytes; the volume's states need " +
                             N(image_.needed_bytes()) + ".");
-    const std::uint8_t* p = image_.bytes().data() + image_.newest_place() * kPage;
+    const std::uint8_t* p = image_.head().data() + image_.newest_place() * kPage;
     const auto zero = [&](std::size_t from, std::size_t to) {
       return std::all_of(p + from, p + to, [](std::uint8_t b) { return b == 0; });
     };
@@ -95,7 +95,7 @@ class Checker {
     for (unsigned place = 0; place < 2; place++)
       if (const auto& s = image_.superblock(place); s.flip) {
         Add(Kind::kRepair, Super(place) + " is damaged: " + BitName(*s.flip) + " is flipped.");
-        const auto first = image_.bytes().begin() + static_cast<std::ptrdiff_t>(place * kPage);
+        const auto first = image_.head().begin() + static_cast<std::ptrdiff_t>(place * kPage);
         Bytes fixed(first, first + kPage);
         fixed[s.flip->byte] ^= static_cast<std::uint8_t>(1u << s.flip->bit);
         report_.repairs.push_back({place * kPage, std::move(fixed)});
@@ -303,7 +303,7 @@ class Checker {
     const auto n = static_cast<std::uint32_t>(block / SHADOW_BLOCKS_PER_PAGE);
     const auto pick = n < image_.nr_pages() ? image_.Pick(n) : std::nullopt;
     if (!pick) return SHADOW_ORIGIN;
-    return image_.bytes()[Image::PageOffset(n, *pick) + 64 + block % SHADOW_BLOCKS_PER_PAGE];
+    return image_.head()[Image::PageOffset(n, *pick) + 64 + block % SHADOW_BLOCKS_PER_PAGE];
   }
 
   std::map<std::pair<shadow_leg, std::uint32_t>, std::uint64_t> slots_;  // -> block

@@ -83,10 +83,10 @@ Error Failed(const std::string& path, const char* what) {
 }  // namespace
 
 void Image::Decode() {
-  if (bytes_.size() < 2 * kPage) bytes_.resize(2 * kPage);
+  if (head_.size() < 2 * kPage) head_.resize(2 * kPage);
   for (unsigned place = 0; place < 2; place++) {
     auto& s = sb_[place];
-    std::uint8_t* p = bytes_.data() + place * kPage;
+    std::uint8_t* p = head_.data() + place * kPage;
     s.error = shadow_sb_decode(p, &s.header);
     const auto decode = [&](const std::uint8_t* q) { return shadow_sb_decode(q, &s.header); };
     if (!s.ok() && s.error != SHADOW_FORMAT_BLANK) s.flip = FindFlip(p, 8, 12, decode);
@@ -102,16 +102,16 @@ void Image::Decode() {
   }
   if (!found_) return;
   const std::uint64_t room =
-      bytes_.size() <= PageOffset(0, 0) ? 0 : (bytes_.size() - PageOffset(0, 0)) / (2 * kPage);
+      head_.size() <= PageOffset(0, 0) ? 0 : (head_.size() - PageOffset(0, 0)) / (2 * kPage);
   pages_.resize(std::min<std::uint64_t>(shadow_nr_pages(nr_blocks()), room));
   for (std::uint32_t n = 0; n < pages_.size(); n++)
     for (unsigned copy = 0; copy < 2; copy++)
-      DecodeCopy(pages_[n][copy], bytes_.data() + PageOffset(n, copy), n, false);
-  if (slots_.empty() && slots_at() + slots_bytes() <= bytes_.size()) {
-    const auto first = bytes_.begin() + static_cast<std::ptrdiff_t>(slots_at());
+      DecodeCopy(pages_[n][copy], head_.data() + PageOffset(n, copy), n, false);
+  if (slots_.empty() && slots_at() + slots_bytes() <= head_.size()) {
+    const auto first = head_.begin() + static_cast<std::ptrdiff_t>(slots_at());
     slots_.assign(first, first + static_cast<std::ptrdiff_t>(slots_bytes()));
   }
-  bytes_.resize(std::min<std::uint64_t>(bytes_.size(), state_bytes()));
+  head_.resize(std::min<std::uint64_t>(head_.size(), state_bytes()));
   // page 0 is the last of the area: if the device ends before, the first ones are missing
   if (slots_.size() != slots_bytes()) slots_.clear();
   if (slots_.empty()) return;
@@ -172,7 +172,7 @@ Bytes Image::Mended(const std::uint8_t* p, const PagePlace& place) {
 }
 
 Bytes Image::PageBytes(std::uint32_t number, unsigned copy) const {
-  return Mended(bytes_.data() + PageOffset(number, copy), pages_[number][copy]);
+  return Mended(head_.data() + PageOffset(number, copy), pages_[number][copy]);
 }
 
 Bytes Image::SlotPageBytes(std::uint32_t number, unsigned copy) const {

@@ -47,12 +47,12 @@ class Image {
   /// @device: its first bytes. @slots: what lies from slots_at() to the end of the slot pages;
   /// empty: it is taken from `device` if that reaches so far, or the volume has no tiers.
   explicit Image(Bytes device, Bytes slots = {})
-      : bytes_(std::move(device)), slots_(std::move(slots)) {
+      : head_(std::move(device)), slots_(std::move(slots)) {
     Decode();
   }
 
   /// From the start to the end of the state pages, or less if the device ends before.
-  [[nodiscard]] const Bytes& bytes() const { return bytes_; }
+  [[nodiscard]] const Bytes& head() const { return head_; }
   /// The slot pages, if there are any and they lie on the device.
   [[nodiscard]] const Bytes& slots() const { return slots_; }
   [[nodiscard]] bool blank() const;
@@ -104,7 +104,7 @@ class Image {
   [[nodiscard]] static Bytes Mended(const std::uint8_t* p, const PagePlace& place);
   [[nodiscard]] static std::optional<unsigned> PickOf(const Copies& copies);
 
-  Bytes bytes_, slots_;
+  Bytes head_, slots_;
   std::array<SuperblockPlace, 2> sb_;
   unsigned newest_ = 0;
   bool found_ = false;

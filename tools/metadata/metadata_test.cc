@@ -57,7 +57,7 @@ Report CheckOf(const Bytes& b, Assume assume = Assume::kNothing) {
 
 /// A device that holds what the image says.
 Bytes BytesOf(const Image& image) {
-  Bytes b = image.bytes();
+  Bytes b = image.head();
   b.resize(image.needed_bytes());
   std::copy(image.slots().begin(), image.slots().end(),
             b.begin() + static_cast<std::ptrdiff_t>(image.slots_at()));
@@ -388,7 +388,7 @@ TEST(Tiers, WhatIsWholeIsCleanAndADumpTurnsBack) {
 /// `b` on a device that was so long when the volume got its first tier: first part, slot pages.
 std::pair<Bytes, Bytes> OnALongDevice(const Bytes& b, std::uint64_t sectors) {
   const Image near(b);
-  Bytes device = near.bytes();
+  Bytes device = near.head();
   for (unsigned place = 0; place < 2; place++) {
     shadow_superblock sb;
     EXPECT_EQ(shadow_sb_decode(device.data() + place * kPage, &sb), SHADOW_FORMAT_OK);
@@ -408,7 +408,7 @@ TEST(Tiers, SlotPagesFarBehindTheStatesTakeNoMemoryBetween) {
   EXPECT_FALSE(Check(image, 512 * sectors - 1).Clean());
   const auto back = ImageFromJson(DumpJson(image));
   ASSERT_TRUE(back.ok()) << back.error().message;
-  EXPECT_EQ(back->bytes(), device);
+  EXPECT_EQ(back->head(), device);
   EXPECT_EQ(back->slots(), slots);
   EXPECT_EQ(back->slots_at(), image.slots_at());
 }

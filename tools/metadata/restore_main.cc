@@ -50,12 +50,12 @@ int main(int argc, char** argv) {
                          path + " holds the metadata of volume " + old->uuid, "give --force"));
   // Superblocks last and after a flush: an interrupted restore must not look like a volume.
   const std::size_t both = std::size_t{2} * SHADOW_PAGE_SIZE;
-  const Bytes& bytes = restored->bytes();
-  const auto states = bytes.begin() + static_cast<std::ptrdiff_t>(both);
+  const Bytes& head = restored->head();
+  const auto states = head.begin() + static_cast<std::ptrdiff_t>(both);
   const std::vector<std::vector<Write>> steps = {
       {{0, Bytes(both)}},
-      {{both, Bytes(states, bytes.end())}, {restored->slots_at(), restored->slots()}},
-      {{0, Bytes(bytes.begin(), states)}}};
+      {{both, Bytes(states, head.end())}, {restored->slots_at(), restored->slots()}},
+      {{0, Bytes(head.begin(), states)}}};
   for (const auto& step : steps)
     if (const auto done = device->Apply(step); !done.ok()) return Say(done.error());
   std::cout << "Restored volume " << restored->newest()->uuid << ": " << restored->nr_blocks()

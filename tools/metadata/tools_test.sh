@@ -76,16 +76,19 @@ expect 0 cmp "$dir/new-t" "$dir/t"
 
 # On a long device they lie far behind the states: what is between is neither read nor kept. A dump is
 # refused before there is memory for what it claims.
+# (A sanitizer maps terabytes of addresses for itself: no limit then.)
+most=1000000
+{ bash -c "ulimit -v $most; exec '$bin/shadow_check' --help" >/dev/null || most=unlimited; } 2>/dev/null
 image v1-tiers "$dir/t"
 far=$(((1 << 40) / 512))
 "$bin/shadow_dump" -o json "$dir/t" | sed "s/\"slot_end\": 160/\"slot_end\": $far/" >"$dir/dump-far"
-expect 0 bash -c "ulimit -v 1000000; exec '$bin/shadow_restore' '$dir/dump-far' '$dir/far'"
+expect 0 bash -c "ulimit -v $most; exec '$bin/shadow_restore' '$dir/dump-far' '$dir/far'"
 [[ $(stat -c %s "$dir/far") == $((1 << 40)) ]] || { echo "FAILED: the restored device is short"; failed=1; }
-expect 0 bash -c "ulimit -v 1000000; exec '$bin/shadow_check' '$dir/far'"; says "block 46 is left over"
-expect 0 bash -c "ulimit -v 1000000; exec '$bin/shadow_dump' -o json '$dir/far'"; cp "$dir/out" "$dir/dump-back"
+expect 0 bash -c "ulimit -v $most; exec '$bin/shadow_check' '$dir/far'"; says "block 46 is left over"
+expect 0 bash -c "ulimit -v $most; exec '$bin/shadow_dump' -o json '$dir/far'"; cp "$dir/out" "$dir/dump-back"
 expect 0 cmp "$dir/dump-back" "$dir/dump-far"
 sed 's/"\(tracked_\|old_\)\?sectors": 6144/"\1sectors": 99999999999/' "$dir/dump-far" >"$dir/dump-claims"
-expect 8 bash -c "ulimit -v 1000000; exec '$bin/shadow_restore' '$dir/dump-claims' '$dir/far'"
+expect 8 bash -c "ulimit -v $most; exec '$bin/shadow_restore' '$dir/dump-claims' '$dir/far'"
 says "the volume needs"
 
 expect 16 "$bin/shadow_check"

@@ -193,11 +193,11 @@ Result<Bytes> SlotPageFromJson(const Json& j, std::uint32_t n, std::uint64_t tag
   return b;
 }
 
-/// The bytes of both copies of `count` pages, one behind the other in the order of `offset`, the
-/// first of all at `from_offset`; a copy that was damaged becomes like the other one.
-template <typename FromJson, typename Offset>
+/// The bytes of both copies of `count` pages, each at its `place`; a copy that was damaged becomes
+/// like the other one.
+template <typename FromJson, typename Place>
 Result<Bytes> PagesFromJson(const Json& pages, std::uint64_t count, const char* kind,
-                            FromJson from_json, std::uint64_t from_offset, Offset offset) {
+                            FromJson from_json, Place place) {
   if (pages.size() != count)
     return Bad("the volume needs " + std::to_string(count) + " " + kind + "s, the dump has " +
                std::to_string(pages.size()));
@@ -208,8 +208,7 @@ Result<Bytes> PagesFromJson(const Json& pages, std::uint64_t count, const char* 
       const auto& from = one.is_null() ? pages.at(n).at(1 - copy) : one;
       if (from.is_null()) return Bad(std::string(kind) + " " + std::to_string(n) + " was damaged");
       SHADOW_ASSIGN(Bytes b, from_json(from, n));
-      std::copy(b.begin(), b.end(),
-                all.begin() + static_cast<std::ptrdiff_t>(offset(n, copy) - from_offset));
+      std::copy(b.begin(), b.end(), all.begin() + static_cast<std::ptrdiff_t>(place(n, copy)));
     }
   return all;
 }
@@ -233,7 +232,9 @@ Result<Image> Build(const Json& j) {
                 PagesFromJson(
                     j.at("pages"), shadow_nr_pages(blocks), "page",
                     [&](const Json& page, std::uint32_t n) { return PageFromJson(page, n, tag); },
-                    Image::PageOffset(0, 0), Image::PageOffset));
+                    [](std::uint32_t n, unsigned copy) {
+                      return Image::PageOffset(n, copy) - Image::PageOffset(0, 0);
+                    }));
   all.resize(Image::PageOffset(0, 0));
   all.insert(all.end(), states.begin(), states.end());
   if (head.slots_bytes() == 0) return Image(std::move(all));
@@ -242,8 +243,7 @@ Result<Image> Build(const Json& j) {
       PagesFromJson(
           j.at("slot_pages"), shadow_nr_slot_pages(blocks), "slot page",
           [&](const Json& page, std::uint32_t n) { return SlotPageFromJson(page, n, tag); },
-          head.slots_at(),
-          [&](std::uint32_t n, unsigned copy) { return head.SlotPageOffset(n, copy); }));
+          [&](std::uint32_t n, unsigned copy) { return head.PlaceInSlots(n, copy); }));
   return Image(std::move(all), std::move(slots));
 }
 

@@ -118,8 +118,7 @@ void Image::Decode() {
   slot_pages_.resize(shadow_nr_slot_pages(nr_blocks()));
   for (std::uint32_t n = 0; n < slot_pages_.size(); n++)
     for (unsigned copy = 0; copy < 2; copy++)
-      DecodeCopy(slot_pages_[n][copy], slots_.data() + (SlotPageOffset(n, copy) - slots_at()), n,
-                 true);
+      DecodeCopy(slot_pages_[n][copy], slots_.data() + PlaceInSlots(n, copy), n, true);
 }
 
 void Image::DecodeCopy(PagePlace& place, std::uint8_t* p, std::uint32_t number, bool slots) {
@@ -176,8 +175,7 @@ Bytes Image::PageBytes(std::uint32_t number, unsigned copy) const {
 }
 
 Bytes Image::SlotPageBytes(std::uint32_t number, unsigned copy) const {
-  return Mended(slots_.data() + (SlotPageOffset(number, copy) - slots_at()),
-                slot_pages_[number][copy]);
+  return Mended(slots_.data() + PlaceInSlots(number, copy), slot_pages_[number][copy]);
 }
 
 std::optional<unsigned> Image::PickOf(const Copies& c) {

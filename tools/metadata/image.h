@@ -92,6 +92,10 @@ class Image {
   [[nodiscard]] std::uint64_t SlotPageOffset(std::uint32_t number, unsigned copy) const {
     return 512 * shadow_slot_page_sector(newest()->slot_end, number, copy);
   }
+  /// The same from slots_at() on.
+  [[nodiscard]] std::size_t PlaceInSlots(std::uint32_t number, unsigned copy) const {
+    return SlotPageOffset(number, copy) - slots_at();
+  }
   [[nodiscard]] Bytes SlotPageBytes(std::uint32_t number, unsigned copy) const;
   [[nodiscard]] std::optional<unsigned> PickSlotPage(std::uint32_t number) const {
     return PickOf(slot_pages_[number]);

@@ -22,7 +22,7 @@ extern "C" {
 #define SHADOW_REGION_SHIFT 4u		/* 16 blocks share a write-intent bit */
 #define SHADOW_REGIONS_PER_PAGE 252u
 #define SHADOW_MAX_BLOCKS 0x7fffffffu
-#define SHADOW_MAX_SLOT_END 0x40000000000000ull	/* sectors, 2^54; no device has more bytes than 2^63 */
+#define SHADOW_MAX_SLOT_END 0x40000000000000ull	/* sectors, 2^54: more is no device */
 
 #define SHADOW_FORMAT_VERSION 1u
 #define SHADOW_WORDS_PER_PAGE 1008u	/* of a slot page: one word a block */

@@ -29,6 +29,7 @@ struct shadow_epoch {
 	struct shadow_epoch_counts __percpu *counts;
 	int index;
 	int waiting;			/* somebody drains: leavers wake him */
+	unsigned int begun;		/* drains */
 	wait_queue_head_t wait;
 	struct mutex lock;		/* one drain at a time */
 };
@@ -52,7 +53,7 @@ static inline u8 shadow_epoch_enter(struct shadow_epoch *e)
 	int i = READ_ONCE(e->index);
 
 	this_cpu_inc(e->counts->entered[i]);
-	smp_mb(); /* pairs with the one in shadow_drain(): enter, then read the state */
+	smp_mb(); /* pairs with the one in shadow_drain_epoch(): enter, then read the state */
 	return i;
 }
 
@@ -61,7 +62,7 @@ static inline void shadow_epoch_leave(struct shadow_epoch *e, u8 i)
 {
 	smp_mb(); /* the write's effects before its leaving; pairs with epoch_empty() */
 	this_cpu_inc(e->counts->left[i]);
-	smp_mb(); /* leave, then look for a waiter; pairs with the one in shadow_drain() */
+	smp_mb(); /* leave, then look for a waiter; pairs with the one in shadow_drain_epoch() */
 	if (unlikely(READ_ONCE(e->waiting)))
 		wake_up(&e->wait);
 }
@@ -79,12 +80,23 @@ static inline bool shadow_epoch_empty(struct shadow_epoch *e, int i)
 	return left == entered;
 }
 
-/* Waits until every write that had entered before the call has left. May sleep. */
-static inline void shadow_drain(struct shadow_epoch *e)
+/*
+ * Waits until every write that had entered before the call has left. May sleep. Many at once take
+ * two drains: one that has begun after the call is as good as its own.
+ */
+static inline void shadow_drain_epoch(struct shadow_epoch *e)
 {
+	unsigned int begun;
 	int old;
 
+	smp_mb(); /* the caller's state change before the number of a drain that comes after it */
+	begun = READ_ONCE(e->begun);
 	mutex_lock(&e->lock);
+	if ((int)(e->begun - begun) > 0) {	/* under the lock: it is over, too */
+		mutex_unlock(&e->lock);
+		return;
+	}
+	WRITE_ONCE(e->begun, e->begun + 1);
 	WRITE_ONCE(e->waiting, 1);
 	smp_mb(); /* the caller's state change and "waiting" before the sums */
 	old = e->index;

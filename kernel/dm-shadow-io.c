@@ -28,7 +28,9 @@ void shadow_build_lut(struct shadow_volume *v)
 		bool usable = v->mode != SHADOW_MODE_FAIL && !(i & SHADOW_SHADOW);
 		u8 leg = SHADOW_LUT_SLOW;
 
-		if (usable && r.kind == SHADOW_ROUTE_LEG && !r.fallback && (i & SHADOW_READ))
+		/* reads that may fetch are counted */
+		if (usable && r.kind == SHADOW_ROUTE_LEG && !r.fallback && (i & SHADOW_READ) &&
+		    !READ_ONCE(v->fetch_leg))
 			leg = __ffs(r.legs);
 		WRITE_ONCE(v->lut[0][i], leg);
 
@@ -92,10 +94,12 @@ static bool mirrored_write_over(struct bio *bio, blk_status_t *status)
 	if (unlikely(failed && (failed != io->sent || (io->sent & SHADOW_MASK_TIERS)))) {
 		/* Listed, counted, then it leaves: who drained sees every failure until then. */
 		atomic_inc(&v->failing);
+		shadow_fetch_write_over(v, io);
 		shadow_defer(v, &v->failed, bio);
 		shadow_epoch_leave(&v->epoch, epoch);
 		return false;
 	}
+	shadow_fetch_write_over(v, io);
 	shadow_epoch_leave(&v->epoch, epoch);
 	if (!failed)
 		*status = BLK_STS_OK;
@@ -165,6 +169,13 @@ static int fail_bio(struct bio *bio, blk_status_t status)
 {
 	shadow_finish_bio(bio, status);
 	return DM_MAPIO_SUBMITTED;
+}
+
+/* The write is over, or is not sent as it was mapped. */
+static void leave_write(struct shadow_volume *v, struct shadow_io *io)
+{
+	shadow_fetch_write_over(v, io);
+	shadow_epoch_leave(&v->epoch, io->epoch);
 }
 
 /* Waits for the block to become idle and the gate to open. False: they are already. */
@@ -252,6 +263,10 @@ static int map_read(struct shadow_volume *v, struct bio *bio, u32 block)
 		else if (r.kind != SHADOW_ROUTE_ZERO)
 			r.kind = SHADOW_ROUTE_NO_COPY;
 	}
+	io->counted = false;
+	if (v->words && (r.kind == SHADOW_ROUTE_LEG || r.kind == SHADOW_ROUTE_BALANCE) &&
+	    !io->tried && shadow_fetch_wait(v, bio))
+		return DM_MAPIO_SUBMITTED;
 
 	switch (r.kind) {
 	case SHADOW_ROUTE_RACE:
@@ -284,7 +299,7 @@ static int map_several(struct shadow_volume *v, struct bio *bio, u32 block, u8 l
 	u32 region = block >> SHADOW_REGION_SHIFT;
 
 	if (unlikely(!test_bit(region, v->intent))) {
-		shadow_epoch_leave(&v->epoch, io->epoch);
+		leave_write(v, io);
 		shadow_defer(v, &v->intents, bio);
 		return DM_MAPIO_SUBMITTED;
 	}
@@ -323,6 +338,7 @@ static int map_write(struct shadow_volume *v, struct bio *bio, u32 block)
 
 	io->iter = bio->bi_iter;
 again:
+	shadow_fetch_write(v, io);
 	io->epoch = shadow_epoch_enter(&v->epoch);
 	/*
 	 * Entered, then looked at: pairs with shadow_gate_close(). Looked at before byte and word:
@@ -343,7 +359,7 @@ again:
 	case SHADOW_ROUTE_MARK:
 	case SHADOW_ROUTE_BOTH:
 		if (t.mark && cmpxchg(&v->words[block], word, word | SHADOW_WORD_WRITTEN) != word) {
-			shadow_epoch_leave(&v->epoch, io->epoch);
+			leave_write(v, io);
 			goto again;
 		}
 		/* what the shadow takes alone does not touch home: no mark there */
@@ -351,7 +367,7 @@ again:
 		       shadow_transition(state, SHADOW_EV_WRITE, &ctx).next : state;
 		next |= SHADOW_WROTE;
 		if (next != state && cmpxchg(&v->map[block], state, next) != state) {
-			shadow_epoch_leave(&v->epoch, io->epoch);
+			leave_write(v, io);
 			goto again;
 		}
 		if (r.kind == SHADOW_ROUTE_BOTH)
@@ -361,7 +377,7 @@ again:
 		break;
 	}
 
-	shadow_epoch_leave(&v->epoch, io->epoch);
+	leave_write(v, io);
 	switch (r.kind) {
 	case SHADOW_ROUTE_FILL:
 		/* also zeroes: after a commit that failed the hole may be there in memory alone */
@@ -507,6 +523,7 @@ static noinline int map_slow(struct shadow_volume *v, struct bio *bio)
 
 	io->v = v;
 	io->tried = 0;
+	io->waited = false;
 	shadow_unwatch(bio);
 	io->block = start >> v->shift;
 
@@ -552,6 +569,7 @@ static __always_inline struct shadow_io *enter_shadowed(struct shadow_volume *v,
 	io->block = block;
 	io->iter = bio->bi_iter;
 	io->tried = 0;
+	io->counted = false;
 	io->epoch = shadow_epoch_enter(&v->epoch);
 	return io;
 }
@@ -631,10 +649,10 @@ static noinline int end_watched(struct shadow_io *io, struct bio *bio, blk_statu
 	}
 	switch (io->kind) {
 	case SHADOW_IO_COUNTED:
-		shadow_epoch_leave(&v->epoch, io->epoch);
+		leave_write(v, io);
 		return DM_ENDIO_DONE;
 	case SHADOW_IO_TIER_WRITE:
-		shadow_epoch_leave(&v->epoch, io->epoch);
+		leave_write(v, io);
 		if (unlikely(*error)) {
 			atomic64_inc(&v->tier_failures);
 			shadow_raise_event(v);
@@ -646,6 +664,9 @@ static noinline int end_watched(struct shadow_io *io, struct bio *bio, blk_statu
 			return DM_ENDIO_INCOMPLETE;
 		return mirrored_write_over(bio, error) ? DM_ENDIO_DONE : DM_ENDIO_INCOMPLETE;
 	case SHADOW_IO_READ:
+		if (io->counted)
+			shadow_fetch_read_over(v, io);
+		fallthrough;
 	case SHADOW_IO_FLUSH:
 		if (likely(!*error))
 			return DM_ENDIO_DONE;

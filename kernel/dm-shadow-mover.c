@@ -238,7 +238,7 @@ static void copy_held(struct shadow_volume *v, u32 block, u8 from, u8 tries)
 	}
 	add_block(job);
 	shadow_apply(v, block, SHADOW_EV_COPY_RETRY, NULL);
-	shadow_drain(&v->epoch);
+	shadow_drain(v);
 	if (unlikely(atomic_read(&v->failing))) {
 		shadow_apply(v, block, SHADOW_EV_UNHOLD, NULL);
 		put_off(v, &job, 1);
@@ -290,7 +290,7 @@ static void copy_again(struct shadow_volume *v, struct shadow_job *old)
 				drop_job(v, runs[--n]);
 		}
 		if (n) {
-			shadow_drain(&v->epoch);
+			shadow_drain(v);
 			start_jobs(v, runs, n);
 		}
 	}
@@ -452,7 +452,7 @@ static void start_some(struct shadow_volume *v)
 	if (!n)
 		return;
 	shadow_charge_rate(&m->next_start, READ_ONCE(m->rate), taken);
-	shadow_drain(&v->epoch);
+	shadow_drain(v);
 	start_jobs(v, runs, n);
 }
 

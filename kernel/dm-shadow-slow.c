@@ -45,7 +45,7 @@ void shadow_release_parked(struct shadow_volume *v)
 void shadow_gate_close(struct shadow_volume *v)
 {
 	atomic_inc(&v->gate);
-	shadow_drain(&v->epoch);	/* begins with a barrier */
+	shadow_drain(v);	/* begins with a barrier */
 }
 
 /* After the commit. If that failed the gate stays closed: writes fail in read-only mode. */
@@ -201,7 +201,7 @@ static void do_discards(struct shadow_volume *v, struct bio_list *bios)
 	if (copying)
 		shadow_mover_wait_running(v);
 	if (drain || v->words)
-		shadow_drain(&v->epoch);
+		shadow_drain(v);
 	if (r)
 		r = shadow_commit(v);
 	if (v->words) {
@@ -471,7 +471,7 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 		u8 leg, failed;
 		int r;
 
-		shadow_drain(&v->epoch);
+		shadow_drain(v);
 		/* Under the lock: who is in it has ended its shadows, and dirtied their pages. */
 		down_read(&v->phase_lock);
 		failed = v->tier_failed;

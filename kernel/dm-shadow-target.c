@@ -240,6 +240,9 @@ static ssize_t status_tiers(struct shadow_volume *v, char *result, unsigned int 
 	DMEMIT(" promoted=%lld demoted=%lld written_back=%lld tier_failures=%lld",
 	       atomic64_read(&v->promoted), atomic64_read(&v->demoted),
 	       atomic64_read(&v->written_back), atomic64_read(&v->tier_failures));
+	leg = READ_ONCE(v->fetch_leg);
+	DMEMIT(" fetch=%s fetched=%lld", leg ? shadow_leg_name(leg) : "off",
+	       atomic64_read(&v->fetched));
 	DMEMIT(" tier_queue=%llu tier_inflight=%llu tier_rate=%llu tier_inflight_limit=%llu",
 	       queued, inflight / 2, READ_ONCE(m->rate),
 	       READ_ONCE(m->inflight_limit) / 2);
@@ -531,6 +534,17 @@ static int set_tier_mode(struct shadow_volume *v, const struct shadow_message *m
 	return 0;
 }
 
+static int set_fetch(struct shadow_volume *v, const struct shadow_message *msg,
+		     const char **error)
+{
+	if (msg->tier && (!v->words || !v->sb.legs[msg->tier].present)) {
+		*error = "the volume has no such tier";
+		return -EINVAL;
+	}
+	shadow_fetch_set(v, msg->tier);
+	return 0;
+}
+
 static int do_message(struct shadow_volume *v, const struct shadow_message *msg, char **argv,
 		      char *result, unsigned int maxlen, const char **error)
 {
@@ -576,6 +590,8 @@ static int do_message(struct shadow_volume *v, const struct shadow_message *msg,
 		return 0;
 	case SHADOW_MSG_MODE:
 		return set_tier_mode(v, msg, error);
+	case SHADOW_MSG_FETCH:
+		return set_fetch(v, msg, error);
 	case SHADOW_MSG_FORGET:
 		return shadow_tier_forget(v, msg->tier, msg->flag, error);
 	case SHADOW_MSG_TIERS:

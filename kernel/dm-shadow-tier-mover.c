@@ -6,16 +6,21 @@
  * A thread of its own works in rounds of up to SHADOW_TIER_BATCH blocks: claim them, copy all of
  * them with dm-kcopyd and wait, settle, end those that shall end. A block that was written while
  * it was copied is copied again; the third time its writes are held if it is written back, and it
- * is given up if it is promoted. Every claim belongs to the round, so between rounds no word is
- * PROMOTING, CLEANING or HOLDING, and nothing is in flight.
+ * is given up if it is promoted. A block that reads wait for (dm-shadow-fetch.c) has a round of
+ * its own, in a worker, beside the thread's and each other. Every claim belongs to a round, so
+ * between rounds no word is PROMOTING, CLEANING or HOLDING, and nothing is in flight.
  *
- * A round is in the epoch while it copies: to whoever drains it is a write. So in there it must
- * not drain, commit, or wait for anybody but kcopyd and a flush.
+ * A block is in one round that promotes at a time: until the round is over nobody else promotes it,
+ * even if a discard has ended what the round made. So a word that is PROMOTING is the round's own.
+ *
+ * A round is in the tiers' epoch while it copies: to whoever drains it is a write, but not to
+ * other rounds. So in there it must not drain, commit, or wait for anybody but kcopyd and a flush.
  *
  * Failure: a failed copy leaves the shadow as it was (a promotion: none) and is reported.
  */
 #include <linux/kthread.h>
 #include <linux/sched/mm.h>
+#include <linux/vmalloc.h>
 
 #include "dm-shadow.h"
 
@@ -29,6 +34,38 @@ enum copy_state {
 };
 
 /* --- claiming ---------------------------------------------------------------- */
+
+static bool in_round(struct shadow_volume *v, u32 block)
+{
+	unsigned int i;
+
+	for (i = 0; i < SHADOW_TIER_BATCH; i++)
+		if (v->tmover.copies[i].live && v->tmover.copies[i].block == block)
+			return true;
+	return false;
+}
+
+/* False: another round has the block. */
+static bool enter_round(struct shadow_volume *v, struct shadow_tier_copy *c)
+{
+	bool fetch = c->round != &v->tmover.round, mine;
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->lock, flags);
+	mine = fetch ? !in_round(v, c->block) : !shadow_fetch_has(v, c->block);
+	c->live = mine;
+	spin_unlock_irqrestore(&v->lock, flags);
+	return mine;
+}
+
+static void leave_round(struct shadow_volume *v, struct shadow_tier_copy *c)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->lock, flags);
+	c->live = false;
+	spin_unlock_irqrestore(&v->lock, flags);
+}
 
 static u32 take_slot(struct shadow_volume *v, u8 leg)
 {
@@ -90,18 +127,19 @@ static void unpromote(struct shadow_volume *v, u32 block)
 }
 
 /* Takes the block into the round if there is something to do. False: the tier is full. */
-static bool claim(struct shadow_volume *v, const struct shadow_request *q, u32 block,
-		  struct shadow_tier_copy *c)
+static bool claim(struct shadow_volume *v, u8 leg, struct shadow_tier_copy *c)
 {
 	bool full = false, mine;
 
-	if (q->type == SHADOW_MSG_PROMOTE)
-		mine = claim_promote(v, q->tier, block, &full);
-	else
-		mine = shadow_tier_apply(v, block, SHADOW_TEV_CLEAN_START, NULL);
-	c->v = v;
-	c->block = block;
-	c->type = q->type;
+	if (c->type != SHADOW_MSG_PROMOTE) {
+		mine = shadow_tier_apply(v, c->block, SHADOW_TEV_CLEAN_START, NULL);
+	} else {
+		mine = enter_round(v, c);
+		if (mine && !claim_promote(v, leg, c->block, &full)) {
+			leave_round(v, c);
+			mine = false;
+		}
+	}
 	c->state = mine ? COPY_CLAIMED : COPY_OVER;
 	return !full;
 }
@@ -133,7 +171,10 @@ static unsigned int claim_some(struct shadow_volume *v)
 			break;
 		end = min_t(u32, q->end, v->nr_blocks);
 		for (b = q->next; b < end && n < limit && looked < 4096; b++, looked++) {
-			if (!claim(v, q, b, &m->copies[n])) {
+			m->copies[n].round = &m->round;
+			m->copies[n].block = b;
+			m->copies[n].type = q->type;
+			if (!claim(v, q->tier, &m->copies[n])) {
 				b = end;	/* full: the rest would not fit either */
 				break;
 			}
@@ -154,7 +195,7 @@ static unsigned int claim_some(struct shadow_volume *v)
 static void copy_done(int read_err, unsigned long write_err, void *context)
 {
 	struct shadow_tier_copy *c = context;
-	struct shadow_batch *batch = &c->v->tmover.batch;
+	struct shadow_batch *batch = &c->round->batch;
 
 	c->read_err = read_err;
 	c->write_err = write_err;
@@ -176,6 +217,31 @@ static void home_region(struct shadow_volume *v, u32 block, u8 leg, struct dm_io
 	r->count = shadow_run_sectors(v, block, 1);
 }
 
+/*
+ * A fetch's copy, by its worker: kcopyd sends from one thread, which would wait for room in home's
+ * queue once for each of them, behind the burst. False: no memory.
+ */
+static bool copy_now(struct shadow_volume *v, struct shadow_tier_copy *c,
+		     struct dm_io_region *from, struct dm_io_region *to)
+{
+	struct dm_io_request req = {
+		.bi_opf = REQ_OP_READ | REQ_SYNC,
+		.mem.type = DM_IO_VMA,
+		.client = v->meta.io,
+	};
+	void *buf = __vmalloc(from->count << SECTOR_SHIFT, GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN);
+
+	if (!buf)
+		return false;
+	req.mem.ptr.vma = buf;
+	c->read_err = dm_io(&req, 1, from, NULL, IOPRIO_DEFAULT);
+	req.bi_opf = REQ_OP_WRITE | REQ_SYNC;
+	if (!c->read_err)
+		c->write_err = !!dm_io(&req, 1, to, NULL, IOPRIO_DEFAULT);
+	vfree(buf);
+	return true;
+}
+
 static bool start_promote(struct shadow_volume *v, struct shadow_tier_copy *c, u32 word)
 {
 	struct shadow_ctx ctx = shadow_get_ctx(v, c->block);
@@ -189,7 +255,9 @@ static bool start_promote(struct shadow_volume *v, struct shadow_tier_copy *c, u
 	slot_region(v, c->block, word, &to);
 	if (!from.bdev || !to.bdev)
 		return false;
-	atomic_inc(&v->tmover.batch.pending);
+	if (c->round != &v->tmover.round)
+		return copy_now(v, c, &from, &to);
+	atomic_inc(&c->round->batch.pending);
 	dm_kcopyd_copy(v->tier_kc, &from, 1, &to, 0, copy_done, c);
 	return true;
 }
@@ -228,7 +296,7 @@ static bool start_writeback(struct shadow_volume *v, struct shadow_tier_copy *c,
 			home_region(v, c->block, leg, &to[n++]);
 	if (!n)
 		return false;
-	atomic_inc(&v->tmover.batch.pending);
+	atomic_inc(&c->round->batch.pending);
 	dm_kcopyd_copy(v->tier_kc, &from, n, to, 0, copy_done, c);
 	return true;
 }
@@ -238,20 +306,20 @@ static bool start_writeback(struct shadow_volume *v, struct shadow_tier_copy *c,
  * same, also after a power cut: so home is flushed before any of the copies counts. (The other leg
  * of a mirrored block has its write-intent bit.) A leg that cannot flush has failed the read.
  */
-static void flush_sources(struct shadow_volume *v, unsigned int n)
+static void flush_sources(struct shadow_volume *v, struct shadow_tier_round *round)
 {
-	struct shadow_tier_copy *copies = v->tmover.copies;
+	struct shadow_tier_copy *copies = round->copies;
 	unsigned int i;
 	u8 mask = 0, leg;
 
-	for (i = 0; i < n; i++)
+	for (i = 0; i < round->n; i++)
 		if (copies[i].state == COPY_STARTED && copies[i].type == SHADOW_MSG_PROMOTE &&
 		    !copies[i].read_err && !copies[i].write_err)
 			mask |= copies[i].legs;
 	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
 		if (!(mask & (1u << leg)) || !blkdev_issue_flush(v->legs[leg]))
 			continue;
-		for (i = 0; i < n; i++)
+		for (i = 0; i < round->n; i++)
 			if (copies[i].state == COPY_STARTED &&
 			    copies[i].type == SHADOW_MSG_PROMOTE &&
 			    (copies[i].legs & (1u << leg)))
@@ -312,28 +380,28 @@ static bool settle(struct shadow_volume *v, struct shadow_tier_copy *c)
 	}
 	c->state = COPY_OVER;	/* not legal: the block was discarded */
 	if (legal)
-		atomic64_inc(promote ? &v->promoted : &v->written_back);
+		atomic64_inc(!promote ? &v->written_back :
+			     c->round == &v->tmover.round ? &v->promoted : &v->fetched);
 	return false;
 }
 
 /* All claimed blocks once. Returns true if some have to be copied again. */
-static bool copy_round(struct shadow_volume *v, unsigned int n, bool *blocked)
+static bool copy_round(struct shadow_volume *v, struct shadow_tier_round *round, bool *blocked)
 {
-	struct shadow_tier_mover *m = &v->tmover;
 	unsigned int i;
 	bool again = false;
 	u8 epoch;
 
-	atomic_set(&m->batch.pending, 1);
-	init_completion(&m->batch.done);
-	epoch = shadow_epoch_enter(&v->epoch);
+	atomic_set(&round->batch.pending, 1);
+	init_completion(&round->batch.done);
+	epoch = shadow_epoch_enter(&v->tier_epoch);
 	/*
 	 * Entered, then looked at: pairs with shadow_gate_close(). While a failed write is not
 	 * decided about a copy could be of the one that failed.
 	 */
 	*blocked = atomic_read(&v->gate) || atomic_read(&v->failing);
-	for (i = 0; i < n && !*blocked; i++) {
-		struct shadow_tier_copy *c = &m->copies[i];
+	for (i = 0; i < round->n && !*blocked; i++) {
+		struct shadow_tier_copy *c = &round->copies[i];
 		u32 word = READ_ONCE(v->words[c->block]);
 		bool started;
 
@@ -347,11 +415,11 @@ static bool copy_round(struct shadow_volume *v, unsigned int n, bool *blocked)
 				  start_writeback(v, c, word);
 		c->state = started ? COPY_STARTED : COPY_FAILED;
 	}
-	if (!atomic_dec_and_test(&m->batch.pending))
-		wait_for_completion_io(&m->batch.done);
-	flush_sources(v, n);
-	for (i = 0; i < n; i++) {
-		struct shadow_tier_copy *c = &m->copies[i];
+	if (!atomic_dec_and_test(&round->batch.pending))
+		wait_for_completion_io(&round->batch.done);
+	flush_sources(v, round);
+	for (i = 0; i < round->n; i++) {
+		struct shadow_tier_copy *c = &round->copies[i];
 
 		if (c->state != COPY_STARTED)
 			continue;
@@ -360,7 +428,7 @@ static bool copy_round(struct shadow_volume *v, unsigned int n, bool *blocked)
 		else
 			again |= settle(v, c);
 	}
-	shadow_epoch_leave(&v->epoch, epoch);
+	shadow_epoch_leave(&v->tier_epoch, epoch);
 	return again;
 }
 
@@ -409,12 +477,12 @@ static void give_up(struct shadow_volume *v, struct shadow_tier_copy *c)
 }
 
 /* Before a copy is made again: forget the mark, or hold the writes; then drain. */
-static void prepare_again(struct shadow_volume *v, unsigned int n, bool last)
+static void prepare_again(struct shadow_volume *v, struct shadow_tier_round *round, bool last)
 {
 	unsigned int i;
 
-	for (i = 0; i < n; i++) {
-		struct shadow_tier_copy *c = &v->tmover.copies[i];
+	for (i = 0; i < round->n; i++) {
+		struct shadow_tier_copy *c = &round->copies[i];
 		enum shadow_tier_event event = SHADOW_TEV_PROMOTE_RETRY;
 
 		if (c->state != COPY_CLAIMED)
@@ -427,14 +495,14 @@ static void prepare_again(struct shadow_volume *v, unsigned int n, bool last)
 }
 
 /* Shadows of the round that shall end. */
-static void drop_some(struct shadow_volume *v, unsigned int n)
+static void drop_some(struct shadow_volume *v, struct shadow_tier_round *round)
 {
 	struct shadow_blocks blocks = { .list = v->drop_blocks };
 	unsigned int i;
 
 	mutex_lock(&v->drop_lock);
-	for (i = 0; i < n; i++) {
-		struct shadow_tier_copy *c = &v->tmover.copies[i];
+	for (i = 0; i < round->n; i++) {
+		struct shadow_tier_copy *c = &round->copies[i];
 
 		if (c->type == SHADOW_MSG_DEMOTE &&
 		    shadow_tier_apply(v, c->block, SHADOW_TEV_DROP, NULL))
@@ -451,40 +519,75 @@ static bool may_go_on(struct shadow_volume *v)
 	       !READ_ONCE(v->tmover.suspended);
 }
 
-/* One round; the claims of claim_some() are all over when it returns. */
-static void do_round(struct shadow_volume *v, unsigned int n)
+/* Reads wait for a fetch: it waits for writes of its block alone, and mostly there are none. */
+static bool may_skip_drain(struct shadow_volume *v, struct shadow_tier_round *round)
 {
-	struct shadow_tier_mover *m = &v->tmover;
-	unsigned int i, tries;
-	bool again = true;
+	return round != &v->tmover.round && shadow_fetch_quiet(v, round->copies->block);
+}
 
-	for (i = 0; i < n; i++) {
-		m->copies[i].read_err = 0;
-		m->copies[i].write_err = 0;
-		m->copies[i].legs = 0;
+/* One round; its claims are all over when it returns. */
+static void do_round(struct shadow_volume *v, struct shadow_tier_round *round)
+{
+	struct shadow_tier_copy *c, *end = round->copies + round->n;
+	bool again = true;
+	unsigned int tries;
+
+	for (c = round->copies; c < end; c++) {
+		c->read_err = 0;
+		c->write_err = 0;
+		c->legs = 0;
 	}
-	WRITE_ONCE(m->inflight, (u64)n << v->shift);
 	for (tries = 0; tries < MAX_TRIES && again; tries++) {
 		bool blocked;
 
 		if (tries)
-			prepare_again(v, n, tries + 1 == MAX_TRIES);
-		shadow_drain(&v->epoch);
+			prepare_again(v, round, tries + 1 == MAX_TRIES);
+		if (!may_skip_drain(v, round))
+			shadow_drain_epoch(&v->epoch);
 		do {
-			again = copy_round(v, n, &blocked);
+			again = copy_round(v, round, &blocked);
 			if (blocked)
-				wait_event_timeout(m->wake, !may_go_on(v) ||
+				wait_event_timeout(v->tmover.wake, !may_go_on(v) ||
 						   (!atomic_read(&v->gate) &&
 						    !atomic_read(&v->failing)), HZ / 10);
 		} while (blocked && may_go_on(v));
 	}
-	for (i = 0; i < n; i++)
-		if (m->copies[i].state != COPY_OVER)
-			give_up(v, &m->copies[i]);
+	for (c = round->copies; c < end; c++)
+		if (c->state != COPY_OVER)
+			give_up(v, c);
 	shadow_release_parked(v);
-	drop_some(v, n);
+	drop_some(v, round);
+	for (c = round->copies; c < end; c++)
+		leave_round(v, c);
 	shadow_commit_soon(v);
+}
+
+/* What user space asked for. */
+static void asked_round(struct shadow_volume *v)
+{
+	struct shadow_tier_mover *m = &v->tmover;
+	unsigned int n = claim_some(v);
+
+	if (!n)
+		return;
+	m->round.copies = m->copies;
+	m->round.n = n;
+	shadow_charge_rate(&m->next_start, READ_ONCE(m->rate), (sector_t)n << v->shift);
+	WRITE_ONCE(m->inflight, (u64)n << v->shift);
+	do_round(v, &m->round);
 	WRITE_ONCE(m->inflight, 0);
+}
+
+/** shadow_tier_fetch() - promote the block of a fetch, if that can be. */
+void shadow_tier_fetch(struct shadow_fetch *f)
+{
+	struct shadow_volume *v = f->v;
+
+	if (READ_ONCE(v->mode) != SHADOW_MODE_RW)
+		return;
+	claim(v, f->leg, &f->copy);
+	if (f->copy.state == COPY_CLAIMED)
+		do_round(v, &f->round);
 }
 
 /* --- the thread ------------------------------------------------------------------------ */
@@ -521,7 +624,6 @@ static int tier_thread(void *data)
 {
 	struct shadow_volume *v = data;
 	struct shadow_tier_mover *m = &v->tmover;
-	unsigned int n;
 
 	memalloc_noio_save();
 	while (!kthread_should_stop()) {
@@ -538,17 +640,25 @@ static int tier_thread(void *data)
 		}
 		if (!may_claim(m) || READ_ONCE(v->mode) != SHADOW_MODE_RW || !rate_allows(m))
 			continue;
-		n = claim_some(v);
-		if (!n)
-			continue;
-		shadow_charge_rate(&m->next_start, READ_ONCE(m->rate), (sector_t)n << v->shift);
-		do_round(v, n);
+		asked_round(v);
 		cond_resched();
 	}
 	return 0;
 }
 
 /* --- for the others ---------------------------------------------------------------------- */
+
+/* Fetches refuse to begin under v->lock: who has looked at the flags before is counted after. */
+static bool fetches_over(struct shadow_volume *v)
+{
+	unsigned long flags;
+	bool over;
+
+	spin_lock_irqsave(&v->lock, flags);
+	over = !v->nr_fetches;
+	spin_unlock_irqrestore(&v->lock, flags);
+	return over;
+}
 
 static void wait_parked(struct shadow_volume *v)
 {
@@ -557,6 +667,7 @@ static void wait_parked(struct shadow_volume *v)
 	smp_mb(); /* the flags, then parked: pairs with tier_thread() */
 	wake_up(&m->wake);
 	wait_event(m->idle, !m->thread || READ_ONCE(m->parked));
+	wait_event(m->idle, fetches_over(v));
 }
 
 void shadow_tier_mover_suspend(struct shadow_volume *v)

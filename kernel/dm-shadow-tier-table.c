@@ -58,6 +58,8 @@ static int make_parts(struct shadow_volume *v)
 		if (!v->drop_words || !v->drop_blocks || !v->hits)
 			r = -ENOMEM;
 	}
+	if (!r && !v->traffic)
+		r = shadow_fetch_init(v);
 	if (!r && !v->tier_kc) {
 		struct dm_kcopyd_client *kc = dm_kcopyd_client_create(NULL);
 
@@ -235,6 +237,7 @@ void shadow_tier_exit(struct shadow_volume *v)
 	int i;
 
 	shadow_tier_mover_exit(v);
+	shadow_fetch_exit(v);
 	if (v->tier_kc) {
 		dm_kcopyd_client_destroy(v->tier_kc);
 		v->mem -= SZ_512K;

@@ -78,7 +78,7 @@ static u32 end_some(struct shadow_volume *v, const struct shadow_blocks *blocks,
 	}
 	if (!n)
 		return i;
-	shadow_drain(&v->epoch);
+	shadow_drain(v);
 	spin_lock_irqsave(&v->lock, flags);
 	for (k = 0; k < n; k++)
 		shadow_slot_free(&shadow_tier_of(v, shadow_word_leg(v->drop_words[k]))->slots,
@@ -160,7 +160,7 @@ void shadow_do_dirties(struct shadow_volume *v, struct bio_list *bios)
 	}
 	if (bio_list_empty(&claimed))
 		return;
-	shadow_drain(&v->epoch);
+	shadow_drain_epoch(&v->epoch);	/* no copy is of a block whose shadow is clean */
 	r = atomic_read(&v->failing) ? -EAGAIN : shadow_commit(v);
 	while ((bio = bio_list_pop(&claimed))) {
 		/* not legal: the tier failed its flush meanwhile, and the shadow ends */
@@ -254,7 +254,9 @@ int shadow_tier_forget(struct shadow_volume *v, u8 leg, bool lost, const char **
 		*error = "the volume is not in rw mode";
 		return -EROFS;
 	}
-	shadow_tier_mover_stop(v);
+	if (v->fetch_leg == leg)
+		shadow_fetch_set(v, 0);
+	shadow_tier_mover_stop(v);	/* from here no shadow of it is made */
 	if (!lost && atomic_read(&shadow_tier_of(v, leg)->dirty)) {
 		*error = "it has dirty shadows: demote them, or say \"lost\"";
 		return -EBUSY;

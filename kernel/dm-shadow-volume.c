@@ -366,6 +366,7 @@ static void volume_free(struct shadow_volume *v)
 	bioset_exit(&v->bs);
 	bioset_exit(&v->tier_bs);
 	shadow_epoch_exit(&v->epoch);
+	shadow_epoch_exit(&v->tier_epoch);
 	kvfree(v->map);
 	kvfree(v->intent);
 	kvfree(v->intent_disk);
@@ -401,6 +402,8 @@ static struct shadow_volume *volume_create(struct shadow_target *s, struct dm_ta
 	INIT_WORK(&v->event_work, shadow_event_work);
 	shadow_slow_init(v);
 	r = shadow_epoch_init(&v->epoch);
+	if (!r)
+		r = shadow_epoch_init(&v->tier_epoch);
 	if (!r)
 		r = bioset_init(&v->bs, BIO_POOL_SIZE, 0, 0);
 	if (!r)

@@ -15,6 +15,7 @@
  *   dm-shadow-mover.c     copies blocks with dm-kcopyd
  *   dm-shadow-tier.c      shadows: their words, slots, ends and failures
  *   dm-shadow-tier-mover.c  copies blocks to and from tiers
+ *   dm-shadow-fetch.c     reads that wait for a copy of their block
  *   dm-shadow-tier-table.c  tiers that a table gives or takes away; slot pages read at a load
  *   dm-shadow-metadata.c  reads and commits the metadata device
  *   core/                 the rules, pure
@@ -57,13 +58,17 @@
  *     has read, a write-back both sides.
  *   - A write looks at the gate before byte and word: what it reads of a time before a gate that
  *     has opened meanwhile may name a shadow that was given up.
- *   - The tier mover's copies are in the epoch from before they look at byte and word until the
- *     word was settled, and it starts none while the gate is closed or v->failing is raised: to a
- *     drain they are writes. It must not drain or commit meanwhile.
+ *   - The tier mover's copies are in v->tier_epoch from before they look at byte and word until
+ *     the word was settled, and it starts none while the gate is closed or v->failing is raised:
+ *     to a drain they are writes. It must not drain or commit meanwhile. Before a copy it drains
+ *     v->epoch alone: other copies have nothing to do with its block.
+ *   - A write is in v->traffic from before it reads byte and word. A fetch that has claimed its
+ *     block and then finds no write there need not drain.
  *   - "dirty" is durable before the first write that goes to the shadow alone is sent.
  *   - Writes to a clean shadow and home have the region's write-intent bit, like mirrored ones.
  *   - A shadow's end (shadow_finish_drops(), under v->drop_lock): DROPPING, noted, commit, zero,
  *     drain, free. Until the commit writes still keep the shadow as current as home.
+ *   - A read that waits for a promotion (dm-shadow-fetch.c) is in no epoch and holds nothing.
  *   - A discard ends the shadow after the hole is durable and before the block is released.
  *   - A write-intent bit is never cleared on disk before the end of a shadow that relied on it: the
  *     sweep commits first, and slot pages are committed before state pages.
@@ -143,6 +148,8 @@ struct shadow_io {
 	u8 tried;		/* mask of legs that failed the read */
 	u8 filling;		/* mask of legs being zero-filled */
 	u8 sent;		/* mirrored: mask of its legs */
+	bool counted;		/* in v->traffic */
+	bool waited;		/* read: has been on v->fetching */
 	atomic_t pending;	/* mirrored: parts still out */
 	u32 block;
 	struct bvec_iter iter;	/* as mapped, to send it again */
@@ -221,16 +228,26 @@ struct shadow_metadata {
 #define SHADOW_DROP_CHUNK 512		/* shadows that share the drain of their end */
 #define SHADOW_TIER_INFLIGHT (2048u << 1)	/* sectors, unless user space says otherwise */
 #define SHADOW_TIER_BATCH 16		/* blocks a round of the tier mover copies */
+#define SHADOW_FETCHES 16		/* blocks that are fetched at a time */
+#define SHADOW_TRAFFIC_BITS 12		/* of the hash of blocks with I/O at home */
 
 /* One block of a round. */
 struct shadow_tier_copy {
-	struct shadow_volume *v;
+	struct shadow_tier_round *round;
 	u32 block;
+	bool live;			/* asked for: its word is the round's. Under v->lock */
 	u8 type;			/* SHADOW_MSG_PROMOTE, _DEMOTE or _WRITEBACK */
 	u8 legs;			/* of home: mask of those read or written */
 	u8 state;			/* enum in dm-shadow-tier-mover.c */
 	int read_err;
 	unsigned long write_err;	/* bit per leg written, in order */
+};
+
+/* Blocks that are copied together. */
+struct shadow_tier_round {
+	struct shadow_tier_copy *copies;
+	unsigned int n;
+	struct shadow_batch batch;
 };
 
 struct shadow_tier_mover {
@@ -248,8 +265,26 @@ struct shadow_tier_mover {
 	ktime_t next_start;
 	/* the thread's own */
 	u64 inflight;			/* sectors; read by status */
-	struct shadow_batch batch;
+	struct shadow_tier_round round;
 	struct shadow_tier_copy copies[SHADOW_TIER_BATCH];
+};
+
+/* I/O of some blocks under way at home; of writes also what a shadow takes part in. */
+struct shadow_traffic {
+	atomic_t reads;
+	atomic_t writes;
+};
+
+/* A block that reads wait for, and the round of its own that copies it. */
+struct shadow_fetch {
+	struct shadow_volume *v;
+	struct work_struct work;
+	u8 leg;				/* where to */
+	/* under v->lock: */
+	bool live;
+	struct bio_list waiting;
+	struct shadow_tier_round round;
+	struct shadow_tier_copy copy;
 };
 
 /* What is counted per CPU, because it is counted on the fast path. */
@@ -329,6 +364,7 @@ struct shadow_volume {
 	struct delayed_work commit_work;
 	struct delayed_work sweep_work;
 	struct shadow_epoch epoch;
+	struct shadow_epoch tier_epoch;	/* of the tiers' copies */
 	atomic_t gate;			/* > 0: writes wait, a lost copy is not durable yet */
 	atomic_t given_up;		/* a missing leg's only copies in a discard under way */
 	atomic_t failing;		/* half-failed writes whose loss is not durable yet */
@@ -365,8 +401,13 @@ struct shadow_volume {
 	u32 *drop_words;		/* SHADOW_DROP_CHUNK of them, under drop_lock */
 	u32 *drop_blocks;		/* likewise */
 	atomic_t drop_all;		/* the worker shall end all shadows that are dropping */
+	u8 fetch_leg;			/* tier that reads may fetch to; 0: none */
+	struct shadow_traffic *traffic;	/* by hash of the block */
+	struct workqueue_struct *fetch_wq;
+	unsigned int nr_fetches;	/* live ones. Under v->lock */
+	struct shadow_fetch fetches[SHADOW_FETCHES];
 	u8 tier_failed;			/* mask: a flush failed. Under phase_lock */
-	atomic64_t promoted, demoted, written_back, tier_failures;
+	atomic64_t promoted, demoted, written_back, fetched, tier_failures;
 
 	/* counters; see the status line */
 	atomic_long_t homes[SHADOW_NR_HOMES];
@@ -596,6 +637,25 @@ void shadow_tier_mover_suspend(struct shadow_volume *v);
 void shadow_tier_mover_resume(struct shadow_volume *v);
 void shadow_tier_mover_stop(struct shadow_volume *v);
 void shadow_tier_mover_limit(struct shadow_volume *v, u8 type, u64 value);
+void shadow_tier_fetch(struct shadow_fetch *f);
+
+/* Waits until everything that writes to a leg, and began before the call, is over. */
+static inline void shadow_drain(struct shadow_volume *v)
+{
+	shadow_drain_epoch(&v->epoch);
+	shadow_drain_epoch(&v->tier_epoch);
+}
+
+/* dm-shadow-fetch.c */
+bool shadow_fetch_wait(struct shadow_volume *v, struct bio *bio);
+void shadow_fetch_read_over(struct shadow_volume *v, struct shadow_io *io);
+void shadow_fetch_write(struct shadow_volume *v, struct shadow_io *io);
+void shadow_fetch_write_over(struct shadow_volume *v, struct shadow_io *io);
+bool shadow_fetch_quiet(struct shadow_volume *v, u32 block);
+bool shadow_fetch_has(struct shadow_volume *v, u32 block);
+void shadow_fetch_set(struct shadow_volume *v, u8 leg);
+int shadow_fetch_init(struct shadow_volume *v);
+void shadow_fetch_exit(struct shadow_volume *v);
 
 /* dm-shadow-tier-table.c: process context, alone (resume) */
 int shadow_tier_resize(struct shadow_volume *v, u32 old_blocks);

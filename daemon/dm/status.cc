@@ -67,6 +67,7 @@ const std::map<std::string_view, KernelField>& KernelFields() {
       {"promoted", &KernelStatus::promoted},
       {"demoted", &KernelStatus::demoted},
       {"written_back", &KernelStatus::written_back},
+      {"fetched", &KernelStatus::fetched},
       {"tier_failures", &KernelStatus::tier_failures},
   };
   return fields;
@@ -133,6 +134,8 @@ bool SetField(std::string_view key, std::string_view value, TargetStatus* status
     (key == "paused" ? status->paused : status->kernel.needs_check) = *number == 1;
   } else if (key == "last_error") {
     status->kernel.last_error = value == "-" ? "" : std::string(value.substr(0, 100));
+  } else if (key == "fetch") {
+    status->kernel.fetch = value.substr(0, 5);
   } else if (key == "read") {
     status->read_policy = value.substr(0, 20);
   }

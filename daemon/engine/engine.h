@@ -58,6 +58,8 @@ struct KernelStatus {
   std::array<std::optional<KernelTier>, 2> tiers;             // tier1, tier2
   std::array<std::uint64_t, 2> tier_reads{}, tier_writes{};   // bios sent to shadows
   std::uint64_t promoted = 0, demoted = 0, written_back = 0;  // blocks
+  std::uint64_t fetched = 0;                                  // blocks that reads waited for
+  std::string fetch;                // tier that reads may fetch to, or "off"; empty without tiers
   std::uint64_t tier_failures = 0;  // failed reads, writes, copies and flushes of tiers
 };
 

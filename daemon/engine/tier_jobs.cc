@@ -75,6 +75,11 @@ Result<std::int64_t> EngineImpl::TickRemoval(const VolumeRecord& volume, TiersRe
     SHADOW_TRY(ReleaseTier(volume, tiers, level));
     return 0;
   }
+  // what reads fetch to it would never end
+  if (status.kernel.fetch == TierName(level)) {
+    const auto sent = deps_.dm->Message(volume.name, "fetch off");
+    if (!sent.ok()) return sent.error();
+  }
   if (!TiersIdle(status)) return kRemovalTickMs;
   SHADOW_ASSIGN(const std::vector<TierRun> all, ReadTiers(*deps_.dm, volume.name));
   std::vector<TierRun> runs;

@@ -53,7 +53,7 @@ Result<TiersInfo> EngineImpl::ListTiers(const std::string& name) {
   info.placement.policy = tiers.policy;
   if (!status.ok()) return info;
   info.placement.queued_blocks = status->tier_queue;
-  info.placement.promoted = status->kernel.promoted;
+  info.placement.promoted = status->kernel.promoted + status->kernel.fetched;
   info.placement.demoted = status->kernel.demoted;
   info.placement.written_back = status->kernel.written_back;
   info.placement.failures = status->kernel.tier_failures;
@@ -157,8 +157,9 @@ Result<std::vector<VolumeTop>> EngineImpl::Top(const std::string& only) {
       };
       top.hit_ratio1 = ratio(0);
       top.hit_ratio2 = ratio(1);
-      const std::uint64_t moved =
-          since(k.promoted, seen.kernel.promoted) + since(k.written_back, seen.kernel.written_back);
+      const std::uint64_t moved = since(k.promoted, seen.kernel.promoted) +
+                                  since(k.fetched, seen.kernel.fetched) +
+                                  since(k.written_back, seen.kernel.written_back);
       top.moved_bytes_per_s = per_s(moved * k.block_bytes);
     }
     seen.at_us = now;

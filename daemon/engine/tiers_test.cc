@@ -95,6 +95,33 @@ TEST_F(TiersTest, ATierOfAClassIsMadeServesAndGoes) {
   ExpectData(8);
 }
 
+TEST_F(TiersTest, TheKernelIsToldWhereReadsMayFetch) {
+  const auto fetch = [&] { return ReadStatus(m.world.dm(), "db0")->kernel.fetch; };
+  TierPolicy policy;
+  policy.policy = "ewma";
+  policy.window_ms = 1200;
+  ASSERT_TRUE(m.engine().SetTierPolicy("db0", policy).ok());
+  Tier1(false);
+  EXPECT_TRUE(Wait([&] { return fetch() == "tier1"; })) << fetch();
+  ASSERT_TRUE(m.engine().AddTier(Add(TierLevel::kTier2, false)).ok());
+  EXPECT_TRUE(Wait([&] { return fetch() == "tier2"; })) << "the one that has the room";
+  m.world.Reboot();
+  m.Boot();
+  EXPECT_TRUE(Wait([&] { return fetch() == "tier2"; })) << "after a reboot, too";
+  policy.policy = "off";
+  ASSERT_TRUE(m.engine().SetTierPolicy("db0", policy).ok());
+  EXPECT_TRUE(Wait([&] { return fetch() == "off"; }));
+  policy.policy = "ewma";
+  ASSERT_TRUE(m.engine().SetTierPolicy("db0", policy).ok());
+  EXPECT_TRUE(Wait([&] { return fetch() == "tier2"; }));
+  RemoveTierRequest r;
+  r.volume = "db0";
+  r.level = TierLevel::kTier2;
+  ASSERT_TRUE(m.engine().RemoveTier(r).ok());
+  EXPECT_TRUE(Wait([&] { return !Find(TierLevel::kTier2); }));
+  EXPECT_TRUE(Wait([&] { return fetch() == "tier1"; })) << fetch();
+}
+
 TEST_F(TiersTest, ARepeatedRequestIsTheSameTier) {
   AddTierRequest r = Add(TierLevel::kTier1, false);
   r.request_id = "one";

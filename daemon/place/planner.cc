@@ -48,7 +48,8 @@ class Planner {
     }
     for (const Place t : {Place::kTier1, Place::kTier2}) {
       const TierState& tier = costs_.tier(t);
-      free_[Index(t)] = tier.slots > tier.used ? tier.slots - tier.used : 0;
+      const std::uint64_t most = tier.slots > tier.reserve ? tier.slots - tier.reserve : 0;
+      free_[Index(t)] = most > tier.used ? most - tier.used : 0;
     }
     moved_.assign(in_.shadows.size(), false);
   }
@@ -59,6 +60,8 @@ class Planner {
       Fill(Place::kTier1);
       Fill(Place::kTier2);
       DropUseless();
+      KeepReserve(Place::kTier1);
+      KeepReserve(Place::kTier2);
     }
     WriteHome(/*due=*/false, in_.budget);
     Sort();
@@ -222,6 +225,26 @@ class Planner {
         const double cost = s->dirty ? costs_.WriteHome(t).Sum() : 0;
         if (-r.saved > set_.margin * cost) (void)Add({Demote(*s, -r.saved, cost)});
       }
+    }
+  }
+
+  /// Frees slots for blocks that reads fetch: of what was least valued among the clean, which the
+  /// fetched ones of before are, too. Each is charged with the fetch that it is for.
+  void KeepReserve(Place tier) {
+    const TierState& state = costs_.tier(tier);
+    std::uint64_t after = state.used;
+    for (const Move& m : plan_.moves) {
+      if (m.tier != tier || m.kind == MoveKind::kWriteback) continue;
+      m.kind == MoveKind::kPromote ? ++after : --after;
+    }
+    for (const Resident& r : residents_[Index(tier)]) {
+      if (after + state.reserve <= state.slots) return;
+      const Shadow* s = ShadowOf(r.block);
+      if (r.dirty || Moved(s)) continue;
+      Move out = Demote(*s, 0, 0);
+      out.bytes = in_.block_bytes;
+      if (!Add({out})) return;
+      --after;
     }
   }
 

@@ -45,6 +45,7 @@ struct TierState {
   bool write_back = false;  // writes to its blocks go to the shadow alone
   bool usable = true;       // false: missing or failed; nothing is promoted to it
   LegSpeed speed;
+  std::uint64_t reserve = 0;  // slots to be kept free for blocks that reads fetch
 };
 
 /// The settings of a volume's placement. All have defaults that are meant to be left alone.
@@ -93,7 +94,7 @@ struct Move {
 /// What a plan could not do.
 struct PlanState {
   std::uint64_t promotes = 0, demotes = 0, writebacks = 0;
-  std::uint64_t bytes = 0;                      // of all moves
+  std::uint64_t bytes = 0;                      // of all moves, and of fetches to freed slots
   bool budget_exhausted = false;                // a move that pays was left out for want of budget
   bool tier1_full = false, tier2_full = false;  // one was left out for want of a worthwhile swap
   bool cut = false;                             // at most_moves

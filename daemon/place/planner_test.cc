@@ -57,6 +57,39 @@ struct Scene {
   }
 };
 
+TEST(Planner, ReserveStaysFreeForWhatReadsFetch) {
+  Scene s;
+  s.in.tier2.reserve = 2;
+  for (std::uint32_t b = 0; b < 12; ++b) s.ranking.push_back({b, 0.5F, 100.0F + b, 0});
+  s.Apply(s.Plan());
+  const auto on_tier2 = [&] {
+    return std::count_if(s.shadows.begin(), s.shadows.end(),
+                         [](const Shadow& x) { return x.tier == Place::kTier2; });
+  };
+  EXPECT_EQ(on_tier2(), 6);
+}
+
+TEST(Planner, ReserveIsMadeOfTheLeastValuedCleanShadowsAndCharged) {
+  Scene s;
+  s.in.tier1.slots = 0;
+  s.in.tier2.reserve = 3;
+  for (std::uint32_t b = 0; b < 8; ++b) {
+    s.ranking.push_back({b, 0.5F, 10.0F * static_cast<float>(b + 1), 0});
+    s.shadows.push_back({b, Place::kTier2, b == 0});  // the coldest is dirty
+  }
+  TierPlan plan = s.Plan();
+  std::vector<std::uint32_t> out;
+  for (const Move& m : plan.moves) {
+    if (m.kind == MoveKind::kDemote) out.push_back(m.block);
+  }
+  EXPECT_EQ(out, (std::vector<std::uint32_t>{1, 2, 3}));
+  EXPECT_EQ(plan.state.bytes, 3 * kBlock);
+  s.in.budget = 2 * kBlock;
+  plan = s.Plan();
+  EXPECT_EQ(plan.state.demotes, 2U);
+  EXPECT_TRUE(plan.state.budget_exhausted);
+}
+
 TEST(Cost, FiguresByHand) {
   Scene s;
   s.in.tier1.write_back = true;

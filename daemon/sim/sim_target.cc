@@ -297,7 +297,7 @@ Result<std::string> SimTarget::Message(const std::string& text) {
     return RangeMessage(words);
   }
   if (verb == "promote" || verb == "demote" || verb == "writeback" || verb == "mode" ||
-      verb == "forget") {
+      verb == "forget" || verb == "fetch") {
     return TierMessage(words);
   }
   if (verb == "clear" && words.size() == 1) {

@@ -142,6 +142,7 @@ class SimTarget {
   std::array<std::uint64_t, kTiers> tier_reads_{}, tier_writes_{};
   std::uint64_t promoted_ = 0, demoted_ = 0, written_back_ = 0, tier_failures_ = 0;
   std::uint64_t tier_rate_kib_ = 0, tier_inflight_kib_ = 2048;
+  std::string fetch_ = "off";  // kept, but nothing is fetched
   std::deque<TierJob> tier_queue_;
   double tier_budget_kib_ = 0;
   std::map<std::uint64_t, int> accessed_;  // bit 0 read, bit 1 write

@@ -212,7 +212,12 @@ std::optional<std::uint64_t> SimTarget::Read(std::uint64_t block) {
 
 Result<std::string> SimTarget::TierMessage(const std::vector<std::string_view>& words) {
   const std::string_view verb = words[0];
-  const bool names_tier = verb == "promote" || verb == "mode" || verb == "forget";
+  if (verb == "fetch" && words.size() == 2 && words[1] == "off") {
+    fetch_ = "off";
+    return std::string();
+  }
+  const bool names_tier =
+      verb == "promote" || verb == "fetch" || verb == "mode" || verb == "forget";
   TierJob job{0, verb == "promote" ? 'p' : verb == "demote" ? 'd' : 'w', TierLevel::kTier1};
   if (names_tier) {
     const auto tier = words.size() > 1 ? ParseTierName(words[1]) : std::nullopt;
@@ -225,6 +230,11 @@ Result<std::string> SimTarget::TierMessage(const std::vector<std::string_view>& 
       return Refuse("bad mode");
     }
     write_back_.at(IndexOf(job.tier)) = words[2] == "writeback";
+    return std::string();
+  }
+  if (verb == "fetch") {
+    if (words.size() != 2) return Refuse("use: fetch tier1|tier2|off");
+    fetch_ = words[1];
     return std::string();
   }
   if (verb == "forget") return Forget(words);
@@ -310,6 +320,8 @@ std::string SimTarget::TierStatus() const {
   add("demoted", demoted_);
   add("written_back", written_back_);
   add("tier_failures", tier_failures_);
+  out += " fetch=" + fetch_;
+  add("fetched", 0);
   add("tier_queue", tier_queue_.size());
   add("tier_inflight", 0);
   add("tier_rate", tier_rate_kib_);

@@ -16,6 +16,9 @@ constexpr std::int64_t kLeastTickUs = 1'000;
 constexpr std::array<double, 3> kShareOfHome = {0.125, 0.5, 0};  // low, balanced, full: no limit
 constexpr std::array<std::uint64_t, 3> kInflightKib = {256, 2048, 8192};
 constexpr std::uint64_t kQuietWindows = 60;
+// Slots that are kept free for blocks that reads fetch: a burst is of some dozen blocks.
+constexpr std::uint64_t kMostReserve = 64;
+constexpr std::uint64_t kReserveShare = 16;  // of a tier, at most
 constexpr double kMib = 1024.0 * 1024.0;
 
 Place PlaceOf(TierLevel level) {
@@ -36,6 +39,16 @@ PlacementSettings SettingsOf(const TierPolicy& policy) {
   s.plan.tier1_heat = policy.tier1_heat_permille / 1000.0;
   s.plan.tier2_heat = policy.tier2_heat_permille / 1000.0;
   return s;
+}
+
+/// The tier that reads may fetch to: the lower one, which has the room, or "off".
+const char* FetchTo(const KeeperView& view, const TargetStatus& status) {
+  if (view.policy.policy == "off") return "off";
+  for (const TierLevel level : {TierLevel::kTier2, TierLevel::kTier1}) {
+    const auto& kernel = status.kernel.tiers.at(IndexOf(level));
+    if (kernel && kernel->health == "ok" && view.usable.at(IndexOf(level))) return TierName(level);
+  }
+  return "off";
 }
 
 }  // namespace
@@ -151,6 +164,9 @@ Result<TierWorld> TierKeeper::World(const KeeperView& view, const TargetStatus& 
     tier.write_back = kernel->write_back;
     tier.usable = kernel->health == "ok" && view.usable.at(IndexOf(level));
     tier.speed = view.speeds.at(IndexOf(level));
+    if (status.kernel.fetch == TierName(level)) {
+      tier.reserve = std::min(kMostReserve, tier.slots / kReserveShare);
+    }
   }
   if (world.tier1.slots == 0 && world.tier2.slots == 0) return world;
   SHADOW_ASSIGN(const std::vector<TierRun> runs, ReadTiers(dm_, volume_));
@@ -177,7 +193,7 @@ void TierKeeper::Plan(const KeeperView& view, bool round) {
       const auto cleared = dm_.Message(volume_, "clear tiers");
       if (!cleared.ok()) Remember(cleared.error());
     }
-    if (tiers) SendLimits(view);
+    if (tiers) SendLimits(view, &*status);
     auto found = World(view, *status);
     may_move = found.ok() && status->kernel.mode == "rw";
     if (found.ok()) world = std::move(*found);
@@ -249,7 +265,14 @@ void TierKeeper::Tell(const PlacementInfo& now, const PlanState& plan) {
            (as_asked || now.notes.empty() ? "." : ": " + now.notes.front()));
 }
 
-void TierKeeper::SendLimits(const KeeperView& view) {
+void TierKeeper::SendLimits(const KeeperView& view, TargetStatus* status) {
+  // The kernel forgets it with a reload of the module, so it is compared.
+  if (const std::string fetch = FetchTo(view, *status);
+      !status->kernel.fetch.empty() && fetch != status->kernel.fetch) {
+    const auto sent = dm_.Message(volume_, "fetch " + fetch);
+    if (!sent.ok()) return Remember(sent.error());
+    status->kernel.fetch = fetch;
+  }
   const std::string rate = "limit tier_rate " + std::to_string(MoveRate(view) / 1024);
   const std::string inflight =
       "limit tier_inflight " +

@@ -75,7 +75,7 @@ class TierKeeper final : public HeatSource {
   void EndPart(const KeeperView& view, std::int64_t now);
   void Plan(const KeeperView& view, bool round);
   Result<TierWorld> World(const KeeperView& view, const TargetStatus& status);
-  void SendLimits(const KeeperView& view);
+  void SendLimits(const KeeperView& view, TargetStatus* status);
   void SendPromotes();
   Status Send(const std::vector<Move>& moves, MoveKind kind);
   void Remember(Status trouble);

@@ -223,7 +223,9 @@ bool shadow_parse_range(const char *s, u64 nr_blocks, struct shadow_range *range
 	       range->count <= nr_blocks - range->first;
 }
 
-enum arg_kind { NO_ARGS, RANGES, MAYBE_RANGE, POLICY, TIER_RANGES, TIER_MODE, TIER_LOST };
+enum arg_kind {
+	NO_ARGS, RANGES, MAYBE_RANGE, POLICY, TIER_RANGES, TIER_MODE, TIER_LOST, TIER_OR_OFF
+};
 
 static const struct {
 	const char *name;
@@ -250,6 +252,7 @@ static const struct {
 	{ "writeback", SHADOW_MSG_WRITEBACK, RANGES },
 	{ "mode", SHADOW_MSG_MODE, TIER_MODE },
 	{ "forget", SHADOW_MSG_FORGET, TIER_LOST },
+	{ "fetch", SHADOW_MSG_FETCH, TIER_OR_OFF },
 	{ "tiers", SHADOW_MSG_TIERS, MAYBE_RANGE },
 };
 
@@ -277,7 +280,7 @@ static int parse_limit(unsigned int argc, char **argv, struct shadow_message *m,
 	return fail(error, "use: limit [tier_]rate <KiB/s> or limit [tier_]inflight <KiB>");
 }
 
-/* mode <tier> writethrough|writeback, forget <tier> [lost] */
+/* mode <tier> writethrough|writeback, forget <tier> [lost], fetch <tier>|off */
 static int parse_tier_word(unsigned int argc, char **argv, enum arg_kind kind,
 			   struct shadow_message *m, const char **error)
 {
@@ -288,6 +291,11 @@ static int parse_tier_word(unsigned int argc, char **argv, enum arg_kind kind,
 		    (strcmp(argv[2], "writethrough") && strcmp(argv[2], "writeback")))
 			return fail(error, "use: mode tier1|tier2 writethrough|writeback");
 		m->flag = !strcmp(argv[2], "writeback");
+	} else if (kind == TIER_OR_OFF) {
+		if (argc == 2 && !strcmp(argv[1], "off"))
+			return 0;
+		if (argc != 2 || tier < 0)
+			return fail(error, "use: fetch tier1|tier2|off");
 	} else {
 		if (tier < 0 || argc > 3 || (argc == 3 && strcmp(argv[2], "lost")))
 			return fail(error, "use: forget tier1|tier2 [lost]");
@@ -321,6 +329,7 @@ static int parse_message_args(unsigned int argc, char **argv, u64 nr_blocks, enu
 		break;
 	case TIER_MODE:
 	case TIER_LOST:
+	case TIER_OR_OFF:
 		return parse_tier_word(argc, argv, kind, m, error);
 	case TIER_RANGES:
 		tier = argc < 2 ? -1 : tier_by_role(argv[1]);

@@ -65,6 +65,7 @@ enum shadow_message_type {
 	SHADOW_MSG_LIMIT_TIER_RATE,
 	SHADOW_MSG_LIMIT_TIER_INFLIGHT,
 	SHADOW_MSG_TIERS,
+	SHADOW_MSG_FETCH,
 	SHADOW_NR_MESSAGES,
 };
 
@@ -76,7 +77,7 @@ struct shadow_range {
 struct shadow_message {
 	u8 type;		/* enum shadow_message_type */
 	u64 value;		/* LIMIT_*: KiB/s or KiB; READ: enum shadow_policy */
-	u8 tier;		/* PROMOTE, MODE, FORGET: leg */
+	u8 tier;		/* PROMOTE, MODE, FORGET, FETCH: leg; FETCH: 0 is off */
 	bool flag;		/* MODE: write-back; FORGET: dirty shadows, too */
 	unsigned int nr_ranges;	/* ranges are argv[first_range ...] */
 	unsigned int first_range;

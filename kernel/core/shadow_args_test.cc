@@ -274,6 +274,8 @@ TEST(MessageLine, AllOfTheDocument) {
       {"mode tier2 writethrough", SHADOW_MSG_MODE, 0, 0, SHADOW_LEG_TIER2, false},
       {"forget tier1", SHADOW_MSG_FORGET, 0, 0, SHADOW_LEG_TIER1, false},
       {"forget tier2 lost", SHADOW_MSG_FORGET, 0, 0, SHADOW_LEG_TIER2, true},
+      {"fetch tier2", SHADOW_MSG_FETCH, 0, 0, SHADOW_LEG_TIER2, false},
+      {"fetch off", SHADOW_MSG_FETCH, 0, 0, 0, false},
       {"limit tier_rate 5", SHADOW_MSG_LIMIT_TIER_RATE, 5, 0},
       {"limit tier_inflight 6", SHADOW_MSG_LIMIT_TIER_INFLIGHT, 6, 0},
       {"tiers", SHADOW_MSG_TIERS, 0, 0},
@@ -306,6 +308,7 @@ constexpr char kLimit[] =
     "use: limit [tier_]rate <KiB/s> or limit [tier_]inflight <KiB>";
 constexpr char kPromote[] = "use: promote tier1|tier2 <first block>[+<count>] ...";
 constexpr char kMode[] = "use: mode tier1|tier2 writethrough|writeback";
+constexpr char kFetch[] = "use: fetch tier1|tier2|off";
 constexpr char kForget[] = "use: forget tier1|tier2 [lost]";
 constexpr char kRange[] = "range must be <first>[+<count>] inside the volume";
 constexpr char kNoRange[] = "ranges are missing: <first block>[+<count>] ...";
@@ -326,6 +329,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"mode origin writeback", kMode}, Refusal{"mode tier1 writeback 1", kMode},
         Refusal{"mode tier1 fast", kMode}, Refusal{"forget", kForget},
         Refusal{"forget target", kForget}, Refusal{"forget tier1 clean", kForget},
+        Refusal{"fetch", kFetch}, Refusal{"fetch origin", kFetch},
+        Refusal{"fetch tier1 off", kFetch},
         Refusal{"forget tier1 lost 1", kForget}, Refusal{"limit tier_rate", kLimit},
         Refusal{"Promote tier1 1", kUnknown}, Refusal{"COPY 1", kUnknown},
         Refusal{"@map", kUnknown}, Refusal{"copy", kNoRange}, Refusal{"retire", kNoRange},

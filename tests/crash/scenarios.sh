@@ -182,6 +182,7 @@ shuffle_shadows() {
     mode=writeback
     ((round % 2)) && mode=writethrough
     message v mode tier1 "$mode"
+    message v fetch "$( ((round % 4 == 3)) && echo off || echo tier1)"
     message v promote tier1 $((round * 5 % 24))+6 $((round * 3 % 24))+3
     mark "promoted-$round"
     wait_until 20 "the tier mover" tiers_rest

@@ -62,13 +62,14 @@ churn() {
   while [[ ! -e $SCRATCH/stop ]]; do
     first=$((RANDOM % BLOCKS)) count=$((RANDOM % 8 + 1))
     ((first + count <= BLOCKS)) || count=$((BLOCKS - first))
-    case $((RANDOM % 8)) in
+    case $((RANDOM % 9)) in
       0 | 1) message v promote tier1 $first+$count ;;
       2 | 3) message v promote tier2 $first+$count ;;
       4) message v demote $first+$count ;;
       5) message v writeback $first+$count ;;
       6) message v mode tier1 "$([[ $((RANDOM % 2)) == 0 ]] && echo writeback || echo writethrough)" ;;
       7) message v mode tier2 "$([[ $((RANDOM % 2)) == 0 ]] && echo writeback || echo writethrough)" ;;
+      8) message v fetch "$([[ $((RANDOM % 3)) == 0 ]] && echo off || echo tier$((RANDOM % 2 + 1)))" ;;
     esac 2>/dev/null || continue # suspended, or read-only after a cut: refused
     n=$((n + 1))
     echo $n >"$SCRATCH/churned"
@@ -281,6 +282,79 @@ test_a_tier_that_fails_under_load() {
   check_data /dev/mapper/v --block=$BLOCK
   message v forget tier1
   swap_table v "0 $LEN shadow /dev/meta $BLOCK 2 origin /dev/org tier2 /dev/t2 6 leg_id origin O leg_id tier2 F2"
+  check_data /dev/mapper/v --block=$BLOCK
+}
+
+# slow_home: as tiered_volume, but home takes 30 ms for a read, so that reads meet there.
+slow_home() {
+  modprobe dm_delay
+  shadow_legs $MIB
+  null_device t1 2 fast
+  null_device t2 4 fast
+  dm_create so "0 $(sectors /dev/org) delay /dev/org 0 30 /dev/org 0 0"
+  ORIGIN=/dev/mapper/so
+  import_volume $LEN
+  swap_table v "$(tier_table)"
+  shadow_io fill /dev/mapper/v --journal="$SCRATCH/journal"
+}
+# reads DEPTH BLOCK: 16 reads of 4 KiB in a block, so many at a time.
+reads() {
+  fio --name=reads --filename=/dev/mapper/v --rw=randread --bs=4k --direct=1 --ioengine=libaio --iodepth="$1" \
+    --offset=$(($2 * BLOCK * 512)) --size=$((BLOCK * 512)) --minimal >/dev/null
+}
+test_reads_that_come_together_fetch_their_block() {
+  slow_home
+  local before
+  reads 8 3
+  expect_field v fetch off
+  expect_field v fetched 0
+  message v fetch tier2
+  expect_field v fetch tier2
+  # One after the other: no company, no copy.
+  reads 1 4
+  expect_field v fetched 0
+  reads 8 3
+  expect_field v fetched 1
+  expect_field v promoted 0
+  expect_eq "slots of tier2 in use" "$(tier tier2 used)" 1
+  before=$(field v tier2_reads)
+  reads 1 3
+  expect_eq "reads of tier2" "$(field v tier2_reads)" $((before + 16))
+  # A full tier, and one that is called off, leave reads as they were.
+  promote tier2 32+63
+  expect_eq "slots of tier2 in use" "$(tier tier2 used)" 64
+  reads 8 5
+  expect_field v fetched 1
+  message v fetch off
+  reads 8 6
+  expect_field v fetched 1
+  # Forgotten: nothing more is fetched to it.
+  message v fetch tier1
+  reads 8 7
+  expect_field v fetched 2
+  message v forget tier1
+  expect_field v fetch off
+  reads 8 8
+  expect_field v fetched 2
+  check_data /dev/mapper/v --block=$BLOCK
+}
+test_fetching_under_load_and_suspends() {
+  slow_home
+  local round
+  message v fetch tier1
+  start_stress /dev/mapper/v --threads=12 --writes=15 --discards=1 --flushes=2 --block=$BLOCK --length=$((BLOCK * 6))
+  for round in {1..12}; do
+    message v demote 0+6
+    sleep 0.3
+    case $((round % 4)) in
+      0) message v clear tiers ;;
+      1) swap_table v "$(tier_table)" ;;
+      2) dm suspend --noflush --nolockfs v && dm_resume v ;;
+      3) message v fetch off && message v fetch tier$((RANDOM % 2 + 1)) ;;
+    esac
+  done
+  stop_stress
+  (($(field v fetched) > 3)) || fail "nothing was fetched: $(dm status v)"
   check_data /dev/mapper/v --block=$BLOCK
 }
 

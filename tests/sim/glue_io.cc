@@ -63,9 +63,10 @@ void Volume::BuildLut() {
     const auto r = shadow_route(static_cast<u8>(i), SHADOW_OP_READ, &ctx);
     const auto w = shadow_route(static_cast<u8>(i), SHADOW_OP_WRITE, &ctx);
     const bool usable = mode_ != Mode::kFail && !(i & SHADOW_SHADOW);
-    lut_[0][i] = usable && r.kind == SHADOW_ROUTE_LEG && !r.fallback && (i & SHADOW_READ)
-                     ? FirstLeg(r.legs)
-                     : kSlow;
+    lut_[0][i] =
+        usable && r.kind == SHADOW_ROUTE_LEG && !r.fallback && (i & SHADOW_READ) && !fetch_leg_
+            ? FirstLeg(r.legs)
+            : kSlow;
     lut_[1][i] = usable && ctx.phase == SHADOW_STEADY && !tiered_ && w.kind == SHADOW_ROUTE_LEG &&
                          (i & SHADOW_WROTE)
                      ? FirstLeg(w.legs)
@@ -76,27 +77,40 @@ void Volume::BuildLut() {
 // ---------------------------------------------------------------------- epoch
 
 // shadow_epoch_enter: the index may be old when the counter grows
-Task<u8> Volume::Enter() {
-  const u8 i = epoch_.index;
+Task<u8> Volume::Enter(Epoch& e) {
+  const u8 i = e.index;
   co_await m_.Maybe();
-  epoch_.entered[i]++;
+  e.entered[i]++;
   co_return i;
+}
+
+// shadow_drain_epoch
+Task<> Volume::DrainEpoch(Epoch& e) {
+  const u32 begun = e.begun;
+  co_await m_.Maybe();
+  co_await m_.Lock(e.lock);
+  if (e.begun != begun) {
+    e.lock = false;
+    co_return;
+  }
+  e.begun++;
+  const u8 old = e.index;
+  if (old)
+    co_await m_.Until(e, [](const Epoch& x) { return x.entered[0] == x.left[0]; });
+  else
+    co_await m_.Until(e, [](const Epoch& x) { return x.entered[1] == x.left[1]; });
+  e.index = old ^ 1;
+  if (old)
+    co_await m_.Until(e, [](const Epoch& x) { return x.entered[1] == x.left[1]; });
+  else
+    co_await m_.Until(e, [](const Epoch& x) { return x.entered[0] == x.left[0]; });
+  e.lock = false;
 }
 
 // shadow_drain
 Task<> Volume::Drain() {
-  co_await m_.Lock(epoch_.lock);
-  const u8 old = epoch_.index;
-  if (old)
-    co_await m_.Until(epoch_, [](const Epoch& e) { return e.entered[0] == e.left[0]; });
-  else
-    co_await m_.Until(epoch_, [](const Epoch& e) { return e.entered[1] == e.left[1]; });
-  epoch_.index = old ^ 1;
-  if (old)
-    co_await m_.Until(epoch_, [](const Epoch& e) { return e.entered[1] == e.left[1]; });
-  else
-    co_await m_.Until(epoch_, [](const Epoch& e) { return e.entered[0] == e.left[0]; });
-  epoch_.lock = false;
+  co_await DrainEpoch(epoch_);
+  co_await DrainEpoch(tier_epoch_);
 }
 
 // -------------------------------------------------------------- sending, ends
@@ -156,19 +170,22 @@ void Volume::EndIo(void* who, DeviceOp& op) {
     case Watch::kNone:
       return v.FinishIo(io, status);
     case Watch::kTierRead:
-      v.Leave(io->epoch);
+      v.Leave(v.epoch_, io->epoch);
       if (op.ok) return v.FinishIo(io, status);
       io->tried |= Bit(io->leg);
       return v.Defer(v.failed_, io);
     case Watch::kCounted:
     case Watch::kTierWrite:
-      v.Leave(io->epoch);
+      v.LeaveWrite(io);
       return v.FinishIo(io, status);
     case Watch::kMirrored:
       io->bad[op.leg] = !op.ok;
       if (!--io->pending) v.MirroredWriteOver(io);
       return;
     case Watch::kRead:
+      if (io->counted) v.ReadsOf(io->block)--;
+      io->counted = false;
+      [[fallthrough]];
     case Watch::kFlush:
       if (op.ok) return v.FinishIo(io, status);
       if (io->watch == Watch::kRead) io->tried |= Bit(io->leg);
@@ -187,14 +204,15 @@ void Volume::MirroredWriteOver(Io* io) {
       return [](Volume& v, Io* failed, u8 index) -> Task<> {
         // listed and counted before it leaves: who drained sees every failure until then
         v.failing_++;
+        v.FetchWriteOver(failed);
         v.Defer(v.failed_, failed);
         co_await v.m_.Maybe();
-        v.Leave(index);
+        v.Leave(v.epoch_, index);
       }(*this, io, epoch);
     });
     return;
   }
-  Leave(epoch);
+  LeaveWrite(io);
   FinishIo(io, failed ? Status::kError : Status::kOk);
 }
 
@@ -235,7 +253,7 @@ Task<> Volume::MapRead(Io* io) {
   map[io->block] |= SHADOW_READ;
   struct shadow_route r = shadow_route(state, SHADOW_OP_READ, &ctx);
   if (state & SHADOW_SHADOW) {
-    io->epoch = co_await Enter();
+    io->epoch = co_await Enter(epoch_);
     co_await m_.Maybe();
     state = map[io->block];
     co_await m_.Maybe();
@@ -247,7 +265,7 @@ Task<> Volume::MapRead(Io* io) {
       Send(io, shadow_word_leg(word), word);
       co_return;
     }
-    Leave(io->epoch);
+    Leave(epoch_, io->epoch);
   }
   co_await m_.Maybe();
   if (io->tried) {  // sent again after a leg failed it
@@ -256,6 +274,11 @@ Task<> Volume::MapRead(Io* io) {
       r = {SHADOW_ROUTE_LEG, Bit(FirstLeg(left)), 0};
     else if (r.kind != SHADOW_ROUTE_ZERO)
       r.kind = SHADOW_ROUTE_NO_COPY;
+  }
+  io->counted = false;
+  if (tiered_ && (r.kind == SHADOW_ROUTE_LEG || r.kind == SHADOW_ROUTE_BALANCE) && !io->tried) {
+    const bool waits = co_await FetchWait(io);
+    if (waits) co_return;
   }
   switch (r.kind) {
     case SHADOW_ROUTE_RACE:
@@ -308,7 +331,10 @@ Task<> Volume::MapWrite(Io* io) {
   const u32 b = io->block, region = kRegionOf[b];
   const shadow_tier_ctx tctx = tier_ctx_;
   for (;;) {
-    io->epoch = co_await Enter();
+    io->counted = tiered_;  // shadow_fetch_write
+    if (io->counted) WritesOf(b)++;
+    co_await m_.Maybe();
+    io->epoch = co_await Enter(epoch_);
     co_await m_.Maybe();
     const bool gated = gate_;  // entered, then looked at, then the states
     co_await m_.Maybe();
@@ -327,7 +353,7 @@ Task<> Volume::MapWrite(Io* io) {
       if (t.mark) {
         co_await m_.Maybe();
         if (words[b] != word) {
-          Leave(io->epoch);
+          LeaveWrite(io);
           continue;
         }
         words[b] = word | SHADOW_WORD_WRITTEN;
@@ -338,7 +364,7 @@ Task<> Volume::MapWrite(Io* io) {
           SHADOW_WROTE);
       co_await m_.Maybe();
       if (next != state && map[b] != state) {
-        Leave(io->epoch);
+        LeaveWrite(io);
         continue;
       }
       if (next != state) map[b] = next;
@@ -349,7 +375,7 @@ Task<> Volume::MapWrite(Io* io) {
         co_return;
       }
       if (!(intent_ >> region & 1)) {
-        Leave(io->epoch);
+        LeaveWrite(io);
         Defer(intents_, io);
         co_return;
       }
@@ -359,7 +385,7 @@ Task<> Volume::MapWrite(Io* io) {
       co_return;
     }
 
-    Leave(io->epoch);
+    LeaveWrite(io);
     switch (kind) {
       case SHADOW_ROUTE_FILL:
         // a hole of a read-only volume may never have become durable
@@ -467,7 +493,7 @@ Task<> Volume::MapDiscard(Io* io) {
 Task<bool> Volume::MapShadowed(Io* io) {
   const shadow_tier_ctx tctx = tier_ctx_;
   const bool read = io->kind == IoKind::kRead;
-  io->epoch = co_await Enter();
+  io->epoch = co_await Enter(epoch_);
   co_await m_.Maybe();
   const bool gated = gate_;
   co_await m_.Maybe();
@@ -484,13 +510,14 @@ Task<bool> Volume::MapShadowed(Io* io) {
       co_return true;
     }
   }
-  Leave(io->epoch);
+  Leave(epoch_, io->epoch);
   co_return false;
 }
 
 Task<> Volume::Map(Io* io) {
   io->watch = Watch::kNone;
   io->tried = 0;
+  io->waited = io->counted = false;
   if (io->kind == IoKind::kFlush) {
     co_await MapFlush(io);
     co_return;

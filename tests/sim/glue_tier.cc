@@ -117,7 +117,7 @@ Task<> Volume::DoDirties(IoList& ios) {
       co_await RouteAgain(ios.io[i]);
   }
   if (claimed.empty()) co_return;
-  co_await Drain();
+  co_await DrainEpoch(epoch_);
   const bool later = failing_;
   bool ok = !later;
   if (!later) ok = co_await Commit();
@@ -163,6 +163,7 @@ Task<> Volume::OneHome(u32 block) {
 Task<const char*> Volume::Forget(u8 leg, bool lost) {
   if (!tiered_ || !sb_.legs[leg].present) co_return "the volume has no such tier";
   if (mode_ != Mode::kRw) co_return "the volume is not in rw mode";
+  if (fetch_leg_ == leg) co_await SetFetch(0);
   co_await TierStop();
   if (!lost && TierDirty(leg)) co_return "it has dirty shadows";
   co_await m_.Lock(lock_drop_);
@@ -288,6 +289,7 @@ Task<bool> Volume::TierSettleTable(const Table& t) {
 // shadow_tier_exit
 void Volume::TierExit() {
   nr_tier_requests_ = 0;
+  fetch_leg_ = 0;
   slots_ = {};
   slot_bits_ = {};
   words.fill(0);

@@ -11,6 +11,32 @@ namespace {
 u8 FirstLeg(u8 mask) { return static_cast<u8>(__builtin_ctz(mask)); }
 }  // namespace
 
+// enter_round
+bool Volume::EnterRound(TierCopy& c, const TierRound& round) {
+  if (&round == &asked_)
+    c.live = !FetchOf(c.block);
+  else
+    c.live = std::none_of(copies_.begin(), copies_.end(), [&](const TierCopy& other) {
+      return other.live && other.block == c.block;
+    });
+  return c.live;
+}
+
+// claim
+Task<bool> Volume::Claim(u8 leg, TierCopy& c, const TierRound& round) {
+  bool full = false, mine;
+  if (c.type != SHADOW_MSG_PROMOTE) {
+    mine = co_await TierApply(c.block, SHADOW_TEV_CLEAN_START);
+  } else {
+    mine = EnterRound(c, round);
+    co_await m_.Maybe();
+    if (mine) mine = co_await ClaimPromote(leg, c.block, &full);
+    if (!mine) c.live = false;
+  }
+  c.state = mine ? CopyState::kClaimed : CopyState::kOver;
+  co_return !full;
+}
+
 // claim_promote
 Task<bool> Volume::ClaimPromote(u8 leg, u32 block, bool* full) {
   if (!((tier_ctx_.tiers & ~tier_failed_) >> leg & 1) || words[block]) co_return false;
@@ -35,31 +61,28 @@ Task<bool> Volume::ClaimPromote(u8 leg, u32 block, bool* full) {
   co_return true;
 }
 
-// claim_some, claim, shadow_queue_advance
+// claim_some, shadow_queue_advance
 Task<> Volume::ClaimSome() {
   const u32 limit = 1 + m_.random.Below(4);
-  nr_copies_ = 0;
-  while (nr_copies_ < limit && TierMayClaim()) {
+  asked_.n = 0;
+  while (asked_.n < limit && TierMayClaim()) {
     const TierRequest q = tier_requests_[0];
     const u32 end = std::min(q.end, nr_blocks_);
     u32 b = q.next;
-    for (; b < end && nr_copies_ < limit; b++) {
-      TierCopy& c = copies_[nr_copies_];
-      bool full = false, mine;
-      if (q.type == SHADOW_MSG_PROMOTE)
-        mine = co_await ClaimPromote(q.tier, b, &full);
-      else
-        mine = co_await TierApply(b, SHADOW_TEV_CLEAN_START);
-      if (full) {
+    for (; b < end && asked_.n < limit; b++) {
+      TierCopy& c = copies_[asked_.n];
+      c = {};
+      c.round = &asked_;
+      c.block = b;
+      c.type = q.type;
+      const bool fits = co_await Claim(q.tier, c, asked_);
+      if (!fits) {
         b = end;
         break;
       }
-      c = {};
-      c.block = b;
-      c.type = q.type;
-      c.state = mine ? CopyState::kClaimed : CopyState::kOver;
-      if (mine || (q.type == SHADOW_MSG_DEMOTE && shadow_life(words[b]) == SHADOW_CLEAN))
-        nr_copies_++;
+      if (c.state == CopyState::kClaimed ||
+          (q.type == SHADOW_MSG_DEMOTE && shadow_life(words[b]) == SHADOW_CLEAN))
+        asked_.n++;
     }
     tier_requests_[0].next = b;
     if (b < end) continue;
@@ -78,7 +101,7 @@ void Volume::TierCopyRead(void* who, DeviceOp& op) {
   const bool promote = c.type == SHADOW_MSG_PROMOTE;
   c.read_err = !op.ok;
   if (!op.ok) {
-    v.copies_out_--;
+    c.round->out--;
     return;
   }
   const CellMask home = v.RunCells(c.block, 1);
@@ -99,10 +122,10 @@ void Volume::TierCopyRead(void* who, DeviceOp& op) {
 }
 
 void Volume::TierCopyWritten(void* who, DeviceOp& op) {
-  Volume& v = *static_cast<Volume*>(who);
+  (void)who;
   TierCopy& c = *static_cast<TierCopy*>(op.what);
   if (!op.ok) c.write_err |= static_cast<u8>(1u << op.leg);
-  if (!--c.out) v.copies_out_--;
+  if (!--c.out) c.round->out--;
 }
 
 // start_promote
@@ -115,7 +138,7 @@ Task<bool> Volume::StartPromote(TierCopy& c, u32 word) {
   if (!copies || (tier_failed_ >> shadow_word_leg(word) & 1)) co_return false;
   if (legs_[FirstLeg(from)] < 0 || legs_[shadow_word_leg(word)] < 0) co_return false;
   c.word = word;
-  copies_out_++;
+  c.round->out++;
   DeviceOp& op = m_.NewOp(OpKind::kRead, static_cast<u8>(legs_[FirstLeg(from)]));
   op.cells = RunCells(c.block, 1);
   op.end = TierCopyRead;
@@ -143,7 +166,7 @@ Task<bool> Volume::StartWriteback(TierCopy& c, u32 word) {
     break;
   }
   c.word = word;
-  copies_out_++;
+  c.round->out++;
   DeviceOp& op = m_.NewOp(OpKind::kRead, static_cast<u8>(legs_[shadow_word_leg(word)]));
   op.cells = SlotCells(word, RunCells(c.block, 1));
   op.end = TierCopyRead;
@@ -154,19 +177,20 @@ Task<bool> Volume::StartWriteback(TierCopy& c, u32 word) {
 }
 
 // flush_sources: what was read may have been in home's cache only
-Task<> Volume::FlushSources() {
+Task<> Volume::FlushSources(TierRound& round) {
   const auto good = [](const TierCopy& c) {
     return c.state == CopyState::kStarted && c.type == SHADOW_MSG_PROMOTE && !c.read_err &&
            !c.write_err;
   };
   u8 mask = 0;
-  for (u32 i = 0; i < nr_copies_; i++)
-    if (good(copies_[i])) mask |= copies_[i].legs;
+  for (u32 i = 0; i < round.n; i++)
+    if (good(round.copies[i])) mask |= round.copies[i].legs;
   for (u8 leg = 0; leg < kHomeLegs; leg++) {
     if (!(mask >> leg & 1)) continue;
     const bool ok = co_await FlushLeg(leg);
-    for (u32 i = 0; i < nr_copies_ && !ok; i++)
-      if (good(copies_[i]) && (copies_[i].legs >> leg & 1)) copies_[i].read_err = true;
+    for (u32 i = 0; i < round.n && !ok; i++)
+      if (good(round.copies[i]) && (round.copies[i].legs >> leg & 1))
+        round.copies[i].read_err = true;
   }
 }
 
@@ -210,18 +234,18 @@ Task<bool> Volume::TierSettle(TierCopy& c) {
     co_return true;
   }
   c.state = CopyState::kOver;
-  if (legal) (promote ? promoted : written_back)++;
+  if (legal) (!promote ? written_back : c.round == &asked_ ? promoted : fetched)++;
   co_return false;
 }
 
 // copy_round
-Task<bool> Volume::CopyRound(bool* blocked) {
+Task<bool> Volume::CopyRound(TierRound& round, bool* blocked) {
   bool again = false;
-  const u8 epoch = co_await Enter();
+  const u8 epoch = co_await Enter(tier_epoch_);
   co_await m_.Maybe();
   *blocked = gate_ || failing_;
-  for (u32 i = 0; i < nr_copies_ && !*blocked; i++) {
-    TierCopy& c = copies_[i];
+  for (u32 i = 0; i < round.n && !*blocked; i++) {
+    TierCopy& c = round.copies[i];
     if (c.state != CopyState::kClaimed) continue;
     const u32 word = words[c.block];
     bool started = false;
@@ -231,10 +255,10 @@ Task<bool> Volume::CopyRound(bool* blocked) {
       started = co_await StartWriteback(c, word);
     c.state = started ? CopyState::kStarted : CopyState::kFailed;
   }
-  co_await m_.Until(copies_out_, [](const u32& n) { return !n; });
-  co_await FlushSources();
-  for (u32 i = 0; i < nr_copies_; i++) {
-    TierCopy& c = copies_[i];
+  co_await m_.Until(round.out, [](const u32& n) { return !n; });
+  co_await FlushSources(round);
+  for (u32 i = 0; i < round.n; i++) {
+    TierCopy& c = round.copies[i];
     if (c.state != CopyState::kStarted) continue;
     if (c.read_err || c.write_err) {
       c.state = CopyState::kFailed;
@@ -243,7 +267,7 @@ Task<bool> Volume::CopyRound(bool* blocked) {
     const bool more = co_await TierSettle(c);
     again |= more;
   }
-  Leave(epoch);
+  Leave(tier_epoch_, epoch);
   co_return again;
 }
 
@@ -270,9 +294,9 @@ Task<> Volume::GiveUp(TierCopy& c) {
 }
 
 // prepare_again
-Task<> Volume::PrepareAgain(bool last) {
-  for (u32 i = 0; i < nr_copies_; i++) {
-    TierCopy& c = copies_[i];
+Task<> Volume::PrepareAgain(TierRound& round, bool last) {
+  for (u32 i = 0; i < round.n; i++) {
+    TierCopy& c = round.copies[i];
     if (c.state != CopyState::kClaimed) continue;
     const auto event = c.type == SHADOW_MSG_PROMOTE ? SHADOW_TEV_PROMOTE_RETRY
                        : last                       ? SHADOW_TEV_CLEAN_HOLD
@@ -283,37 +307,52 @@ Task<> Volume::PrepareAgain(bool last) {
 }
 
 // drop_some
-Task<> Volume::DropSome() {
+Task<> Volume::DropSome(TierRound& round) {
   Blocks blocks;
   co_await m_.Lock(lock_drop_);
-  for (u32 i = 0; i < nr_copies_; i++) {
-    if (copies_[i].type != SHADOW_MSG_DEMOTE) continue;
-    const bool ends = co_await TierApply(copies_[i].block, SHADOW_TEV_DROP);
-    if (ends) blocks.at[blocks.n++] = copies_[i].block;
+  for (u32 i = 0; i < round.n; i++) {
+    const TierCopy& c = round.copies[i];
+    if (c.type != SHADOW_MSG_DEMOTE) continue;
+    const bool ends = co_await TierApply(c.block, SHADOW_TEV_DROP);
+    if (ends) blocks.at[blocks.n++] = c.block;
   }
   if (blocks.n) co_await FinishDrops(blocks);
   lock_drop_ = false;
 }
 
 // do_round
-Task<> Volume::DoRound() {
+Task<> Volume::DoRound(TierRound& round) {
   bool again = true;
   for (u32 tries = 0; tries < kMaxTries && again; tries++) {
     bool blocked;
-    if (tries) co_await PrepareAgain(tries + 1 == kMaxTries);
-    co_await Drain();
+    if (tries) co_await PrepareAgain(round, tries + 1 == kMaxTries);
+    co_await m_.Maybe();
+    const bool quiet = &round != &asked_ && !WritesOf(round.copies->block);
+    co_await m_.Maybe();
+    if (!quiet) co_await DrainEpoch(epoch_);
     do {
-      again = co_await CopyRound(&blocked);
+      again = co_await CopyRound(round, &blocked);
       if (blocked)
         co_await m_.Until(
             *this, [](const Volume& v) { return !v.TierMayGoOn() || (!v.gate_ && !v.failing_); });
     } while (blocked && TierMayGoOn());
   }
-  for (u32 i = 0; i < nr_copies_; i++)
-    if (copies_[i].state != CopyState::kOver) co_await GiveUp(copies_[i]);
+  for (u32 i = 0; i < round.n; i++)
+    if (round.copies[i].state != CopyState::kOver) co_await GiveUp(round.copies[i]);
   ReleaseParked();
-  co_await DropSome();
+  co_await DropSome(round);
+  for (u32 i = 0; i < round.n; i++) {
+    co_await m_.Maybe();
+    round.copies[i].live = false;  // leave_round
+  }
   CommitSoon();
+}
+
+// shadow_tier_fetch
+Task<> Volume::TierFetch(Fetch& f) {
+  if (mode_ != Mode::kRw) co_return;
+  co_await Claim(f.leg, f.copy, f.round);
+  if (f.copy.state == CopyState::kClaimed) co_await DoRound(f.round);
 }
 
 // tier_thread
@@ -327,20 +366,26 @@ Task<> Volume::TierThread() {
     co_await m_.Maybe();
     if (!TierMayClaim() || mode_ != Mode::kRw) continue;
     co_await ClaimSome();
-    if (nr_copies_) co_await DoRound();
+    if (asked_.n) co_await DoRound(asked_);
   }
+}
+
+// wait_parked
+Task<> Volume::WaitParked() {
+  co_await m_.UntilSet(tier_parked_);
+  co_await m_.Until(nr_fetches_, [](const u32& n) { return !n; });
 }
 
 // shadow_tier_mover_suspend
 Task<> Volume::TierSuspend() {
   tier_suspended_ = true;
-  co_await m_.UntilSet(tier_parked_);
+  co_await WaitParked();
 }
 
 // shadow_tier_mover_stop
 Task<> Volume::TierStop() {
   tier_stopping_ = true;
-  co_await m_.UntilSet(tier_parked_);
+  co_await WaitParked();
   nr_tier_requests_ = 0;
   tier_stopping_ = false;
 }

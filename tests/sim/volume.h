@@ -41,11 +41,12 @@ struct Io {
   u8 pending;  // parts of a mirrored write, legs of a race, legs of a flush
   u8 sent;     // several legs: mask of them
   bool bad[kLegs];
-  bool won;          // race: somebody has answered
-  Io* parent;        // flush: one bio per leg belongs to one request
-  u32 batch;         // zero-fills of it that are out
-  bool part_failed;  // flush: of the request
-  CellMask punched;  // discard: became holes
+  bool counted, waited;  // in reading_ or writing_; a read: has waited for a copy
+  bool won;              // race: somebody has answered
+  Io* parent;            // flush: one bio per leg belongs to one request
+  u32 batch;             // zero-fills of it that are out
+  bool part_failed;      // flush: of the request
+  CellMask punched;      // discard: became holes
   std::array<Value, kCellsPerBlock> got;
   ReadStart read;
   FlushStart flush;
@@ -113,6 +114,7 @@ class Volume {
   const char* QueueTier(u8 type, u8 tier, u32 first, u32 end);  // queue_tier_message
   Task<> TierStop();                                            // shadow_tier_mover_stop
   Task<const char*> SetTierMode(u8 leg, bool writeback);        // set_tier_mode
+  Task<> SetFetch(u8 leg);                                      // shadow_fetch_set
   Task<const char*> Forget(u8 leg, bool lost);                  // shadow_tier_forget
   void LimitInflight(u32 blocks) { inflight_limit_ = blocks; }
   void HarvestAccess(u32 block) { map[block] &= static_cast<u8>(~(SHADOW_READ | SHADOW_WROTE)); }
@@ -148,7 +150,7 @@ class Volume {
   shadow_tier_ctx tier_ctx() const { return tier_ctx_; }
   std::array<u8, kBlocks> map{};
   std::array<u32, kBlocks> words{};
-  u64 promoted = 0, demoted = 0, written_back = 0;
+  u64 promoted = 0, demoted = 0, written_back = 0, fetched = 0;
   u32 touched = 0;  // blocks whose state changed since it was last cleared
   bool lock_admin = false;
 
@@ -166,6 +168,7 @@ class Volume {
   };
   struct Epoch {
     u32 entered[2], left[2];
+    u32 begun;
     u8 index;
     bool lock;
   };
@@ -215,8 +218,9 @@ class Volume {
   bool Park(Io* io, u32 block);
 
   // dm-shadow-epoch.h
-  Task<u8> Enter();
-  void Leave(u8 index) { epoch_.left[index]++; }
+  Task<u8> Enter(Epoch& e);
+  void Leave(Epoch& e, u8 index) { e.left[index]++; }
+  Task<> DrainEpoch(Epoch& e);
   Task<> Drain();
 
   // dm-shadow-slow.c
@@ -298,8 +302,11 @@ class Volume {
     u8 type, tier;
     u32 next, end;
   };
+  struct TierRound;
   struct TierCopy {
+    TierRound* round;
     u32 block;
+    bool live;  // asked for: its word is the round's
     u8 type, legs;
     CopyState state;
     bool read_err;
@@ -307,23 +314,49 @@ class Volume {
     u8 out;        // writes
     u32 word;
   };
+  struct TierRound {
+    TierCopy* copies;
+    u32 n, out;
+  };
+  struct Fetch {
+    bool live;
+    u8 leg;
+    IoList waiting;
+    TierRound round;
+    TierCopy copy;
+  };
   Task<> TierThread();
   Task<> ClaimSome();
+  bool EnterRound(TierCopy& c, const TierRound& round);
+  Task<bool> Claim(u8 leg, TierCopy& c, const TierRound& round);
   Task<bool> ClaimPromote(u8 leg, u32 block, bool* full);
-  Task<> DoRound();
-  Task<bool> CopyRound(bool* blocked);
+  Task<> DoRound(TierRound& round);
+  Task<bool> CopyRound(TierRound& round, bool* blocked);
   Task<bool> StartPromote(TierCopy& c, u32 word);
   Task<bool> StartWriteback(TierCopy& c, u32 word);
   static void TierCopyRead(void* who, DeviceOp& op);
   static void TierCopyWritten(void* who, DeviceOp& op);
-  Task<> FlushSources();
+  Task<> FlushSources(TierRound& round);
   u8 OnlyHome(u32 block) const;  // only_home
   Task<bool> TierSettle(TierCopy& c);
   Task<> GiveUp(TierCopy& c);
-  Task<> PrepareAgain(bool last);
-  Task<> DropSome();
+  Task<> PrepareAgain(TierRound& round, bool last);
+  Task<> DropSome(TierRound& round);
+  Task<> TierFetch(Fetch& f);
+  Task<> WaitParked();
   bool TierMayClaim() const { return !tier_suspended_ && !tier_stopping_ && nr_tier_requests_; }
   bool TierMayGoOn() const { return mode_ == Mode::kRw && !tier_stopping_ && !tier_suspended_; }
+
+  // dm-shadow-fetch.c
+  u32& ReadsOf(u32 block) { return reading_[block / 2]; }  // some share a counter
+  u32& WritesOf(u32 block) { return writing_[block / 2]; }
+  void FetchWriteOver(Io* io);
+  void LeaveWrite(Io* io);
+  bool MayAsk(const Io* io, u8 leg) const;
+  bool WaitForCopy(Io* io, u8 leg);
+  Task<bool> FetchWait(Io* io);
+  Fetch* FetchOf(u32 block);
+  Task<> FetchWork(Fetch& f);
 
   // dm-shadow-tier-table.c
   void SetTierWord(const Table& t);
@@ -390,7 +423,7 @@ class Volume {
   bool slow_queued_ = false, intent_queued_ = false, slow_running_ = false, intent_running_ = false;
   bool commit_armed_ = false, commit_due_ = false, commit_running_ = false;
   bool sweep_due_ = false, sweep_running_ = false;
-  Epoch epoch_{};
+  Epoch epoch_{}, tier_epoch_{};
   u32 gate_ = 0, failing_ = 0, given_up_ = 0;
   u32 strays_ = 0;
   bool lock_intent_ = false, lock_commit_ = false;
@@ -412,8 +445,12 @@ class Volume {
   std::array<TierRequest, 32> tier_requests_{};
   u32 nr_tier_requests_ = 0;
   std::array<TierCopy, kBlocks> copies_{};
-  u32 nr_copies_ = 0, copies_out_ = 0;
+  TierRound asked_{copies_.data(), 0, 0};  // what user space asked for
   bool tier_suspended_ = true, tier_stopping_ = false, tier_parked_ = false;
+  u8 fetch_leg_ = 0;
+  std::array<u32, kBlocks> reading_{}, writing_{};
+  std::array<Fetch, 3> fetches_{};
+  u32 nr_fetches_ = 0;
   // struct shadow_metadata
   u64 page_generation_ = 0;
   PageSet states_{0, 0, false}, slot_pages_{0, 0, true};

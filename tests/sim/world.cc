@@ -87,6 +87,15 @@ void World::Begin(u64 seed) {
   import_ = !r.OneIn(3);
   first_len_ = r.OneIn(2) ? (2 + r.Below(kBlocks - 1)) * kCellsPerBlock : 1 + r.Below(kCells);
   if (narrow) first_len_ = std::min(first_len_, 1 + r.Below(3 * kCellsPerBlock));
+  // last, so that what a seed decided before there was fetching is the same
+  fetch_ = tiers_ && r.OneIn(2) ? static_cast<u8>(SHADOW_LEG_TIER1 + r.Below(2)) : 0;
+  last_read_ = 0;
+  if (fetch_) {  // many reads, several at a time
+    const u32 more = 40 + r.Below(80);
+    weight_[kRead] = static_cast<u8>(weight_[kRead] + more);
+    total_weight_ += more;
+    max_in_flight_ = std::max(max_in_flight_, 4U);
+  }
 
   for (u32 d = 0; d < kDevices; d++) {
     m_.data[d].Fill(d || !import_ ? Garbage : Imported);
@@ -278,9 +287,11 @@ bool World::UserIo(Action what) {
     case kRead:
       io = NewIo(IoKind::kRead);
       io->block = b;
-      io->cells = block;
-      truth_.StartRead(b, io->read);
-      m_.Note("user reads block %u", kNumber[b]);
+      if (fetch_ && last_read_ < v_->nr_blocks() && !m_.random.OneIn(3)) io->block = last_read_;
+      last_read_ = io->block;
+      io->cells = BlockCells(io->block) & CellsBelow(v_->len());
+      truth_.StartRead(io->block, io->read);
+      m_.Note("user reads block %u", kNumber[io->block]);
       break;
     case kFlush:
       if (flushes_ >= 2) return false;

@@ -115,6 +115,7 @@ class World {
   void ChooseLength(Table& t, u32 len);
   Task<> Boot();
   Task<> Suspend();
+  Task<> Fetch();
   void Resume();
   Task<> Attach(Table t, bool chosen);
   Task<> SuspendAndResume();
@@ -139,7 +140,9 @@ class World {
   Table table_;  // the live one
   u32 in_flight_ = 0, max_in_flight_ = 4, flushes_ = 0;
   u32 messages_ = 0;
-  u32 hot_ = 2;  // blocks that get half of the requests
+  u32 hot_ = 2;   // blocks that get half of the requests
+  u8 fetch_ = 0;  // tier that reads may fetch to; then they come together
+  u32 last_read_ = 0;
   u32 action_odds_ = 4;
   u32 next_identity_ = 1;
   bool accept_ = false;     // requests are not held back

@@ -388,8 +388,21 @@ Task<> World::Suspend() {
   co_await v_->Quiesce();
 }
 
+// shadow_message: fetch, off, and again
+Task<> World::Fetch() {
+  const u32 rounds = m_.random.Below(3);
+  for (u32 i = 0; i <= rounds; i++) {
+    co_await m_.Lock(v_->lock_admin);
+    if (v_->tiered()) co_await v_->SetFetch(i % 2 ? 0 : fetch_);
+    v_->lock_admin = false;
+    co_await m_.Maybe();
+  }
+}
+
 void World::Resume() {
   v_->MoverResume();
+  // as the daemon does; now and then it changes its mind while I/O is under way
+  if (fetch_ && v_->tiered()) m_.Spawn("message fetch", [this] { return Fetch(); });
   suspended_ = false;
   accept_ = up_ = true;
   m_.Note("  resumed");

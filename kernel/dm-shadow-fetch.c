@@ -166,7 +166,11 @@ static void fetch_work(struct work_struct *work)
 	unsigned long flags;
 	struct bio *bio;
 
-	shadow_tier_fetch(f);
+	if (READ_ONCE(v->mode) == SHADOW_MODE_RW) {
+		shadow_tier_claim(v, f->leg, &f->copy);
+		if (f->copy.state == SHADOW_COPY_CLAIMED)
+			shadow_tier_do_round(v, &f->round);
+	}
 	spin_lock_irqsave(&v->lock, flags);
 	bio_list_merge(&waiting, &f->waiting);
 	bio_list_init(&f->waiting);

@@ -14,7 +14,8 @@
  *   dm-shadow-queue.c     what the movers were asked for
  *   dm-shadow-mover.c     copies blocks with dm-kcopyd
  *   dm-shadow-tier.c      shadows: their words, slots, ends and failures
- *   dm-shadow-tier-mover.c  copies blocks to and from tiers
+ *   dm-shadow-tier-mover.c  copies blocks to and from tiers, as asked for
+ *   dm-shadow-tier-round.c  blocks that are copied to or from tiers together
  *   dm-shadow-fetch.c     reads that wait for a copy of their block
  *   dm-shadow-tier-table.c  tiers that a table gives or takes away; slot pages read at a load
  *   dm-shadow-metadata.c  reads and commits the metadata device
@@ -231,6 +232,13 @@ struct shadow_metadata {
 #define SHADOW_FETCHES 16		/* blocks that are fetched at a time */
 #define SHADOW_TRAFFIC_BITS 12		/* of the hash of blocks with I/O at home */
 
+enum shadow_copy_state {
+	SHADOW_COPY_CLAIMED,	/* word is PROMOTING, CLEANING or HOLDING */
+	SHADOW_COPY_STARTED,
+	SHADOW_COPY_OVER,	/* settled, or there was nothing to copy */
+	SHADOW_COPY_FAILED,	/* on the way to being given up */
+};
+
 /* One block of a round. */
 struct shadow_tier_copy {
 	struct shadow_tier_round *round;
@@ -238,7 +246,7 @@ struct shadow_tier_copy {
 	bool live;			/* asked for: its word is the round's. Under v->lock */
 	u8 type;			/* SHADOW_MSG_PROMOTE, _DEMOTE or _WRITEBACK */
 	u8 legs;			/* of home: mask of those read or written */
-	u8 state;			/* enum in dm-shadow-tier-mover.c */
+	u8 state;			/* enum shadow_copy_state */
 	int read_err;
 	unsigned long write_err;	/* bit per leg written, in order */
 };
@@ -280,9 +288,10 @@ struct shadow_fetch {
 	struct shadow_volume *v;
 	struct work_struct work;
 	u8 leg;				/* where to */
-	/* under v->lock: */
+	/* under v->lock, like copy.block: */
 	bool live;
 	struct bio_list waiting;
+	/* the worker's */
 	struct shadow_tier_round round;
 	struct shadow_tier_copy copy;
 };
@@ -637,7 +646,10 @@ void shadow_tier_mover_suspend(struct shadow_volume *v);
 void shadow_tier_mover_resume(struct shadow_volume *v);
 void shadow_tier_mover_stop(struct shadow_volume *v);
 void shadow_tier_mover_limit(struct shadow_volume *v, u8 type, u64 value);
-void shadow_tier_fetch(struct shadow_fetch *f);
+
+/* dm-shadow-tier-round.c */
+bool shadow_tier_claim(struct shadow_volume *v, u8 leg, struct shadow_tier_copy *c);
+void shadow_tier_do_round(struct shadow_volume *v, struct shadow_tier_round *round);
 
 /* Waits until everything that writes to a leg, and began before the call, is over. */
 static inline void shadow_drain(struct shadow_volume *v)

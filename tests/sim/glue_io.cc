@@ -87,7 +87,6 @@ Task<u8> Volume::Enter(Epoch& e) {
 // shadow_drain_epoch
 Task<> Volume::DrainEpoch(Epoch& e) {
   const u32 begun = e.begun;
-  co_await m_.Maybe();
   co_await m_.Lock(e.lock);
   if (e.begun != begun) {
     e.lock = false;
@@ -110,7 +109,7 @@ Task<> Volume::DrainEpoch(Epoch& e) {
 // shadow_drain
 Task<> Volume::Drain() {
   co_await DrainEpoch(epoch_);
-  co_await DrainEpoch(tier_epoch_);
+  if (tiered_) co_await DrainEpoch(tier_epoch_);
 }
 
 // -------------------------------------------------------------- sending, ends
@@ -332,8 +331,10 @@ Task<> Volume::MapWrite(Io* io) {
   const shadow_tier_ctx tctx = tier_ctx_;
   for (;;) {
     io->counted = tiered_;  // shadow_fetch_write
-    if (io->counted) WritesOf(b)++;
-    co_await m_.Maybe();
+    if (io->counted) {
+      WritesOf(b)++;
+      co_await m_.Maybe();
+    }
     io->epoch = co_await Enter(epoch_);
     co_await m_.Maybe();
     const bool gated = gate_;  // entered, then looked at, then the states

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// kernel/dm-shadow-tier-mover.c: copies blocks to slots and home, ends shadows, in rounds.
+// kernel/dm-shadow-tier-{mover,round}.c: copies blocks to slots and home, ends shadows.
 #include <algorithm>
 
 #include "kernel/core/shadow_args.h"

@@ -296,7 +296,7 @@ class Volume {
   Task<> TierFlushFailed(u8 leg);
   Task<> OneHome(u32 block);
 
-  // dm-shadow-tier-mover.c
+  // dm-shadow-tier-mover.c, dm-shadow-tier-round.c
   enum class CopyState : u8 { kClaimed, kStarted, kOver, kFailed };
   struct TierRequest {
     u8 type, tier;

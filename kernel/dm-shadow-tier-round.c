@@ -4,8 +4,8 @@
  * back); shadows of a round that shall end (demote) do so.
  *
  * Claim them, copy all of them and wait, settle, end those that shall end. A block that was written
- * while it was copied is copied again; the third time its writes are held if it is written back, and
- * it is given up if it is promoted. The tier mover's thread has one round at a time, and a block
+ * while it was copied is copied again; the third time its writes are held if it is written back,
+ * and it is given up if it is promoted. The tier mover's thread has one round at a time, and a block
  * that reads wait for (dm-shadow-fetch.c) has one of its own, in a worker. Every claim belongs to
  * a round, so between rounds no word is PROMOTING, CLEANING or HOLDING, and nothing is in flight.
  *
@@ -180,7 +180,8 @@ static bool copy_now(struct shadow_volume *v, struct shadow_tier_copy *c,
 		.mem.type = DM_IO_VMA,
 		.client = v->meta.io,
 	};
-	void *buf = __vmalloc(from->count << SECTOR_SHIFT, GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN);
+	void *buf = __vmalloc(from->count << SECTOR_SHIFT,
+			      GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN);
 
 	if (!buf)
 		return false;
@@ -264,8 +265,9 @@ static void flush_sources(struct shadow_volume *v, struct shadow_tier_round *rou
 	u8 mask = 0, leg;
 
 	for (i = 0; i < round->n; i++)
-		if (copies[i].state == SHADOW_COPY_STARTED && copies[i].type == SHADOW_MSG_PROMOTE &&
-		    !copies[i].read_err && !copies[i].write_err)
+		if (copies[i].state == SHADOW_COPY_STARTED &&
+		    copies[i].type == SHADOW_MSG_PROMOTE && !copies[i].read_err &&
+		    !copies[i].write_err)
 			mask |= copies[i].legs;
 	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
 		if (!(mask & (1u << leg)) || !blkdev_issue_flush(v->legs[leg]))

@@ -3,11 +3,11 @@
  * Rounds: blocks that are copied together, from home to slots (promote) or from slots home (write
  * back); shadows of a round that shall end (demote) do so.
  *
- * Claim them, copy all of them and wait, settle, end those that shall end. A block that was written
- * while it was copied is copied again; the third time its writes are held if it is written back,
- * and it is given up if it is promoted. The tier mover's thread has one round at a time, and a block
- * that reads wait for (dm-shadow-fetch.c) has one of its own, in a worker. Every claim belongs to
- * a round, so between rounds no word is PROMOTING, CLEANING or HOLDING, and nothing is in flight.
+ * Claim them, copy all of them and wait, settle, end those that shall end. A block that was
+ * written while it was copied is copied again; the third time its writes are held if it is written
+ * back, and it is given up if it is promoted. The tier mover's thread has one round at a time, and
+ * a block that reads wait for (dm-shadow-fetch.c) has one of its own, in a worker. Every claim is
+ * a round's, so between rounds no word is PROMOTING, CLEANING or HOLDING, and nothing is in flight.
  *
  * A block is in one round that promotes at a time: until the round is over nobody else promotes it,
  * even if a discard has ended what the round made. So a word that is PROMOTING is the round's own.

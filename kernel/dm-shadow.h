@@ -150,7 +150,7 @@ struct shadow_io {
 	u8 filling;		/* mask of legs being zero-filled */
 	u8 sent;		/* mirrored: mask of its legs */
 	bool counted;		/* in v->traffic */
-	bool waited;		/* read: has been on v->fetching */
+	bool waited;		/* read: has waited for a copy of its block */
 	atomic_t pending;	/* mirrored: parts still out */
 	u32 block;
 	struct bvec_iter iter;	/* as mapped, to send it again */

@@ -348,7 +348,7 @@ Task<> Volume::DoRound(TierRound& round) {
   CommitSoon();
 }
 
-// shadow_tier_fetch
+// fetch_work: the copy
 Task<> Volume::TierFetch(Fetch& f) {
   if (mode_ != Mode::kRw) co_return;
   co_await Claim(f.leg, f.copy, f.round);

@@ -19,10 +19,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     if (message.type >= SHADOW_NR_MESSAGES) __builtin_trap();
     if (message.type == SHADOW_MSG_READ && message.value >= SHADOW_NR_POLICIES) __builtin_trap();
+    const bool fetch_off = message.type == SHADOW_MSG_FETCH && !message.tier;
     const bool of_tier = message.type == SHADOW_MSG_PROMOTE || message.type == SHADOW_MSG_MODE ||
-                         message.type == SHADOW_MSG_FORGET;
-    if (of_tier ? message.tier < SHADOW_LEG_TIER1 || message.tier >= SHADOW_NR_LEGS : message.tier)
-      __builtin_trap();
+                         message.type == SHADOW_MSG_FORGET || message.type == SHADOW_MSG_FETCH;
+    const bool is_tier = message.tier >= SHADOW_LEG_TIER1 && message.tier < SHADOW_NR_LEGS;
+    if (of_tier ? !is_tier && !fetch_off : message.tier != 0) __builtin_trap();
     if (message.first_range + message.nr_ranges > words.argc()) __builtin_trap();
     for (unsigned i = 0; i < message.nr_ranges; i++) {
       shadow_range range;

@@ -447,12 +447,27 @@ static void prepare_again(struct shadow_volume *v, struct shadow_tier_round *rou
 	}
 }
 
-/* Shadows of the round that shall end. */
+static bool demotes(const struct shadow_tier_round *round)
+{
+	unsigned int i;
+
+	for (i = 0; i < round->n; i++)
+		if (round->copies[i].type == SHADOW_MSG_DEMOTE)
+			return true;
+	return false;
+}
+
+/*
+ * Shadows of the round that shall end. A round without them does not ask for the lock: whoever has
+ * it may be waiting for a commit, and reads may be waiting for this round.
+ */
 static void drop_some(struct shadow_volume *v, struct shadow_tier_round *round)
 {
 	struct shadow_blocks blocks = { .list = v->drop_blocks };
 	unsigned int i;
 
+	if (!demotes(round))
+		return;
 	mutex_lock(&v->drop_lock);
 	for (i = 0; i < round->n; i++) {
 		struct shadow_tier_copy *c = &round->copies[i];

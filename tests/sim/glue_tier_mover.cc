@@ -309,6 +309,9 @@ Task<> Volume::PrepareAgain(TierRound& round, bool last) {
 // drop_some
 Task<> Volume::DropSome(TierRound& round) {
   Blocks blocks;
+  if (std::none_of(round.copies, round.copies + round.n,
+                   [](const TierCopy& c) { return c.type == SHADOW_MSG_DEMOTE; }))
+    co_return;
   co_await m_.Lock(lock_drop_);
   for (u32 i = 0; i < round.n; i++) {
     const TierCopy& c = round.copies[i];

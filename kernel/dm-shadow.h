@@ -2,7 +2,8 @@
 /*
  * dm-shadow: what the parts of the module share.
  *
- *   dm-shadow-target.c    constructor, suspend and resume hooks, status, messages
+ *   dm-shadow-target.c    constructor, suspend and resume hooks, status
+ *   dm-shadow-message.c   messages
  *   dm-shadow-table.c     what a table means for a volume
  *   dm-shadow-volume.c    the shared volume: find, load, grow
  *   dm-shadow-state.c     the states of its blocks, its modes, its events
@@ -545,6 +546,10 @@ int shadow_decide(const struct shadow_superblock *sb, const struct shadow_target
 int shadow_check_sizes(const struct shadow_target *s, const struct shadow_superblock *next,
 		       const char **error);
 int shadow_volume_uuid(struct dm_target *ti, char *uuid, size_t size, const char **error);
+
+/* dm-shadow-message.c: process context */
+int shadow_message(struct dm_target *ti, unsigned int argc, char **argv, char *result,
+		   unsigned int maxlen);
 
 /* dm-shadow-state.c */
 bool __shadow_apply(struct shadow_volume *v, u32 block, enum shadow_event event, u8 lost,

@@ -101,7 +101,7 @@ class Volume {
   Task<> Map(Io* io);       // shadow_map, map_slow
   Task<> MapFlush(Io* io);  // map_flush, for every leg of the table
 
-  // --- dm-shadow-target.c, dm-shadow-phase.c: messages; the caller holds admin
+  // --- dm-shadow-message.c, dm-shadow-phase.c: messages; the caller holds admin
   Task<const char*> Retire(u32 first, u32 end);    // shadow_retire; null: done
   Task<const char*> Cutover();                     // shadow_cutover
   Task<const char*> Rollback();                    // shadow_rollback

@@ -38,18 +38,25 @@ static u8 harvest(struct shadow_volume *v, u32 block)
 	return state & bits;
 }
 
+static struct shadow_range asked_range(struct shadow_volume *v, const struct shadow_message *msg,
+				       char **argv)
+{
+	struct shadow_range range = { .first = 0, .count = v->nr_blocks };
+
+	if (msg->nr_ranges)
+		shadow_parse_range(argv[msg->first_range], v->nr_blocks, &range);
+	return range;
+}
+
 /* Runs of equal states, or of equally accessed blocks. */
 static void answer_runs(struct shadow_volume *v, const struct shadow_message *msg, char **argv,
 			char *result, unsigned int maxlen)
 {
-	struct shadow_range range = { .first = 0, .count = v->nr_blocks };
+	struct shadow_range range = asked_range(v, msg, argv);
 	bool map = msg->type == SHADOW_MSG_MAP;
+	u64 b, end = range.first + range.count;
 	ssize_t sz = 0;
-	u64 b, end;
 
-	if (msg->nr_ranges)
-		shadow_parse_range(argv[msg->first_range], v->nr_blocks, &range);
-	end = range.first + range.count;
 	for (b = range.first; b < end;) {
 		u64 first = b;
 		u8 what;
@@ -90,13 +97,10 @@ static u32 shadow_of(struct shadow_volume *v, u64 block)
 static void answer_tiers(struct shadow_volume *v, const struct shadow_message *msg, char **argv,
 			 char *result, unsigned int maxlen)
 {
-	struct shadow_range range = { .first = 0, .count = v->nr_blocks };
+	struct shadow_range range = asked_range(v, msg, argv);
+	u64 b, end = range.first + range.count;
 	ssize_t sz = 0;
-	u64 b, end;
 
-	if (msg->nr_ranges)
-		shadow_parse_range(argv[msg->first_range], v->nr_blocks, &range);
-	end = range.first + range.count;
 	for (b = range.first; b < end;) {
 		u32 what = shadow_of(v, b);
 		u64 first = b;

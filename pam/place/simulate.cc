@@ -14,6 +14,7 @@ namespace shadow::pam {
 namespace {
 
 using internal::Stats;
+using internal::Streams;
 using internal::Tier;
 using internal::TierRule;
 
@@ -23,7 +24,9 @@ constexpr double kTiers[] = {0.01, 0.05, 0.10, 0.20};
 struct Dense {
   std::vector<BlockRequest> requests;
   std::unordered_map<std::uint32_t, std::uint32_t> index;
-  std::size_t blocks = 0;
+  std::size_t blocks = 0;            // accessed ones: 0 ... blocks - 1
+  std::vector<std::uint32_t> right;  // the block behind each, or kNone; here are also the blocks
+                                     // that a stream may be expected to reach but never does
   double block_mib = 1;
   double window_minutes = 1;
 };
@@ -38,6 +41,20 @@ Dense MakeDense(const WindowedTrace& trace, std::uint32_t end) {
     d.requests.push_back({r.time_us, it->second, r.write});
   }
   d.blocks = d.index.size();
+  std::vector<std::uint32_t> named(d.blocks);
+  for (const auto& [block, i] : d.index) named[i] = block;
+  std::unordered_map<std::uint32_t, std::uint32_t> all = d.index;
+  for (std::size_t i = 0; i < d.blocks; ++i) {
+    for (std::uint32_t k = 1; k <= Streams::kAhead && named[i] + std::uint64_t{k} < trace.blocks;
+         ++k) {
+      const auto next = static_cast<std::uint32_t>(all.size());
+      if (all.emplace(named[i] + k, next).second) named.push_back(named[i] + k);
+    }
+  }
+  for (const std::uint32_t block : named) {
+    const auto it = all.find(block + 1);
+    d.right.push_back(it == all.end() ? Streams::kNone : it->second);
+  }
   return d;
 }
 
@@ -180,44 +197,67 @@ TierRule WindowRule(const char* name, double model_share = 0) {
   return r;
 }
 
-/// The rules "pam" chooses from: its two rivals, and three that weigh a burst against what is warm
-/// all day, from the patient to the eager one. All decide at each access but the first (most
-/// accesses may be first touches, which no ranking per window can serve).
+constexpr std::size_t kRivals = 2;  // of Candidates(), the first ones
+
+/// The rules "pam" chooses from: its two rivals; the first rival, and three that weigh a burst
+/// against what is warm all day, from the patient to the eager one, all of which also look ahead of
+/// sequential streams. All decide at each access but EWMA 4 h (most accesses may be first touches,
+/// which no ranking per window can serve).
 std::vector<TierRule> Candidates() {
-  std::vector<TierRule> out(5);
+  std::vector<TierRule> out(6);
   out[0] = WindowRule("ewma-window");
   out[1].name = "lru";
   out[1].lru = true;
-  out[2] = {.name = "patient", .minutes10 = 0.5, .bend = 10};
-  out[3] = {.name = "even", .minutes2 = 0.25, .minutes10 = 0.25, .bend = 5};
-  out[4] = {.name = "eager", .minutes2 = 0.5, .minutes10 = 0.5, .bend = 5};
+  out[2] = WindowRule("ewma-window, streams");
+  out[3] = {.name = "patient", .minutes10 = 0.5, .bend = 10};
+  out[4] = {.name = "even", .minutes2 = 0.25, .minutes10 = 0.25, .bend = 5};
+  out[5] = {.name = "eager", .minutes2 = 0.5, .minutes10 = 0.5, .bend = 5};
+  for (std::size_t i = kRivals; i < out.size(); ++i) out[i].streams = true;
   return out;
 }
 
 // Costs are forgotten by accesses, not by time: a burst of a thousand accesses says as much as an
 // idle day with a thousand. Chosen on the training parts, see docs/pam.md.
-constexpr double kCostMemory = 4000;  // accesses until a cost counts half
+constexpr double kCostMemory = 8000;  // accesses until a cost counts half
 constexpr int kLookEvery = 250;       // accesses between two looks at who leads
-constexpr double kClearly = 0.98;     // a new leader must have cost so much less
+constexpr double kClearly = 0.98;     // a new leader must have cost so much less,
+constexpr double kMovesLess = 10;     // and by the cost of so many moves
+
+/// Who shall lead: the cheapest, if it is so clearly; without that proof no rule leads that costs
+/// more than a rival.
+std::size_t Leader(const std::vector<double>& cost, std::size_t leader, double move_ms) {
+  const auto cheapest = [&](std::size_t n) {
+    return static_cast<std::size_t>(
+        std::min_element(cost.begin(), cost.begin() + static_cast<std::ptrdiff_t>(n)) -
+        cost.begin());
+  };
+  const std::size_t best = cheapest(cost.size());
+  if (cost[best] + kMovesLess * move_ms < kClearly * cost[leader]) return best;
+  const std::size_t rival = cheapest(kRivals);
+  return leader >= kRivals && cost[rival] < cost[leader] ? rival : leader;
+}
 
 /// What the daemon should do: every rule is simulated beside the real tier (a ghost without data
 /// costs nothing but bookkeeping); the real tier follows the rule whose ghost was cheapest of late
-/// and changes its mind only for a clear advantage. It starts as its rival, EWMA 4 h.
+/// and changes its mind only for a clear advantage, or to return to a rival. It starts as its
+/// rival, EWMA 4 h.
 SimResult Follow(const Scenario& run, std::size_t capacity) {
   SimResult r;
   r.policy = "pam";
   r.capacity = capacity;
   r.instant = run.o.instant;
-  Stats stats(run.d.blocks);
+  Stats stats(run.d.right.size());
+  const double transfer = run.o.instant ? 0 : run.d.block_mib / run.o.bandwidth_mib * 1000;
+  Streams streams(run.d.right, run.o.instant ? 0 : transfer + run.o.delay_ms);
   std::vector<Tier> ghosts;
   for (const TierRule& rule : Candidates()) {
-    ghosts.emplace_back(rule, capacity, run.d.block_mib, stats, run.o);
+    ghosts.emplace_back(rule, capacity, run.d.block_mib, stats, run.o, &streams);
   }
   std::vector<double> cost(ghosts.size(), 0);
   std::vector<std::uint64_t> moved(ghosts.size(), 0);
   std::size_t leader = 0;
   int since = 0;
-  Tier real(ghosts[leader].rule(), capacity, run.d.block_mib, stats, run.o);
+  Tier real(ghosts[leader].rule(), capacity, run.d.block_mib, stats, run.o, &streams);
   Meter meter;
   std::uint64_t before = 0;
   const double keep = std::exp2(-1 / kCostMemory);
@@ -226,17 +266,15 @@ SimResult Follow(const Scenario& run, std::size_t capacity) {
       cost[g] += run.o.move_ms * static_cast<double>(ghosts[g].moves() - moved[g]);
       moved[g] = ghosts[g].moves();
     }
-    const auto best =
-        static_cast<std::size_t>(std::min_element(cost.begin(), cost.end()) - cost.begin());
-    if (cost[best] < kClearly * cost[leader]) {
-      leader = best;
-      real.SetRule(ghosts[leader].rule());
-    }
+    const std::size_t next = Leader(cost, leader, run.o.move_ms);
+    if (next != leader) real.SetRule(ghosts[next].rule());
+    leader = next;
     since = 0;
   };
   Step(
       run, stats,
       [&](const BlockRequest& q, double minute, bool counted) {
+        streams.Access(q.block, minute);
         for (std::size_t g = 0; g < ghosts.size(); ++g) {
           cost[g] = cost[g] * keep + ghosts[g].Access(q.block, minute);
         }

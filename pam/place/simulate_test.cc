@@ -4,9 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <map>
 #include <random>
 
 #include "pam/place/cache.h"
+#include "pam/place/streams.h"
 #include "pam/place/tier.h"
 
 namespace shadow::pam {
@@ -106,6 +109,95 @@ TEST(Simulate, ABurstDisplacesWhatIsWarmAllDay) {
     EXPECT_EQ(tier.moves(), parts ? 3u : 1u);
     EXPECT_LT(access(0, 660), 1);
   }
+}
+
+/// A stream over `blocks` blocks, `each` accesses to every one, `step_ms` apart.
+template <typename OnAccess>
+void Stream(std::uint32_t blocks, int each, double step_ms, const OnAccess& access) {
+  double ms = 0;
+  for (std::uint32_t b = 0; b < blocks; ++b) {
+    for (int i = 0; i < each; ++i, ms += step_ms) access(b, ms / 60'000);
+  }
+}
+
+std::vector<std::uint32_t> Row(std::uint32_t blocks) {
+  std::vector<std::uint32_t> right(blocks);
+  for (std::uint32_t b = 0; b < blocks; ++b) {
+    right[b] = b + 1 < blocks ? b + 1 : internal::Streams::kNone;
+  }
+  return right;
+}
+
+// Ten accesses to each block, 10 ms apart, and a move takes 75 ms: of the block a move was started
+// for when it was reached, it serves those at 80 and 90 ms; of the one behind it, all ten.
+TEST(Streams, LearnWhatAMoveAheadBrings) {
+  internal::Streams s(Row(60), 75);
+  Stream(60, 10, 10, [&](std::uint32_t b, double minute) {
+    s.Access(b, minute);
+    EXPECT_EQ(s.Length(b), static_cast<int>(b));
+  });
+  // 43 of the visits continue streams of 17 blocks or more; v of them count, and one more, empty.
+  const double v = (1 - std::pow(0.995, 43)) / 0.005;
+  EXPECT_NEAR(s.Expected(0, 20), 2 * v / (v + 1), 1e-9);
+  EXPECT_NEAR(s.Expected(1, 20), 10 * (v - 1) / 0.995 / (v + 1), 1e-9);
+  EXPECT_GT(s.Expected(8, 20), 7);
+  EXPECT_TRUE(s.Passed(40, 0.001, 10.0 * 600 / 60'000));
+  EXPECT_FALSE(s.Passed(59, 5.9 / 60, 6.0 / 60));
+  EXPECT_TRUE(s.Passed(59, 5.9 / 60, 8.0 / 60));  // nothing for a second: it has ended
+  s.Access(20, 9.0 / 60);
+  EXPECT_TRUE(s.Began());
+  EXPECT_EQ(s.Length(20), 0);
+}
+
+TEST(Simulate, AStreamIsReadAheadWhereThatPays) {
+  const auto run = [](bool ahead, std::uint32_t capacity, int each, double step_ms, int* hits) {
+    internal::Stats stats(200);
+    internal::Streams streams(Row(200), 70);
+    internal::TierRule rule{.name = "window", .streams = ahead};
+    internal::Tier tier(rule, capacity, 1, stats, {}, &streams);
+    for (std::uint32_t b = 0; b < capacity; ++b) {  // warm blocks, to be pushed out
+      for (int i = 0; i < 30; ++i) stats.Access(199 - b, i * 0.01);
+    }
+    tier.Rebalance(1);
+    const auto before = tier.moves();
+    *hits = 0;
+    Stream(150, each, step_ms, [&](std::uint32_t b, double minute) {
+      stats.Access(b, 2 + minute);
+      streams.Access(b, 2 + minute);
+      *hits += tier.Access(b, 2 + minute) < 1 ? 1 : 0;
+    });
+    return tier.moves() - before;
+  };
+  int hits = 0;
+  EXPECT_EQ(run(false, 20, 40, 1, &hits), 0u);
+  EXPECT_EQ(hits, 0);
+  // 40 ms a block: the link, which takes 20, keeps up, and two blocks ahead are early enough.
+  const auto moves = run(true, 20, 40, 1, &hits);
+  EXPECT_GT(hits, 150 * 40 * 8 / 10);
+  EXPECT_LE(moves, 150u);
+  // Two accesses to a block are not worth a move (2.53), and 40 within 4 ms outrun the link.
+  EXPECT_EQ(run(true, 20, 2, 20, &hits), 0u);
+  run(true, 20, 40, 0.1, &hits);
+  EXPECT_LT(hits, 150 * 40 / 2);
+  // A tier of two has no room to look ahead.
+  EXPECT_LE(run(true, 2, 40, 1, &hits), 150u);
+}
+
+TEST(Simulate, StaysWithItsRivalWhereNothingIsToBeGained) {
+  std::mt19937 rng(5);
+  std::vector<std::uint32_t> s;
+  for (int i = 0; i < 20000; ++i) s.push_back(rng() % 500 * 2);
+  const WindowedTrace t = Of(s, 100'000);
+  const auto end = static_cast<std::uint32_t>(t.windows.size());
+  std::map<double, double> pam, ewma;
+  for (const SimResult& r : SimulateAll(t, end / 2, end, {}, {})) {
+    if (r.policy == "pam") pam[r.tier] = r.net_ms;
+    if (r.policy == "ewma_4h") ewma[r.tier] = r.net_ms;
+  }
+  EXPECT_EQ(pam.size(), 4u);
+  EXPECT_EQ(pam[0.01], ewma[0.01]);
+  EXPECT_EQ(pam[0.05], ewma[0.05]);
+  for (const auto& [tier, net] : pam) EXPECT_LE(net, 1.005 * ewma[tier]) << tier;
 }
 
 TEST(Simulate, EveryPolicyReportsAndTheBoundHolds) {

@@ -6,6 +6,14 @@
 #include <cmath>
 
 namespace shadow::pam::internal {
+namespace {
+
+// Of streams; chosen on the training parts, see docs/pam.md.
+constexpr int kBriefStream = 3;   // from this length on a stream's accesses are told apart
+constexpr double kMostLost = 20;  // accesses: a warm block that makes room comes back for a move
+constexpr double kNearlyAll = 0.95;
+
+}  // namespace
 
 void Stats::Access(std::uint32_t block, double minute) {
   Block& b = blocks_[block];
@@ -33,15 +41,17 @@ double Link::Start(double now_ms, double block_mib) {
 }
 
 Tier::Tier(TierRule rule, std::size_t capacity, double block_mib, const Stats& stats,
-           const SimOptions& options)
+           const SimOptions& options, const Streams* streams)
     : rule_(std::move(rule)),
       capacity_(std::max<std::size_t>(1, capacity)),
       block_mib_(block_mib),
       stats_(stats),
       options_(options),
+      streams_(streams),
       link_(options),
       ready_ms_(stats.size(), -1.0),
-      where_(stats.size(), 0) {}
+      where_(stats.size(), 0),
+      for_stream_(streams == nullptr ? 0 : stats.size(), -1.0) {}
 
 double Tier::Value(std::uint32_t block, double minute) const {
   if (!override_value.empty()) return override_value[block];
@@ -57,7 +67,7 @@ double Tier::Value(std::uint32_t block, double minute) const {
 }
 
 bool Tier::Worth(double value, double lost) const {
-  return rule_.lru || (value - lost) * (options_.slow_ms - options_.fast_ms) > options_.move_ms;
+  return rule_.lru || value - lost > Threshold();
 }
 
 void Tier::Drop(std::uint32_t block) {
@@ -66,6 +76,7 @@ void Tier::Drop(std::uint32_t block) {
   where_[content_[place]] = place;
   content_.pop_back();
   ready_ms_[block] = -1;
+  if (!for_stream_.empty()) for_stream_[block] = -1;
 }
 
 bool Tier::Promote(std::uint32_t block, double minute) {
@@ -79,14 +90,28 @@ bool Tier::Promote(std::uint32_t block, double minute) {
 }
 
 double Tier::Access(std::uint32_t block, double minute) {
-  const bool held = ready_ms_[block] >= 0;
+  const double ready = ready_ms_[block];
   const double latency =
-      held && ready_ms_[block] <= minute * 60'000 ? options_.fast_ms : options_.slow_ms;
-  if (held || !rule_.reactive()) return latency;
-  const double value = Value(block, minute);
-  if (content_.size() < capacity_) {
-    if (Worth(value, 0)) Promote(block, minute);
-    return latency;
+      ready >= 0 && ready <= minute * 60'000 ? options_.fast_ms : options_.slow_ms;
+  if (rule_.streams && streams_->Length(block) >= 2) {
+    if (streams_->Began()) LookAhead(block, minute);
+    // What a stream brings in a moment is no sign of a warm block.
+    const int length = streams_->Length(block);
+    if (length >= kBriefStream && streams_->Expected(0, length) <= Threshold()) return latency;
+  }
+  if (ready_ms_[block] < 0 && rule_.reactive()) MoveIn(block, Value(block, minute), minute);
+  return latency;
+}
+
+bool Tier::MoveIn(std::uint32_t block, double value, double minute, double most) {
+  if (content_.size() < capacity_) return Worth(value, 0) && Promote(block, minute);
+  if (!rule_.lru && value <= Threshold()) return false;
+  if (rule_.streams) {
+    const std::uint32_t victim = LeftBehind(minute);
+    if (victim != Streams::kNone && Worth(value, std::min(Value(victim, minute), most))) {
+      Drop(victim);
+      return Promote(block, minute);
+    }
   }
   // The least valued block: the list is as of the last look, so each is asked again.
   for (int tries = 0; tries < 4; ++tries) {
@@ -102,29 +127,54 @@ double Tier::Access(std::uint32_t block, double minute) {
       next_victim_ = 0;
     }
     const std::uint32_t victim = victims_[next_victim_];
-    if (ready_ms_[victim] < 0) {
+    const bool awaited = !for_stream_.empty() && for_stream_[victim] >= 0 &&
+                         !streams_->Passed(victim, for_stream_[victim], minute);
+    if (ready_ms_[victim] < 0 || (rule_.streams && awaited)) {
       ++next_victim_;
       continue;
     }
     const double lost = Value(victim, minute);
-    if (Worth(value, lost)) {
+    if (Worth(value, std::min(lost, most))) {
       Drop(victim);
       ++next_victim_;
-      if (!Promote(block, minute)) return latency;
-    } else if (lost > value) {
-      ++next_victim_;  // it has become warm since: perhaps the next one has not
-      continue;
+      return Promote(block, minute);
     }
-    break;
+    if (lost <= value) break;
+    ++next_victim_;  // it has become warm since: perhaps the next one has not
   }
-  return latency;
+  return false;
+}
+
+void Tier::LookAhead(std::uint32_t block, double minute) {
+  const int length = streams_->Length(block);
+  const int far = std::min({Streams::kAhead, length, static_cast<int>(capacity_) - 2});
+  double best = 0;
+  for (int k = 0; k <= far; ++k) best = std::max(best, streams_->Expected(k, length));
+  if (best <= Threshold()) return;
+  for (int k = 0; k <= far && block != Streams::kNone; ++k, block = streams_->Right(block)) {
+    const double value = streams_->Expected(k, length);
+    if (ready_ms_[block] < 0 && MoveIn(block, value, minute, kMostLost)) {
+      for_stream_[block] = minute;
+      ahead_.push_back(block);
+    }
+    if (value >= kNearlyAll * best) break;  // no need to be earlier than that
+  }
+}
+
+std::uint32_t Tier::LeftBehind(double minute) {
+  while (!ahead_.empty() && for_stream_[ahead_.front()] < 0) ahead_.pop_front();
+  const std::size_t some = std::min<std::size_t>(ahead_.size(), 2 * Streams::kAhead);
+  for (std::size_t i = 0; i < some; ++i) {
+    const double moved = for_stream_[ahead_[i]];
+    if (moved >= 0 && streams_->Passed(ahead_[i], moved, minute)) return ahead_[i];
+  }
+  return Streams::kNone;
 }
 
 void Tier::Rebalance(double minute) {
   if (rule_.lru) return;
   if (rule_.reactive()) return Look();
-  const double threshold =
-      rule_.by_rank ? 0 : options_.move_ms / (options_.slow_ms - options_.fast_ms);
+  const double threshold = rule_.by_rank ? 0 : Threshold();
   std::vector<std::pair<double, std::uint32_t>> out, in;
   for (const std::uint32_t b : content_) in.emplace_back(Value(b, minute), b);
   std::sort(in.begin(), in.end());

@@ -8,10 +8,13 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
+#include <limits>
 #include <string>
 #include <vector>
 
 #include "pam/place/simulate.h"
+#include "pam/place/streams.h"
 
 namespace shadow::pam::internal {
 
@@ -58,6 +61,7 @@ struct TierRule {
   double model_share = 0;  // without parts: weight of the model's expectation, the rest is EWMA
   bool lru = false;        // promotes every block it misses, pushing out the one unused the longest
   bool by_rank = false;    // ignores the move cost (naive)
+  bool streams = false;    // moves blocks in ahead of sequential streams, too
   /// Decides at each access, not at the end of a window.
   [[nodiscard]] bool reactive() const { return bend > 0 || lru; }
 };
@@ -75,9 +79,10 @@ class Link {
 
 class Tier {
  public:
+  /// streams: needed by rules that look ahead; else it may be null.
   Tier(TierRule rule, std::size_t capacity, double block_mib, const Stats& stats,
-       const SimOptions& options);
-  /// Latency of an access, ms. stats must have taken it in already.
+       const SimOptions& options, const Streams* streams = nullptr);
+  /// Latency of an access, ms. stats and streams must have taken it in already.
   double Access(std::uint32_t block, double minute);
   /// End of a window: places by value, or looks afresh at who is worth least.
   void Rebalance(double minute);
@@ -96,6 +101,17 @@ class Tier {
   [[nodiscard]] bool Worth(double value, double lost) const;
   bool Promote(std::uint32_t block, double minute);
   void Drop(std::uint32_t block);
+  /// Moves `block` in, pushing out another one if need be, if that is worth it. A victim's loss
+  /// counts no more than `most`.
+  bool MoveIn(std::uint32_t block, double value, double minute,
+              double most = std::numeric_limits<double>::infinity());
+  [[nodiscard]] double Threshold() const {
+    return options_.move_ms / (options_.slow_ms - options_.fast_ms);
+  }
+  /// A visit to `block` began: moves what is worth it of the stream, from here on.
+  void LookAhead(std::uint32_t block, double minute);
+  /// A block that a stream has left behind, or kNone.
+  std::uint32_t LeftBehind(double minute);
   void Look() {
     victims_.clear();
     next_victim_ = 0;
@@ -106,12 +122,15 @@ class Tier {
   double block_mib_;
   const Stats& stats_;
   SimOptions options_;
+  const Streams* streams_;
   Link link_;
   std::vector<double> ready_ms_;  // [blocks]; < 0: not in the tier
   std::vector<std::uint32_t> content_;
   std::vector<std::uint32_t> where_;    // [blocks]: place in content_
   std::vector<std::uint32_t> victims_;  // least valued first, as of the last look
   std::size_t next_victim_ = 0;
+  std::deque<std::uint32_t> ahead_;  // moved in for a stream, oldest first
+  std::vector<double> for_stream_;   // [blocks]: minute it was; < 0: it was not
   std::uint64_t moves_ = 0;
 };
 

@@ -199,19 +199,18 @@ TierRule WindowRule(const char* name, double model_share = 0) {
 
 constexpr std::size_t kRivals = 2;  // of Candidates(), the first ones
 
-/// The rules "pam" chooses from: its two rivals; the first rival, and three that weigh a burst
-/// against what is warm all day, from the patient to the eager one, all of which also look ahead of
-/// sequential streams. All decide at each access but EWMA 4 h (most accesses may be first touches,
-/// which no ranking per window can serve).
+/// The rules "pam" chooses from: its two rivals; the first rival looking ahead of sequential
+/// streams, too; and two that do so and weigh a burst against what is warm all day. All decide at
+/// each access but EWMA 4 h (most accesses may be first touches, which no ranking per window can
+/// serve).
 std::vector<TierRule> Candidates() {
-  std::vector<TierRule> out(6);
+  std::vector<TierRule> out(5);
   out[0] = WindowRule("ewma-window");
   out[1].name = "lru";
   out[1].lru = true;
   out[2] = WindowRule("ewma-window, streams");
   out[3] = {.name = "patient", .minutes10 = 0.5, .bend = 10};
-  out[4] = {.name = "even", .minutes2 = 0.25, .minutes10 = 0.25, .bend = 5};
-  out[5] = {.name = "eager", .minutes2 = 0.5, .minutes10 = 0.5, .bend = 5};
+  out[4] = {.name = "quick", .seconds30 = 0.75, .bend = 3};
   for (std::size_t i = kRivals; i < out.size(); ++i) out[i].streams = true;
   return out;
 }

@@ -57,7 +57,7 @@ double Tier::Value(std::uint32_t block, double minute) const {
   if (!override_value.empty()) return override_value[block];
   if (rule_.lru) return stats_.Last(block);
   if (rule_.bend > 0) {
-    return rule_.minutes2 * stats_.Ewma(block, kMinutes2, minute) +
+    return rule_.seconds30 * stats_.Ewma(block, kSeconds30, minute) +
            rule_.minutes10 * stats_.Ewma(block, kMinutes10, minute) +
            rule_.bend * std::log1p(stats_.Ewma(block, kDay1, minute) / rule_.bend);
   }

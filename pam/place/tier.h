@@ -19,8 +19,8 @@
 namespace shadow::pam::internal {
 
 inline constexpr int kStatHalfLives = 4;
-inline constexpr std::array<double, kStatHalfLives> kStatMinutes = {2, 10, 240, 1440};
-enum StatHalfLife : int { kMinutes2, kMinutes10, kHours4, kDay1 };
+inline constexpr std::array<double, kStatHalfLives> kStatMinutes = {0.5, 10, 240, 1440};
+enum StatHalfLife : int { kSeconds30, kMinutes10, kHours4, kDay1 };
 
 /// Decayed counts per block and the model's expectations; blocks are dense indices here.
 class Stats {
@@ -54,7 +54,7 @@ class Stats {
 /// without it no burst, however large, would ever displace a block that is warm all day.
 struct TierRule {
   std::string name;
-  double minutes2 = 0;     // weight of the EWMA with a half-life of 2 min, the burst
+  double seconds30 = 0;    // weight of the EWMA with a half-life of 30 s, the burst
   double minutes10 = 0;    // the same, 10 min
   double bend = 0;         // accesses; of the EWMA over a day, x, bend * log1p(x / bend) counts.
                            // 0: the value is not in two parts but the EWMA over 4 hours

@@ -197,8 +197,6 @@ TierRule WindowRule(const char* name, double model_share = 0) {
   return r;
 }
 
-constexpr std::size_t kRivals = 2;  // of Candidates(), the first ones
-
 /// The rules "pam" chooses from: its two rivals; the first rival looking ahead of sequential
 /// streams, too; and two that do so and weigh a burst against what is warm all day. All decide at
 /// each access but EWMA 4 h (most accesses may be first touches, which no ranking per window can
@@ -211,35 +209,20 @@ std::vector<TierRule> Candidates() {
   out[2] = WindowRule("ewma-window, streams");
   out[3] = {.name = "patient", .minutes10 = 0.5, .bend = 10};
   out[4] = {.name = "quick", .seconds30 = 0.75, .bend = 3};
-  for (std::size_t i = kRivals; i < out.size(); ++i) out[i].streams = true;
+  for (std::size_t i = 2; i < out.size(); ++i) out[i].streams = true;
   return out;
 }
 
 // Costs are forgotten by accesses, not by time: a burst of a thousand accesses says as much as an
 // idle day with a thousand. Chosen on the training parts, see docs/pam.md.
-constexpr double kCostMemory = 8000;  // accesses until a cost counts half
+constexpr double kCostMemory = 3000;  // accesses until a cost counts half
 constexpr int kLookEvery = 250;       // accesses between two looks at who leads
-constexpr double kClearly = 0.98;     // a new leader must have cost so much less,
+constexpr double kClearly = 0.99;     // a new leader must have cost so much less,
 constexpr double kMovesLess = 10;     // and by the cost of so many moves
-
-/// Who shall lead: the cheapest, if it is so clearly; without that proof no rule leads that costs
-/// more than a rival.
-std::size_t Leader(const std::vector<double>& cost, std::size_t leader, double move_ms) {
-  const auto cheapest = [&](std::size_t n) {
-    return static_cast<std::size_t>(
-        std::min_element(cost.begin(), cost.begin() + static_cast<std::ptrdiff_t>(n)) -
-        cost.begin());
-  };
-  const std::size_t best = cheapest(cost.size());
-  if (cost[best] + kMovesLess * move_ms < kClearly * cost[leader]) return best;
-  const std::size_t rival = cheapest(kRivals);
-  return leader >= kRivals && cost[rival] < cost[leader] ? rival : leader;
-}
 
 /// What the daemon should do: every rule is simulated beside the real tier (a ghost without data
 /// costs nothing but bookkeeping); the real tier follows the rule whose ghost was cheapest of late
-/// and changes its mind only for a clear advantage, or to return to a rival. It starts as its
-/// rival, EWMA 4 h.
+/// and changes its mind only for a clear advantage. It starts as its rival, EWMA 4 h.
 SimResult Follow(const Scenario& run, std::size_t capacity) {
   SimResult r;
   r.policy = "pam";
@@ -265,9 +248,12 @@ SimResult Follow(const Scenario& run, std::size_t capacity) {
       cost[g] += run.o.move_ms * static_cast<double>(ghosts[g].moves() - moved[g]);
       moved[g] = ghosts[g].moves();
     }
-    const std::size_t next = Leader(cost, leader, run.o.move_ms);
-    if (next != leader) real.SetRule(ghosts[next].rule());
-    leader = next;
+    const auto best =
+        static_cast<std::size_t>(std::min_element(cost.begin(), cost.end()) - cost.begin());
+    if (cost[best] + kMovesLess * run.o.move_ms < kClearly * cost[leader]) {
+      leader = best;
+      real.SetRule(ghosts[leader].rule());
+    }
     since = 0;
   };
   Step(

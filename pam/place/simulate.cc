@@ -45,6 +45,9 @@ Dense MakeDense(const WindowedTrace& trace, std::uint32_t end) {
   for (const auto& [block, i] : d.index) named[i] = block;
   std::unordered_map<std::uint32_t, std::uint32_t> all = d.index;
   for (std::size_t i = 0; i < d.blocks; ++i) {
+    // Nobody looks ahead of a stream of fewer than three blocks.
+    if (named[i] < 2 || !d.index.contains(named[i] - 1) || !d.index.contains(named[i] - 2))
+      continue;
     for (std::uint32_t k = 1; k <= Streams::kAhead && named[i] + std::uint64_t{k} < trace.blocks;
          ++k) {
       const auto next = static_cast<std::uint32_t>(all.size());

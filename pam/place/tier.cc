@@ -12,6 +12,7 @@ namespace {
 constexpr int kBriefStream = 3;   // from this length on a stream's accesses are told apart
 constexpr double kMostLost = 20;  // accesses: a warm block that makes room comes back for a move
 constexpr double kNearlyAll = 0.95;
+constexpr std::size_t kAsked = 16;  // of the blocks moved ahead, the oldest: have they been passed?
 
 }  // namespace
 
@@ -163,7 +164,7 @@ void Tier::LookAhead(std::uint32_t block, double minute) {
 
 std::uint32_t Tier::LeftBehind(double minute) {
   while (!ahead_.empty() && for_stream_[ahead_.front()] < 0) ahead_.pop_front();
-  const std::size_t some = std::min<std::size_t>(ahead_.size(), 2 * Streams::kAhead);
+  const std::size_t some = std::min(ahead_.size(), kAsked);
   for (std::size_t i = 0; i < some; ++i) {
     const double moved = for_stream_[ahead_[i]];
     if (moved >= 0 && streams_->Passed(ahead_[i], moved, minute)) return ahead_[i];

@@ -30,7 +30,7 @@ struct BlockInfo {
 struct DeviceSpeed {
   std::uint64_t read_bandwidth = 0;   // bytes/s, sequential
   std::uint64_t write_bandwidth = 0;  // bytes/s; 0: not measured
-  std::uint64_t read_latency_us = 0;  // 4 KiB random read at depth 1, mean
+  std::uint64_t read_latency_us = 0;  // 4 KiB random read at depth 1, median
 };
 
 class BlockDevices {

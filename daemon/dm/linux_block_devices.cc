@@ -17,6 +17,7 @@
 #include <fstream>
 #include <random>
 #include <sstream>
+#include <utility>
 #include <vector>
 
 #include "daemon/dm/table.h"
@@ -27,7 +28,7 @@ namespace {
 constexpr std::size_t kAlign = 4096;
 constexpr std::size_t kProbeChunk = std::size_t{1} << 20;
 constexpr std::int64_t kProbeUs = 120'000;  // for each of the measurements
-constexpr int kProbeMinReads = 8;
+constexpr std::size_t kProbeMinReads = 8;
 
 class Fd {
  public:
@@ -254,21 +255,25 @@ class LinuxBlockDevices final : public BlockDevices {
     return "";
   }
 
+  // The median, microseconds: a leg is measured once, and a moment in which the machine or the device
+  // stood still must not say for good that it is slow.
   Result<std::uint64_t> RandomReads(int fd, const std::string& path, std::uint64_t size, void* to) {
     std::mt19937_64 random(size);
     const std::int64_t start = clock_.MonotonicUs();
     std::int64_t now = start;
-    std::uint64_t reads = 0;
-    while (now - start < kProbeUs || reads < kProbeMinReads) {
+    std::vector<std::int64_t> took;
+    while (now - start < kProbeUs || took.size() < kProbeMinReads) {
       const std::uint64_t at = random() % (size / kAlign) * kAlign;
       if (pread(fd, to, kAlign, static_cast<off_t>(at)) < 0) {
         return FromErrno("Device " + path + " cannot be read", errno);
       }
-      ++reads;
-      now = clock_.MonotonicUs();
-      if (now == start && reads > 1000) break;  // a clock that stands still
+      const std::int64_t before = std::exchange(now, clock_.MonotonicUs());
+      took.push_back(now - before);
+      if (now == start && took.size() > 1000) break;  // a clock that stands still
     }
-    return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(now - start) / reads);
+    const auto middle = took.begin() + static_cast<std::ptrdiff_t>(took.size() / 2);
+    std::nth_element(took.begin(), middle, took.end());
+    return static_cast<std::uint64_t>(std::max<std::int64_t>(1, *middle));
   }
 
   Result<std::uint64_t> Stream(int fd, const std::string& path, std::uint64_t size, void* buffer,

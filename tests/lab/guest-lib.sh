@@ -294,10 +294,10 @@ op_phase_is() { [[ $(op_phase "$1") == "$2" ]]; }
 # small_file_system KIND DEVICE: mkfs.xfs makes one this small only for the tests of xfs.
 small_file_system() { TEST_DIR=1 TEST_DEV=1 QA_CHECK_FS=1 "mkfs.$1" -q "$2"; }
 # whole_file_system KIND DEVICE: the judge that comes with it has nothing to mend. The status of e2fsck does not
-# tell of wrong sums; an offer to mend them does.
+# tell of wrong sums; an offer to mend them does. That an extent tree could be shorter is no damage.
 whole_file_system() {
   case $1 in
-    ext4) e2fsck -fn "$2" >"$RESULT/fsck.log" 2>&1 && ! grep -q "? no$" "$RESULT/fsck.log" ;;
+    ext4) e2fsck -fn -E no_optimize_extents "$2" >"$RESULT/fsck.log" 2>&1 && ! grep -q "? no$" "$RESULT/fsck.log" ;;
     xfs) xfs_repair -n "$2" >"$RESULT/fsck.log" 2>&1 ;;
   esac || fail "$1 is damaged: $(grep -B 1 -m 4 "? no$" "$RESULT/fsck.log"; tail -n 4 "$RESULT/fsck.log")"
 }

@@ -13,6 +13,7 @@
 namespace shadow::pam {
 namespace {
 
+using internal::Link;
 using internal::Stats;
 using internal::Streams;
 using internal::Tier;
@@ -92,7 +93,7 @@ SimResult RunCache(const Dense& d, std::int64_t split_us, const std::string& nam
   r.instant = o.instant;
   const auto policy = MakeCachePolicy(name, capacity, d.requests);
   if (policy == nullptr) return r;
-  internal::Link link(o);
+  Link link(o);
   std::vector<double> ready(d.blocks, 0.0);
   Meter meter;
   std::uint64_t moves = 0;
@@ -232,8 +233,7 @@ SimResult Follow(const Scenario& run, std::size_t capacity) {
   r.capacity = capacity;
   r.instant = run.o.instant;
   Stats stats(run.d.right.size());
-  const double transfer = run.o.instant ? 0 : run.d.block_mib / run.o.bandwidth_mib * 1000;
-  Streams streams(run.d.right, run.o.instant ? 0 : transfer + run.o.delay_ms);
+  Streams streams(run.d.right, Link(run.o).Start(0, run.d.block_mib));  // a move on an idle link
   std::vector<Tier> ghosts;
   for (const TierRule& rule : Candidates()) {
     ghosts.emplace_back(rule, capacity, run.d.block_mib, stats, run.o, &streams);

@@ -255,8 +255,8 @@ class LinuxBlockDevices final : public BlockDevices {
     return "";
   }
 
-  // The median, microseconds: a leg is measured once, and a moment in which the machine or the device
-  // stood still must not say for good that it is slow.
+  // The median, microseconds: a leg is measured once, and a moment in which the machine or the
+  // device stood still must not say for good that it is slow.
   Result<std::uint64_t> RandomReads(int fd, const std::string& path, std::uint64_t size, void* to) {
     std::mt19937_64 random(size);
     const std::int64_t start = clock_.MonotonicUs();

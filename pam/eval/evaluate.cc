@@ -56,12 +56,14 @@ struct Rows {
   // Never-seen blocks: few rows with large weights. Only "pam" tells them apart; whoever else knows
   // nothing of them says the rate of first touches of the training part.
   std::vector<Scored> unseen_pam, unseen_constant;
+  std::vector<WindowLoss> over_time;
 };
 
 constexpr int kFixed = 14;
 const std::array<const char*, kFixed> kNames = {
     "constant", "last_window", "ewma_1min",  "ewma_5min", "ewma_30min", "ewma_4h", "ewma_24h",
     "ewma",     "recency",     "regression", "network",   "mixture",    "pam",     "second"};
+constexpr std::size_t kEwma = 7, kRegression = 9, kPam = 12;
 
 struct Run {
   const WindowedTrace& trace;
@@ -131,16 +133,12 @@ void AskAll(Run& run, std::uint32_t at) {
   std::vector<float> features(some.size() * kFeatures);
   for (std::size_t i = 0; i < some.size(); ++i)
     engine.Query(some[i], features.data() + i * kFeatures);
-  WindowLoss wl;
-  wl.window = at;
-  wl.ruler = run.model.ruler(0);
-  double loss[3] = {0, 0, 0};
-  double total = 0;
   const std::uint32_t hour = run.model.ends()[2];
   for (int j = 0; j < kEvalHorizons; ++j) {
     const std::uint32_t span = run.model.ends()[static_cast<std::size_t>(j)];
     if (at + span > run.end) continue;
     Rows& rows = run.rows[static_cast<std::size_t>(j)];
+    WindowLoss loss{.window = at, .ruler = run.model.ruler(j)};
     const std::vector<float> tree =
         run.trees[static_cast<std::size_t>(j)].Predict(features.data(), some.size());
     for (std::size_t i = 0; i < some.size(); ++i) {
@@ -156,22 +154,17 @@ void AskAll(Run& run, std::uint32_t at) {
       rows.hit.push_back(hit ? 1 : 0);
       rows.recent.push_back(engine.Idle(some[i]) < hour ? 1 : 0);
       rows.weight.push_back(weights[i]);
-      if (j == 0) {
-        const std::size_t column_of[3] = {12, 9, 7};
-        for (int k = 0; k < 3; ++k) {
-          const double p = rows.p[column_of[k]].back();
-          loss[k] -= weights[i] * std::log(hit ? p : 1 - p);
-        }
-        total += weights[i];
-      }
+      const auto nats = [&](std::size_t predictor) {
+        const double p = rows.p[predictor].back();
+        return -weights[i] * std::log(hit ? p : 1 - p);
+      };
+      loss.blocks += weights[i];
+      loss.model += nats(kPam);
+      loss.regression += nats(kRegression);
+      loss.ewma += nats(kEwma);
     }
-  }
-  if (total > 0) {
-    wl.model = static_cast<float>(loss[0] / total);
-    wl.regression = static_cast<float>(loss[1] / total);
-    wl.ewma = static_cast<float>(loss[2] / total);
-    run.result.over_time.push_back(wl);
-    ++run.result.ruled[static_cast<std::size_t>(wl.ruler)];
+    if (loss.blocks <= 0) continue;
+    rows.over_time.push_back(loss);
   }
   Ranking ranking;
   ranking.at = at;
@@ -211,6 +204,30 @@ double FirstTouchRate(const Run& run, std::uint32_t span) {
   return (hits + 0.5) / (asked + 1.0);
 }
 
+/// Ranges of the log loss of "pam" and of its ratio to the better rival.
+void JudgeByChance(std::uint64_t seed, HorizonResult* h) {
+  const auto sum = [&](const std::vector<std::uint32_t>& picked) {
+    WindowLoss all;
+    for (const std::uint32_t i : picked) {
+      const WindowLoss& w = h->over_time[i];
+      all.blocks += w.blocks;
+      all.model += w.model;
+      all.regression += w.regression;
+      all.ewma += w.ewma;
+    }
+    return all;
+  };
+  const auto n = static_cast<std::uint32_t>(h->over_time.size());
+  h->loss_range = Bootstrap(n, h->windows, seed, [&](const auto& picked) {
+    const WindowLoss all = sum(picked);
+    return all.model / all.blocks;
+  });
+  h->ratio_range = Bootstrap(n, h->windows, seed, [&](const auto& picked) {
+    const WindowLoss all = sum(picked);
+    return all.model / std::min(all.regression, all.ewma);
+  });
+}
+
 void Summarise(Run& run) {
   for (int j = 0; j < kEvalHorizons; ++j) {
     Rows& rows = run.rows[static_cast<std::size_t>(j)];
@@ -238,12 +255,20 @@ void Summarise(Run& run) {
         all.insert(all.end(), unseen.begin(), unseen.end());
         p.population["all"] = Measure(std::move(all));
       }
+      // Outcomes k windows apart share 1 - k / span of their horizon. If they agree that much, the
+      // variance of their sum is span times what it would be were each drawn by itself.
+      for (const char* known : {"seen", "recent"}) {
+        p.population[known].ece_chance *= std::sqrt(static_cast<double>(h.windows));
+      }
       const double loss = p.population["seen"].log_loss;
       if (p.name == "ewma" || p.name == "regression") rival = std::min(rival, loss);
       if (p.name == "pam") own = loss;
       h.predictors.push_back(std::move(p));
     }
     h.ratio = h.samples > 0 && rival > 0 ? own / rival : 0;
+    h.over_time = std::move(rows.over_time);
+    for (const WindowLoss& w : h.over_time) ++h.ruled[static_cast<std::size_t>(w.ruler)];
+    JudgeByChance(run.options.seed, &h);
     run.result.horizons.push_back(std::move(h));
     rows = Rows{};
   }

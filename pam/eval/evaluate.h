@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "daemon/base/result.h"
+#include "pam/eval/bootstrap.h"
 #include "pam/eval/metrics.h"
 #include "pam/model/access_model.h"
 #include "pam/window/windowing.h"
@@ -52,10 +53,12 @@ struct EvalOptions {
   std::function<void(int done, int total)> progress;
 };
 
-struct WindowLoss {  // log loss of one test window (mean over the seen blocks), 60 s
+/// Log loss of one test window, summed over the seen blocks; `blocks` is their (weighted) number.
+struct WindowLoss {
   std::uint32_t window = 0;
-  float model = 0, regression = 0, ewma = 0;
-  Ruler ruler = Ruler::kModel;
+  double blocks = 0;
+  double model = 0, regression = 0, ewma = 0;
+  Ruler ruler = Ruler::kModel;  // of this horizon
 };
 
 struct PredictorResult {
@@ -70,6 +73,10 @@ struct HorizonResult {
   std::vector<PredictorResult> predictors;
   /// Skill of "pam" over the best rival: 1 - loss / loss of the better of "ewma" and "regression".
   double ratio = 0;  // loss(pam) / min(loss(ewma), loss(regression))
+  std::vector<WindowLoss> over_time;
+  std::array<std::uint32_t, kRulers> ruled{};  // test windows of each ruler
+  /// What chance may have made of the log loss of "pam" and of the ratio; see bootstrap.h.
+  Interval loss_range, ratio_range;
 };
 
 /// Rankings for the placement simulators, one per test window, and for the heat map.
@@ -90,8 +97,6 @@ struct EvalResult {
   double round_seconds_worst = 0;
   std::size_t state_bytes = 0;
   std::vector<HorizonResult> horizons;
-  std::vector<WindowLoss> over_time;
-  std::array<std::uint32_t, kRulers> ruled{};  // test windows each ruler ruled, 60 s
   std::vector<Ranking> rankings;
 };
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <unordered_map>
 
 #include "pam/place/cache.h"
@@ -62,40 +63,61 @@ Dense MakeDense(const WindowedTrace& trace, std::uint32_t end) {
   return d;
 }
 
-/// Adds up latencies and moves of the counted part.
+/// Adds up latencies and moves of the counted part: windows from `split` on.
 class Meter {
  public:
-  void Count(double latency, double fast) {
-    sum_ += latency;
+  Meter(std::uint32_t split, std::uint32_t end, const SimOptions& o)
+      : split_(split), o_(o), window_ms_(end - split, 0.0) {}
+  void Count(std::uint32_t window, double latency) {
+    if (window < split_) return;
+    window_ms_[window - split_] += latency;
     ++n_;
-    hits_ += latency <= fast ? 1 : 0;
+    hits_ += latency <= o_.fast_ms ? 1 : 0;
   }
-  void Fill(const SimOptions& o, std::uint64_t moves, SimResult* r) const {
-    r->accesses = n_;
-    if (n_ == 0) return;
+  /// moves: of all the time until now, in or at the end of `window`. Those before the split are
+  /// not charged.
+  void Charge(std::uint32_t window, std::uint64_t moves) {
+    if (window >= split_) {
+      charged_ += moves - moves_;
+      window_ms_[window - split_] += o_.move_ms * static_cast<double>(moves - moves_);
+    }
+    moves_ = moves;
+  }
+  [[nodiscard]] SimResult Result(std::string policy, std::size_t capacity) {
+    SimResult r{.policy = std::move(policy), .capacity = capacity, .instant = o_.instant};
+    r.accesses = n_;
+    if (n_ == 0) return r;
     const auto n = static_cast<double>(n_);
-    r->hit_ratio = static_cast<double>(hits_) / n;
-    r->moves_per_1000 = 1000 * static_cast<double>(moves) / n;
-    r->net_ms = (sum_ + static_cast<double>(moves) * o.move_ms) / n;
-    r->p99_ms = static_cast<double>(n_ - hits_) > 0.01 * n ? o.slow_ms : o.fast_ms;
+    r.hit_ratio = static_cast<double>(hits_) / n;
+    r.moves_per_1000 = 1000 * static_cast<double>(charged_) / n;
+    r.net_ms = std::accumulate(window_ms_.begin(), window_ms_.end(), 0.0) / n;
+    r.p99_ms = static_cast<double>(n_ - hits_) > 0.01 * n ? o_.slow_ms : o_.fast_ms;
+    r.window_ms = std::move(window_ms_);
+    return r;
   }
 
  private:
-  double sum_ = 0;
-  std::uint64_t n_ = 0, hits_ = 0;
+  std::uint32_t split_;
+  SimOptions o_;
+  std::vector<double> window_ms_;
+  std::uint64_t n_ = 0, hits_ = 0, moves_ = 0, charged_ = 0;
 };
 
-SimResult RunCache(const Dense& d, std::int64_t split_us, const std::string& name,
-                   std::size_t capacity, const SimOptions& o) {
-  SimResult r;
-  r.policy = name;
-  r.capacity = capacity;
-  r.instant = o.instant;
+struct Scenario {
+  const WindowedTrace& trace;
+  const Dense& d;
+  std::uint32_t split, end;
+  const std::vector<Ranking>& rankings;
+  const SimOptions& o;
+};
+
+SimResult RunCache(const Scenario& run, const std::string& name, std::size_t capacity) {
+  const auto& [trace, d, split, end, rankings, o] = run;
   const auto policy = MakeCachePolicy(name, capacity, d.requests);
-  if (policy == nullptr) return r;
+  Meter meter(split, end, o);
+  if (policy == nullptr) return meter.Result(name, capacity);
   Link link(o);
   std::vector<double> ready(d.blocks, 0.0);
-  Meter meter;
   std::uint64_t moves = 0;
   for (std::size_t i = 0; i < d.requests.size(); ++i) {
     const BlockRequest& q = d.requests[i];
@@ -106,12 +128,13 @@ SimResult RunCache(const Dense& d, std::int64_t split_us, const std::string& nam
     if (outcome.admitted || (outcome.held && ready[q.block] > 1e17)) {
       const double at = link.Start(now, d.block_mib);
       ready[q.block] = at < 0 ? 1e18 : at;
-      moves += at >= 0 && q.time_us >= split_us ? 1 : 0;
+      moves += at >= 0 ? 1 : 0;
     }
-    if (q.time_us >= split_us) meter.Count(hit ? o.fast_ms : o.slow_ms, o.fast_ms);
+    const auto window = static_cast<std::uint32_t>(q.time_us / trace.options.window_us);
+    meter.Count(window, hit ? o.fast_ms : o.slow_ms);
+    meter.Charge(window, moves);
   }
-  meter.Fill(o, moves, &r);
-  return r;
+  return meter.Result(name, capacity);
 }
 
 /// Discounted future of every block at the end of each window, computed backwards once.
@@ -130,16 +153,7 @@ std::vector<std::vector<float>> Futures(const Dense& d, std::uint32_t end, doubl
   return out;
 }
 
-struct Scenario {
-  const WindowedTrace& trace;
-  const Dense& d;
-  std::uint32_t split, end;
-  const std::vector<Ranking>& rankings;
-  const SimOptions& o;
-};
-
-/// Steps through the trace: access(request, minute, counted) for each request, window_end(w,
-/// minute).
+/// Steps through the trace: access(request, minute, w) for each request, window_end(w, minute).
 template <typename OnAccess, typename OnWindow>
 void Step(const Scenario& run, Stats& stats, const OnAccess& on_access, const OnWindow& on_window) {
   std::size_t i = 0;
@@ -150,7 +164,7 @@ void Step(const Scenario& run, Stats& stats, const OnAccess& on_access, const On
       const BlockRequest& q = run.d.requests[i];
       const double minute = static_cast<double>(q.time_us) / 60e6;
       stats.Access(q.block, minute);
-      on_access(q, minute, w >= run.split);
+      on_access(q, minute, w);
     }
     while (ranking < run.rankings.size() && run.rankings[ranking].at < w + 1) ++ranking;
     if (ranking < run.rankings.size() && run.rankings[ranking].at == w + 1) {
@@ -167,30 +181,22 @@ void Step(const Scenario& run, Stats& stats, const OnAccess& on_access, const On
 
 SimResult RunTier(const Scenario& run, const TierRule& rule, std::size_t capacity,
                   const std::vector<std::vector<float>>* futures) {
-  SimResult r;
-  r.policy = rule.name;
-  r.capacity = capacity;
-  r.instant = run.o.instant;
   Stats stats(run.d.blocks);
   Tier tier(rule, capacity, run.d.block_mib, stats, run.o);
-  Meter meter;
-  std::uint64_t before = 0;
+  Meter meter(run.split, run.end, run.o);
   Step(
       run, stats,
-      [&](const BlockRequest& q, double minute, bool counted) {
-        const double latency = tier.Access(q.block, minute);
-        if (counted) meter.Count(latency, run.o.fast_ms);
+      [&](const BlockRequest& q, double minute, std::uint32_t w) {
+        meter.Count(w, tier.Access(q.block, minute));
       },
       [&](std::uint32_t w, double minute) {
-        if (w + 1 == run.split) before = tier.moves();
         if (futures != nullptr) {
           tier.override_value.assign((*futures)[w].begin(), (*futures)[w].end());
         }
         tier.Rebalance(minute);
-        if (w + 1 == run.split) before = std::max(before, tier.moves());
+        meter.Charge(w, tier.moves());
       });
-  meter.Fill(run.o, tier.moves() - before, &r);
-  return r;
+  return meter.Result(rule.name, capacity);
 }
 
 /// EWMA 4 h, the cost of a move weighed in; with the model's expectation mixed in.
@@ -228,10 +234,6 @@ constexpr double kMovesLess = 10;     // and by the cost of so many moves
 /// costs nothing but bookkeeping); the real tier follows the rule whose ghost was cheapest of late
 /// and changes its mind only for a clear advantage. It starts as its rival, EWMA 4 h.
 SimResult Follow(const Scenario& run, std::size_t capacity) {
-  SimResult r;
-  r.policy = "pam";
-  r.capacity = capacity;
-  r.instant = run.o.instant;
   Stats stats(run.d.right.size());
   Streams streams(run.d.right, Link(run.o).Start(0, run.d.block_mib));  // a move on an idle link
   std::vector<Tier> ghosts;
@@ -243,8 +245,7 @@ SimResult Follow(const Scenario& run, std::size_t capacity) {
   std::size_t leader = 0;
   int since = 0;
   Tier real(ghosts[leader].rule(), capacity, run.d.block_mib, stats, run.o, &streams);
-  Meter meter;
-  std::uint64_t before = 0;
+  Meter meter(run.split, run.end, run.o);
   const double keep = std::exp2(-1 / kCostMemory);
   const auto look = [&] {
     for (std::size_t g = 0; g < ghosts.size(); ++g) {
@@ -261,23 +262,21 @@ SimResult Follow(const Scenario& run, std::size_t capacity) {
   };
   Step(
       run, stats,
-      [&](const BlockRequest& q, double minute, bool counted) {
+      [&](const BlockRequest& q, double minute, std::uint32_t w) {
         streams.Access(q.block, minute);
         for (std::size_t g = 0; g < ghosts.size(); ++g) {
           cost[g] = cost[g] * keep + ghosts[g].Access(q.block, minute);
         }
-        const double latency = real.Access(q.block, minute);
-        if (counted) meter.Count(latency, run.o.fast_ms);
+        meter.Count(w, real.Access(q.block, minute));
         if (++since >= kLookEvery) look();
       },
       [&](std::uint32_t w, double minute) {
         for (Tier& ghost : ghosts) ghost.Rebalance(minute);
         look();
         real.Rebalance(minute);
-        if (w + 1 == run.split) before = real.moves();
+        meter.Charge(w, real.moves());
       });
-  meter.Fill(run.o, real.moves() - before, &r);
-  return r;
+  return meter.Result("pam", capacity);
 }
 
 }  // namespace
@@ -286,8 +285,7 @@ SimResult SimulateCache(const WindowedTrace& trace, std::uint32_t split, std::ui
                         const std::string& policy, std::size_t capacity,
                         const SimOptions& options) {
   const Dense d = MakeDense(trace, end);
-  return RunCache(d, static_cast<std::int64_t>(split) * trace.options.window_us, policy, capacity,
-                  options);
+  return RunCache({trace, d, split, end, {}, options}, policy, capacity);
 }
 
 std::vector<SimResult> SimulateAll(const WindowedTrace& trace, std::uint32_t split,
@@ -311,8 +309,7 @@ std::vector<SimResult> SimulateAll(const WindowedTrace& trace, std::uint32_t spl
       out.push_back(std::move(r));
     };
     for (const char* name : kCachePolicies) {
-      add(RunCache(d, static_cast<std::int64_t>(split) * trace.options.window_us, name, capacity,
-                   options));
+      add(RunCache(run, name, capacity));
     }
     add(RunTier(run, WindowRule("ewma_4h"), capacity, nullptr));
     TierRule naive = WindowRule("ewma_4h_naive");

@@ -36,6 +36,7 @@ struct SimResult {
   double moves_per_1000 = 0;
   double net_ms = 0;  // mean latency + charged moves, per access
   double p99_ms = 0;  // of the access latency alone
+  std::vector<double> window_ms;  // latencies and charged moves of each window of the test part
 };
 
 /// Simulates every policy at 1, 5, 10 and 20 % of the footprint. The whole trace is replayed so

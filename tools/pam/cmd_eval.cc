@@ -55,9 +55,9 @@ void PrintRun(const std::string& name, const EvalResult& r) {
                   p.population.at("recent").log_loss);
     }
     std::printf("       pam / best rival: %.4f\n", h.ratio);
+    std::printf("       ruled: model %u, regression %u, ewma %u, network %u windows\n", h.ruled[0],
+                h.ruled[1], h.ruled[2], h.ruled[3]);
   }
-  std::printf("  ruled (60 s): model %u, regression %u, ewma %u, network %u windows\n", r.ruled[0],
-              r.ruled[1], r.ruled[2], r.ruled[3]);
 }
 
 void PrintSims(const std::vector<SimResult>& sims) {
@@ -171,6 +171,9 @@ int Eval(const EvalCommand& c) {
         std::printf("  gate  %s  %s: %.5g (limit %.5g)", g.ok ? "ok    " : "MISSED", g.name.c_str(),
                     g.value, g.limit);
         if (g.bound > 0) std::printf("; chance alone: %.5g", g.bound);
+        if (g.range.low < g.range.high) {
+          std::printf("; of other windows: %.5g to %.5g", g.range.low, g.range.high);
+        }
         std::printf("\n");
         missed = missed || !g.ok;
       }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reports of an evaluation: the gates, JSON, and one self-contained HTML page.
 //
-// Pure functions; they only format what pam/eval measured.
+// Pure functions of what pam/eval and pam/place measured.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -34,6 +34,7 @@ struct Gate {
   bool ok = false;
   bool measured = true;  // false: the trace is too short to say
   double bound = 0;      // what chance alone would make of a perfect predictor; 0: not known
+  Interval range;        // of the value, for other windows like these; see pam/eval/bootstrap.h
 };
 
 /// A predictor's metrics over the blocks that were seen before; NULL if it is not in `h`.

@@ -142,7 +142,7 @@ std::string PrecisionRecall(const HorizonResult& h) {
   return plot.Done();
 }
 
-std::string OverTime(const EvalResult& r) {
+std::string OverTime(const HorizonResult& r) {
   if (r.over_time.empty()) return "";
   // A long trace is drawn by means of up to 200 stretches.
   const std::size_t step = std::max<std::size_t>(1, r.over_time.size() / 200);
@@ -150,13 +150,14 @@ std::string OverTime(const EvalResult& r) {
   double most = 0;
   for (std::size_t i = 0; i < r.over_time.size(); i += step) {
     double sum[3] = {0, 0, 0};
+    double n = 0;
     const std::size_t stop = std::min(r.over_time.size(), i + step);
     for (std::size_t k = i; k < stop; ++k) {
+      n += r.over_time[k].blocks;
       sum[0] += r.over_time[k].model;
       sum[1] += r.over_time[k].regression;
       sum[2] += r.over_time[k].ewma;
     }
-    const double n = static_cast<double>(stop - i);
     const double x = r.over_time[i].window;
     pam.points.emplace_back(x, sum[0] / n);
     regression.points.emplace_back(x, sum[1] / n);
@@ -171,7 +172,7 @@ std::string OverTime(const EvalResult& r) {
   return plot.Done();
 }
 
-std::string WhoRuled(const EvalResult& r) {
+std::string WhoRuled(const HorizonResult& r) {
   if (r.over_time.empty()) return "";
   std::string svg =
       "<figure><svg viewBox='0 0 460 90' role='img' aria-label='Who ruled'>"
@@ -332,14 +333,18 @@ std::string ToHtml(const std::vector<TraceReport>& reports) {
         "end; "
         "%d on-line updates, %.1f s in all.</p>",
         r.windows, r.split, r.train_seconds, r.end, r.known, r.updates, r.update_seconds);
-    out += "<h3>Gates</h3><table><tr><th>gate</th><th>value</th><th>limit</th><th></th></tr>";
+    out += "<h3>Gates</h3><table><tr><th>gate</th><th>value</th><th>of other windows</th>"
+           "<th>limit</th><th></th></tr>";
     for (const Gate& g : CheckGates(t)) {
       if (!g.measured) {
-        out += "<tr><td>" + Escape(g.name) + "</td><td></td><td></td><td>&ndash;</td></tr>";
+        out += "<tr><td>" + Escape(g.name) + "</td><td></td><td></td><td></td><td>&ndash;</td></tr>";
         continue;
       }
-      out += "<tr><td>" + Escape(g.name) +
-             Format("</td><td>%.4f</td><td>%.4f</td>", g.value, g.limit) +
+      out += "<tr><td>" + Escape(g.name) + Format("</td><td>%.4f</td>", g.value) +
+             (g.range.low < g.range.high
+                  ? Format("<td>%.4f &ndash; %.4f</td>", g.range.low, g.range.high)
+                  : "<td></td>") +
+             Format("<td>%.4f</td>", g.limit) +
              (g.ok ? "<td class='ok'>met</td></tr>" : "<td class='missed'>missed</td></tr>");
     }
     out += "</table>";
@@ -354,7 +359,8 @@ std::string ToHtml(const std::vector<TraceReport>& reports) {
       if (h.samples > 0)
         out += "<div class='pair'>" + Reliability(h) + PrecisionRecall(h) + "</div>";
     }
-    out += "<div class='pair'>" + OverTime(r) + WhoRuled(r) + "</div>";
+    const HorizonResult& minute = r.horizons.front();
+    out += "<div class='pair'>" + OverTime(minute) + WhoRuled(minute) + "</div>";
     out += "<div class='pair'>" + HeatGrid(r, "Predicted heat, P(60 s)", true) +
            HeatGrid(r, "Actual accesses", false) + "</div>";
     for (const bool instant : {false, true}) {

@@ -23,7 +23,8 @@ struct Interval {
 using Statistic = std::function<double(const std::vector<std::uint32_t>& picked)>;
 
 /// windows: of the test part. span: windows of the horizon; a run is at least that long, and at
-/// least the square root of `windows`. draws: 1,000 settle the ends to some hundredths of the width.
+/// least the square root of `windows`. draws: 1,000 settle the ends to some hundredths of the
+/// width.
 Interval Bootstrap(std::uint32_t windows, std::uint32_t span, std::uint64_t seed,
                    const Statistic& statistic, int draws = 1000);
 

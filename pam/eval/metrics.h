@@ -32,7 +32,8 @@ struct Metrics {
   /// The ECE that these very predictions would show on the average by chance alone, were each of
   /// them exactly right: the sum over bins of the mean of |N(0, sum of w^2 p (1 - p))|. It takes a
   /// sample for one independent draw; the evaluator allows for horizons that overlap, but not for
-  /// bursts, which hit many blocks at once: chance does rather more. A predictor as sharp as this one cannot be expected to score below it.
+  /// bursts, which hit many blocks at once: chance does rather more. A predictor as sharp as this
+  /// one cannot be expected to score below it.
   double ece_chance = 0;
   double roc_auc = 0;                // 0.5 if there is one class only
   double pr_auc = 0;                 // average precision; ties are one threshold

@@ -34,8 +34,8 @@ struct SimResult {
   std::uint64_t accesses = 0;  // counted (those of the test part)
   double hit_ratio = 0;
   double moves_per_1000 = 0;
-  double net_ms = 0;  // mean latency + charged moves, per access
-  double p99_ms = 0;  // of the access latency alone
+  double net_ms = 0;              // mean latency + charged moves, per access
+  double p99_ms = 0;              // of the access latency alone
   std::vector<double> window_ms;  // latencies and charged moves of each window of the test part
 };
 

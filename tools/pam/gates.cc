@@ -62,8 +62,8 @@ void PredictorGates(const TraceReport& report, std::vector<Gate>* out) {
       continue;
     }
     if (h.name == "60s" && report.best_seen > 0) {
-      out->push_back({"60s: log loss", pam->log_loss, report.best_seen,
-                      pam->log_loss <= report.best_seen});
+      out->push_back(
+          {"60s: log loss", pam->log_loss, report.best_seen, pam->log_loss <= report.best_seen});
       out->back().range = h.loss_range;
     }
     out->push_back(
@@ -92,11 +92,11 @@ void PlacementGates(const TraceReport& report, std::vector<Gate>* out) {
     const double ratio = all.pam / all.rival;
     out->push_back({std::to_string(std::lround(tier * 100)) + " % tier: net latency / best rival",
                     ratio, 1.0, ratio <= 1 + 1e-9});
-    out->back().range = Bootstrap(
-        static_cast<std::uint32_t>(cell.pam->window_ms.size()), 1, 1, [&](const auto& picked) {
-          const Costs c = CostOf(cell, &picked);
-          return c.rival > 0 ? c.pam / c.rival : 1.0;
-        });
+    out->back().range = Bootstrap(static_cast<std::uint32_t>(cell.pam->window_ms.size()), 1, 1,
+                                  [&](const auto& picked) {
+                                    const Costs c = CostOf(cell, &picked);
+                                    return c.rival > 0 ? c.pam / c.rival : 1.0;
+                                  });
     better += ratio <= 0.95 ? 1 : 0;
   }
   if (cells.empty()) return;
@@ -105,9 +105,8 @@ void PlacementGates(const TraceReport& report, std::vector<Gate>* out) {
   if (r.windows <= 2880) return;  // periods can show on traces of several days
   const double closed = Closed(cells, nullptr);
   out->push_back({"share of the gap to the clairvoyant closed", closed, 0.30, closed >= 0.30});
-  out->back().range =
-      Bootstrap(static_cast<std::uint32_t>(cells.front().pam->window_ms.size()), 1, 1,
-                [&](const auto& picked) { return Closed(cells, &picked); });
+  out->back().range = Bootstrap(static_cast<std::uint32_t>(cells.front().pam->window_ms.size()), 1,
+                                1, [&](const auto& picked) { return Closed(cells, &picked); });
 }
 
 }  // namespace

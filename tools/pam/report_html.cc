@@ -333,11 +333,13 @@ std::string ToHtml(const std::vector<TraceReport>& reports) {
         "end; "
         "%d on-line updates, %.1f s in all.</p>",
         r.windows, r.split, r.train_seconds, r.end, r.known, r.updates, r.update_seconds);
-    out += "<h3>Gates</h3><table><tr><th>gate</th><th>value</th><th>of other windows</th>"
-           "<th>limit</th><th></th></tr>";
+    out +=
+        "<h3>Gates</h3><table><tr><th>gate</th><th>value</th><th>of other windows</th>"
+        "<th>limit</th><th></th></tr>";
     for (const Gate& g : CheckGates(t)) {
       if (!g.measured) {
-        out += "<tr><td>" + Escape(g.name) + "</td><td></td><td></td><td></td><td>&ndash;</td></tr>";
+        out +=
+            "<tr><td>" + Escape(g.name) + "</td><td></td><td></td><td></td><td>&ndash;</td></tr>";
         continue;
       }
       out += "<tr><td>" + Escape(g.name) + Format("</td><td>%.4f</td>", g.value) +

@@ -25,17 +25,19 @@ static const char *access_name(u8 bits)
 	}
 }
 
-/* Takes the access bits of a block, and clears them. */
-static u8 harvest(struct shadow_volume *v, u32 block)
+#define ACCESS_BITS (SHADOW_READ | SHADOW_WROTE)
+
+/* Takes (clears) the access bits of a block, if they are still @what. */
+static bool harvest(struct shadow_volume *v, u32 block, u8 what)
 {
-	u8 bits = SHADOW_READ | SHADOW_WROTE, state;
+	u8 state;
 
 	do {
 		state = READ_ONCE(v->map[block]);
-		if (!(state & bits))
-			return 0;
-	} while (cmpxchg(&v->map[block], state, state & ~bits) != state);
-	return state & bits;
+		if ((state & ACCESS_BITS) != what)
+			return false;
+	} while (what && cmpxchg(&v->map[block], state, state & ~ACCESS_BITS) != state);
+	return true;
 }
 
 static struct shadow_range asked_range(struct shadow_volume *v, const struct shadow_message *msg,
@@ -71,13 +73,11 @@ static void answer_runs(struct shadow_volume *v, const struct shadow_message *ms
 				;
 			DMEMIT("%llu+%llu:%s ", first, b - first, shadow_home_name(what));
 		} else {
-			what = harvest(v, b);
-			while (++b < end) {
-				u8 here = READ_ONCE(v->map[b]) & (SHADOW_READ | SHADOW_WROTE);
-
-				if (here != what || (what && harvest(v, b) != what))
-					break;
-			}
+			what = READ_ONCE(v->map[b]) & ACCESS_BITS;
+			if (!harvest(v, b, what))
+				continue;	/* accessed just now */
+			while (++b < end && harvest(v, b, what))
+				;
 			if (what)
 				DMEMIT("%llu+%llu:%s ", first, b - first, access_name(what));
 		}

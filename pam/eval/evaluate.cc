@@ -204,30 +204,6 @@ double FirstTouchRate(const Run& run, std::uint32_t span) {
   return (hits + 0.5) / (asked + 1.0);
 }
 
-/// Ranges of the log loss of "pam" and of its ratio to the better rival.
-void JudgeByChance(std::uint64_t seed, HorizonResult* h) {
-  const auto sum = [&](const std::vector<std::uint32_t>& picked) {
-    WindowLoss all;
-    for (const std::uint32_t i : picked) {
-      const WindowLoss& w = h->over_time[i];
-      all.blocks += w.blocks;
-      all.model += w.model;
-      all.regression += w.regression;
-      all.ewma += w.ewma;
-    }
-    return all;
-  };
-  const auto n = static_cast<std::uint32_t>(h->over_time.size());
-  h->loss_range = Bootstrap(n, h->windows, seed, [&](const auto& picked) {
-    const WindowLoss all = sum(picked);
-    return all.model / all.blocks;
-  });
-  h->ratio_range = Bootstrap(n, h->windows, seed, [&](const auto& picked) {
-    const WindowLoss all = sum(picked);
-    return all.model / std::min(all.regression, all.ewma);
-  });
-}
-
 void Summarise(Run& run) {
   for (int j = 0; j < kEvalHorizons; ++j) {
     Rows& rows = run.rows[static_cast<std::size_t>(j)];
@@ -268,7 +244,6 @@ void Summarise(Run& run) {
     h.ratio = h.samples > 0 && rival > 0 ? own / rival : 0;
     h.over_time = std::move(rows.over_time);
     for (const WindowLoss& w : h.over_time) ++h.ruled[static_cast<std::size_t>(w.ruler)];
-    JudgeByChance(run.options.seed, &h);
     run.result.horizons.push_back(std::move(h));
     rows = Rows{};
   }

@@ -18,7 +18,6 @@
 #include <vector>
 
 #include "daemon/base/result.h"
-#include "pam/eval/bootstrap.h"
 #include "pam/eval/metrics.h"
 #include "pam/model/access_model.h"
 #include "pam/window/windowing.h"
@@ -75,8 +74,6 @@ struct HorizonResult {
   double ratio = 0;  // loss(pam) / min(loss(ewma), loss(regression))
   std::vector<WindowLoss> over_time;
   std::array<std::uint32_t, kRulers> ruled{};  // test windows of each ruler
-  /// What chance may have made of the log loss of "pam" and of the ratio; see bootstrap.h.
-  Interval loss_range, ratio_range;
 };
 
 /// Rankings for the placement simulators, one per test window, and for the heat map.

@@ -138,6 +138,7 @@ Result<TraceReport> EvalTrace(const EvalCommand& c, const std::string& path) {
     if (k > 0) result.rankings.clear();
     (origin ? report.origins : report.seeds).push_back(std::move(result));
   }
+  report.gates = CheckGates(report);
   return report;
 }
 
@@ -163,7 +164,7 @@ int Eval(const EvalCommand& c) {
     }
     PrintSims(report->sims);
     if (!c.only_sim) {
-      for (const Gate& g : CheckGates(*report)) {
+      for (const Gate& g : report->gates) {
         if (!g.measured) {
           std::printf("  gate  ----    %s\n", g.name.c_str());
           continue;

@@ -2,11 +2,15 @@
 // The gates of an evaluation: what a predictor and a placement policy are held to. See report.h.
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 
 #include "tools/pam/report.h"
 
 namespace shadow::pam::tool {
 namespace {
+
+constexpr std::uint64_t kSeed = 1;  // seed of the ranges
 
 const SimResult* Find(const std::vector<SimResult>& sims, const std::string& policy, double tier) {
   for (const SimResult& s : sims) {
@@ -23,19 +27,20 @@ struct Cell {
   }
 };
 
+std::uint32_t WindowsOf(const Cell& cell) {
+  return static_cast<std::uint32_t>(cell.pam->window_ms.size());
+}
+
 struct Costs {
   double pam = 0, rival = 0, bound = 0;
 };
 
-/// Costs over all windows (picked == nullptr) or over those picked.
-Costs CostOf(const Cell& cell, const std::vector<std::uint32_t>* picked) {
+using Picked = std::vector<std::uint32_t>;  // windows of the test part
+
+Costs CostOf(const Cell& cell, const Picked& picked) {
   const auto sum = [&](const SimResult& r) {
     double total = 0;
-    if (picked == nullptr) {
-      for (const double ms : r.window_ms) total += ms;
-    } else {
-      for (const std::uint32_t w : *picked) total += r.window_ms[w];
-    }
+    for (const std::uint32_t w : picked) total += r.window_ms[w];
     return total;
   };
   return {sum(*cell.pam), std::min(sum(*cell.ewma), sum(*cell.lru)),
@@ -43,7 +48,7 @@ Costs CostOf(const Cell& cell, const std::vector<std::uint32_t>* picked) {
 }
 
 /// Share of the gap between the better rival and the clairvoyant that "pam" closed, mean of cells.
-double Closed(const std::vector<Cell>& cells, const std::vector<std::uint32_t>* picked) {
+double Closed(const std::vector<Cell>& cells, const Picked& picked) {
   double closed = 0;
   for (const Cell& cell : cells) {
     const Costs c = CostOf(cell, picked);
@@ -52,6 +57,24 @@ double Closed(const std::vector<Cell>& cells, const std::vector<std::uint32_t>* 
     }
   }
   return closed;
+}
+
+/// Log losses of one horizon, summed over the windows picked.
+WindowLoss LossOf(const HorizonResult& h, const Picked& picked) {
+  WindowLoss all;
+  for (const std::uint32_t i : picked) {
+    const WindowLoss& w = h.over_time[i];
+    all.blocks += w.blocks;
+    all.model += w.model;
+    all.regression += w.regression;
+    all.ewma += w.ewma;
+  }
+  return all;
+}
+
+Interval RangeOf(const HorizonResult& h, const std::function<double(const WindowLoss&)>& figure) {
+  return Bootstrap(static_cast<std::uint32_t>(h.over_time.size()), h.windows, kSeed,
+                   [&](const Picked& picked) { return figure(LossOf(h, picked)); });
 }
 
 void PredictorGates(const TraceReport& report, std::vector<Gate>* out) {
@@ -64,16 +87,18 @@ void PredictorGates(const TraceReport& report, std::vector<Gate>* out) {
     if (h.name == "60s" && report.best_seen > 0) {
       out->push_back(
           {"60s: log loss", pam->log_loss, report.best_seen, pam->log_loss <= report.best_seen});
-      out->back().range = h.loss_range;
+      out->back().range = RangeOf(h, [](const WindowLoss& l) { return l.model / l.blocks; });
     }
     out->push_back(
         {h.name + ": log loss / best rival, never worse", h.ratio, 1.01, h.ratio <= 1.01});
-    out->back().range = h.ratio_range;
+    const Interval range =
+        RangeOf(h, [](const WindowLoss& l) { return l.model / std::min(l.regression, l.ewma); });
+    out->back().range = range;
     // Asked for unless the gate chose a rival, which the line above then holds to be the better
     // one.
     if (h.ruled[0] + h.ruled[3] < h.ruled[1] + h.ruled[2]) continue;
     out->push_back({h.name + ": log loss / best rival", h.ratio, 0.97, h.ratio <= 0.97});
-    out->back().range = h.ratio_range;
+    out->back().range = range;
     out->push_back({h.name + ": ECE", pam->ece, 0.01, pam->ece <= 0.01});
     out->back().bound = pam->ece_chance;
   }
@@ -88,25 +113,26 @@ void PlacementGates(const TraceReport& report, std::vector<Gate>* out) {
                     Find(report.sims, "lru", tier), Find(report.sims, "clairvoyant", tier)};
     if (!cell.measured()) continue;
     cells.push_back(cell);
-    const Costs all = CostOf(cell, nullptr);
-    const double ratio = all.pam / all.rival;
+    const auto ratio = [&](const Picked& picked) {
+      const Costs c = CostOf(cell, picked);
+      return c.rival > 0 ? c.pam / c.rival : 1.0;
+    };
+    const double value = cell.pam->net_ms / std::min(cell.ewma->net_ms, cell.lru->net_ms);
     out->push_back({std::to_string(std::lround(tier * 100)) + " % tier: net latency / best rival",
-                    ratio, 1.0, ratio <= 1 + 1e-9});
-    out->back().range = Bootstrap(static_cast<std::uint32_t>(cell.pam->window_ms.size()), 1, 1,
-                                  [&](const auto& picked) {
-                                    const Costs c = CostOf(cell, &picked);
-                                    return c.rival > 0 ? c.pam / c.rival : 1.0;
-                                  });
-    better += ratio <= 0.95 ? 1 : 0;
+                    value, 1.0, value <= 1 + 1e-9});
+    out->back().range = Bootstrap(WindowsOf(cell), 1, kSeed, ratio);
+    better += value <= 0.95 ? 1 : 0;
   }
   if (cells.empty()) return;
   const auto n = static_cast<double>(cells.size());
   out->push_back({"cells at least 5 % better (share)", better / n, 0.5, 2 * better >= n});
   if (r.windows <= 2880) return;  // periods can show on traces of several days
-  const double closed = Closed(cells, nullptr);
+  Picked all(WindowsOf(cells.front()));
+  std::iota(all.begin(), all.end(), 0U);
+  const double closed = Closed(cells, all);
   out->push_back({"share of the gap to the clairvoyant closed", closed, 0.30, closed >= 0.30});
-  out->back().range = Bootstrap(static_cast<std::uint32_t>(cells.front().pam->window_ms.size()), 1,
-                                1, [&](const auto& picked) { return Closed(cells, &picked); });
+  out->back().range = Bootstrap(WindowsOf(cells.front()), 1, kSeed,
+                                [&](const Picked& picked) { return Closed(cells, picked); });
 }
 
 }  // namespace

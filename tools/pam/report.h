@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "pam/eval/bootstrap.h"
 #include "pam/eval/evaluate.h"
 #include "pam/place/simulate.h"
 
@@ -19,15 +20,6 @@ struct Spread {
   int runs = 0;
 };
 
-/// All of one trace: the main run, the runs of the other seeds and origins, the simulations.
-struct TraceReport {
-  std::string name;
-  std::vector<EvalResult> seeds;    // the same split; [0] is the main run
-  std::vector<EvalResult> origins;  // earlier splits
-  std::vector<SimResult> sims;      // with delay, then instant
-  double best_seen = 0;             // log loss to reach on the named traces, 0 if none is known
-};
-
 struct Gate {
   std::string name;
   double value = 0, limit = 0;
@@ -35,6 +27,16 @@ struct Gate {
   bool measured = true;  // false: the trace is too short to say
   double bound = 0;      // what chance alone would make of a perfect predictor; 0: not known
   Interval range;        // of the value, for other windows like these; see pam/eval/bootstrap.h
+};
+
+/// All of one trace: the main run, the runs of the other seeds and origins, the simulations.
+struct TraceReport {
+  std::string name;
+  std::vector<EvalResult> seeds;    // the same split; [0] is the main run
+  std::vector<EvalResult> origins;  // earlier splits
+  std::vector<SimResult> sims;      // with delay, then instant
+  double best_seen = 0;             // log loss to reach on the named traces, 0 if none is known
+  std::vector<Gate> gates;          // CheckGates() of the above, once: the ranges take time
 };
 
 /// A predictor's metrics over the blocks that were seen before; NULL if it is not in `h`.

@@ -80,7 +80,7 @@ nlohmann::json ToJson(const TraceReport& report) {
                     {"moves_per_1000", s.moves_per_1000}});
   }
   nlohmann::json gates = nlohmann::json::array();
-  for (const Gate& g : CheckGates(report)) {
+  for (const Gate& g : report.gates) {
     gates.push_back({{"name", g.name},
                      {"value", g.value},
                      {"limit", g.limit},

@@ -50,6 +50,7 @@ inline constexpr std::uint64_t kSimCellBytes = 65536;
 std::unique_ptr<DeviceMapper> MakeSimDeviceMapper(SimWorld* world);
 std::unique_ptr<BlockDevices> MakeSimBlockDevices(SimWorld* world);
 std::unique_ptr<LegProvider> MakeSimLegs(SimWorld* world);
+std::unique_ptr<Identities> MakeSimIdentities(SimWorld* world);
 std::unique_ptr<Filesystems> MakeSimFilesystems(SimWorld* world);
 
 }  // namespace shadow::sim

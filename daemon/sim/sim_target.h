@@ -29,6 +29,7 @@ struct Disk {
   std::uint32_t minor = 0;
   std::string used_by;  // by somebody else than us
   bool read_only = false;
+  bool lasts = true;        // false: nothing but its name identifies it
   bool blank_start = true;  // the first 64 KiB are zero
   bool fail_reads = false;
   bool fail_writes = false;

@@ -9,13 +9,15 @@ SimWorld::SimWorld()
     : dm_(MakeSimDeviceMapper(this)),
       blocks_(MakeSimBlockDevices(this)),
       legs_(MakeSimLegs(this)),
-      fs_(MakeSimFilesystems(this)) {}
+      fs_(MakeSimFilesystems(this)),
+      identities_(MakeSimIdentities(this)) {}
 SimWorld::~SimWorld() = default;
 
 DeviceMapper& SimWorld::dm() { return *dm_; }
 BlockDevices& SimWorld::blocks() { return *blocks_; }
 LegProvider& SimWorld::legs() { return *legs_; }
 Filesystems& SimWorld::fs() { return *fs_; }
+Identities& SimWorld::identities() { return *identities_; }
 
 void SimWorld::AddDisk(const std::string& path, std::uint64_t size_bytes) {
   Disk disk;
@@ -38,6 +40,35 @@ void SimWorld::AddForeignLv(const std::string& path, const std::string& storage_
                             std::uint64_t size) {
   AddDisk(path, size);
   lvs[path] = SimLv{storage_class, {}};
+}
+
+namespace {
+
+// What `map` has under the names a and b, exchanged. Either may be missing.
+template <typename T>
+void SwapKeys(std::map<std::string, T>* map, const std::string& a, const std::string& b) {
+  auto was_a = map->extract(a);
+  auto was_b = map->extract(b);
+  if (!was_a.empty()) {
+    was_a.key() = b;
+    map->insert(std::move(was_a));
+  }
+  if (!was_b.empty()) {
+    was_b.key() = a;
+    map->insert(std::move(was_b));
+  }
+}
+
+}  // namespace
+
+void SimWorld::SwapNames(const std::string& a, const std::string& b) {
+  SwapKeys(&disks, a, b);
+  SwapKeys(&metadata, a, b);
+  SwapKeys(&lvs, a, b);
+  SwapKeys(&filesystems, a, b);
+  for (const std::string& path : {a, b}) {
+    if (disks.count(path) != 0) disks.at(path).path = path;
+  }
 }
 
 void SimWorld::Advance(std::int64_t ms) {

@@ -5,8 +5,9 @@
 //
 // Every call of the daemon into the world passes a crash point before and after its effect.
 // CrashAt(n) makes the n-th point throw SimCrash: the only exception, and only in tests.
-// The daemon sees it through dm(), blocks(), legs() and fs(). Thread safe through one mutex, except
-// for the scene-setting methods, which are for the test's own thread while nothing else runs.
+// The daemon sees it through dm(), blocks(), legs(), fs() and identities(). Thread safe through one
+// mutex, except for the scene-setting methods, which are for the test's own thread while nothing
+// else runs.
 #pragma once
 
 #include <map>
@@ -20,6 +21,7 @@
 #include "daemon/dm/device_mapper.h"
 #include "daemon/dm/latency.h"
 #include "daemon/fs/filesystems.h"
+#include "daemon/identity/identities.h"
 #include "daemon/legs/legs.h"
 #include "daemon/sim/sim_target.h"
 
@@ -56,12 +58,15 @@ class SimWorld {
   [[nodiscard]] BlockDevices& blocks();
   [[nodiscard]] LegProvider& legs();
   [[nodiscard]] Filesystems& fs();
+  [[nodiscard]] Identities& identities();
 
   void AddDisk(const std::string& path, std::uint64_t size_bytes);
   void AddGroup(const std::string& storage_class, std::uint64_t size_bytes);
   void AddDeviceClass(const std::string& storage_class, std::vector<std::string> paths);
   /// A logical volume somebody else made.
   void AddForeignLv(const std::string& path, const std::string& storage_class, std::uint64_t size);
+  /// Two devices change their names, as disks do at a reboot. Only while no table has them.
+  void SwapNames(const std::string& a, const std::string& b);
   /// Time goes on: movers copy.
   void Advance(std::int64_t ms);
   /// All device-mapper devices are gone; disks, logical volumes and metadata stay.
@@ -101,6 +106,7 @@ class SimWorld {
   std::unique_ptr<BlockDevices> blocks_;
   std::unique_ptr<LegProvider> legs_;
   std::unique_ptr<Filesystems> fs_;
+  std::unique_ptr<Identities> identities_;
 };
 
 inline constexpr std::uint64_t kSimExtent = std::uint64_t{4} << 20;

@@ -10,6 +10,7 @@
  * write error ends in read-only mode.
  */
 #include <linux/crc32c.h>
+#include <linux/dm-ioctl.h>
 #include <linux/vmalloc.h>
 
 #include "dm-shadow.h"
@@ -360,9 +361,21 @@ int shadow_commit(struct shadow_volume *v)
 	return r;
 }
 
+/* The device's name, for who puts the volume together from its metadata. */
+void shadow_record_name(struct shadow_volume *v, struct shadow_superblock *sb)
+{
+	char name[DM_NAME_LEN] = "";
+
+	/* fails once the device is on its way out: the name it had is kept */
+	if (dm_copy_name_and_uuid(v->md, name, NULL))
+		return;
+	memset(sb->name, 0, sizeof(sb->name));
+	strscpy(sb->name, name, sizeof(sb->name));
+}
+
 /**
  * shadow_metadata_write_sb() - write a superblock and make it the volume's.
- * @sb: what it is to say; its generation is set here
+ * @sb: what it is to say; its generation is set here, and the name the device has by now
  *
  * Caller: holds commit_lock, or is alone (resume, suspended).
  */
@@ -372,12 +385,15 @@ int shadow_metadata_write_sb(struct shadow_volume *v, const struct shadow_superb
 	int r;
 
 	next.generation = v->sb.generation + 1;
+	shadow_record_name(v, &next);
 	shadow_sb_encode(&next, batch_page(v, 0));
 	r = sync_io(v, REQ_OP_WRITE | REQ_FUA | REQ_PREFLUSH,
 		    (next.generation & 1) * SHADOW_PAGE_SECTORS, batch_page(v, 0),
 		    SHADOW_PAGE_SECTORS);
-	if (!r)
+	if (!r) {
 		v->sb = next;
+		v->sb_behind = false;
+	}
 	return r;
 }
 

@@ -228,5 +228,7 @@ void shadow_set_policy(struct shadow_volume *v, u8 policy)
 	w.policy = policy;
 	WRITE_ONCE(v->ctx_word, w.word);
 	shadow_build_lut(v);
+	v->sb.policy = policy;
+	v->sb_behind = true;
 	mutex_unlock(&v->commit_lock);
 }

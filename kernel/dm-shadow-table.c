@@ -97,6 +97,19 @@ static int decide_tiers(const struct shadow_superblock *sb, const struct shadow_
 	return 0;
 }
 
+/* What the superblock keeps of a table so that the volume can be put together from it alone. */
+static void describe(struct shadow_superblock *next, const struct shadow_target *s)
+{
+	u8 leg;
+
+	next->policy = s->policy;
+	next->writeback = s->writeback;
+	for (leg = 0; leg < SHADOW_NR_LEGS; leg++)
+		if (s->legs[leg])
+			next->logical_block = max_t(u32, next->logical_block,
+						    bdev_logical_block_size(s->legs[leg]->bdev));
+}
+
 /**
  * shadow_decide() - what a table asks for.
  * @sb: what the metadata says; NULL: it is blank
@@ -128,10 +141,12 @@ int shadow_decide(const struct shadow_superblock *sb, const struct shadow_target
 			sizeof(next->legs[0].id));
 		next->legs[SHADOW_LEG_ORIGIN].sectors =
 			bdev_nr_sectors(s->legs[SHADOW_LEG_ORIGIN]->bdev);
+		describe(next, s);
 		return SHADOW_FORMAT;
 	}
 
 	*next = *sb;
+	describe(next, s);
 	if (strcmp(sb->uuid, uuid))
 		return no(error, "Metadata belongs to another volume: it has another UUID");
 	if (sb->block_sectors != s->block_sectors)

@@ -312,5 +312,7 @@ void shadow_tier_set_mode(struct shadow_volume *v, u8 leg, bool writeback)
 	else
 		w.ctx.writeback &= ~(1u << leg);
 	WRITE_ONCE(v->tier_word, w.word);
+	v->sb.writeback = w.ctx.writeback;
+	v->sb_behind = true;
 	mutex_unlock(&v->commit_lock);
 }

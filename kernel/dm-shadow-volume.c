@@ -278,7 +278,8 @@ static int carry_out(struct shadow_volume *v, struct shadow_target *s, int decis
 		r = resize(v, next->tracked_sectors);	/* forgets what is beyond the end */
 		break;
 	}
-	if (!r && (decision != SHADOW_RUN || memcmp(&v->sb, next, sizeof(*next))))
+	if (!r && (decision != SHADOW_RUN || v->sb_behind ||
+		   memcmp(&v->sb, next, sizeof(*next))))
 		r = shadow_metadata_write_sb(v, next);
 	return r;
 }
@@ -311,6 +312,7 @@ static int configure(struct shadow_volume *v, struct shadow_target *s, struct dm
 	r = shadow_check_sizes(s, &next, error);
 	if (r)
 		return r;
+	shadow_record_name(v, &next);
 
 	v->shift = __ffs(s->block_sectors);
 	take_legs(v, s, ti);
@@ -501,8 +503,8 @@ static void stop_in_order(struct shadow_volume *v)
 {
 	struct shadow_superblock sb = v->sb;
 
-	if (!v->loaded || v->mode != SHADOW_MODE_RW || (sb.flags & SHADOW_SB_CLEAN) ||
-	    shadow_commit(v))
+	if (!v->loaded || v->mode != SHADOW_MODE_RW ||
+	    ((sb.flags & SHADOW_SB_CLEAN) && !v->sb_behind) || shadow_commit(v))
 		return;
 	if ((sb.phase != SHADOW_STEADY || v->words) &&
 	    !bitmap_empty(v->intent_disk, v->nr_regions))

@@ -351,7 +351,8 @@ struct shadow_volume {
 	char name[128];
 
 	/* geometry */
-	struct shadow_superblock sb;	/* as on disk */
+	struct shadow_superblock sb;	/* as on disk, but for what sb_behind tells */
+	bool sb_behind;			/* policy or writeback were changed since. Under commit_lock */
 	sector_t len;			/* of the live table */
 	u32 nr_blocks;			/* of the live table */
 	u32 nr_tracked;			/* states kept: more than that while a shrink can go back */
@@ -691,6 +692,7 @@ void shadow_metadata_exit(struct shadow_volume *v);
 int shadow_metadata_peek(struct block_device *bdev, struct shadow_superblock *sb, bool *blank);
 int shadow_metadata_load(struct shadow_volume *v, u32 first_block);
 int shadow_metadata_format_pages(struct shadow_volume *v, u32 first_page, u32 end_page);
+void shadow_record_name(struct shadow_volume *v, struct shadow_superblock *sb);
 int shadow_metadata_write_sb(struct shadow_volume *v, const struct shadow_superblock *sb);
 int shadow_commit(struct shadow_volume *v);
 int __shadow_commit(struct shadow_volume *v);

@@ -32,6 +32,10 @@ enum {
 	SB_LEG_PRESENT = 0,
 	SB_LEG_SECTORS = 8,
 	SB_LEG_ID = 16,
+	SB_LOGICAL_BLOCK = 544,
+	SB_POLICY = 548,
+	SB_WRITEBACK = 549,
+	SB_NAME = 560,
 };
 
 /* Offsets in a state page. */
@@ -105,22 +109,22 @@ static bool all_zero(const u8 *p, size_t len)
 }
 
 /* A string field: fixed size, rest zero, always ends with a zero. */
-static void put_string(u8 *p, const char *s)
+static void put_string(u8 *p, const char *s, size_t max)
 {
 	size_t i;
 
-	memset(p, 0, SHADOW_ID_MAX + 1);
-	for (i = 0; i < SHADOW_ID_MAX && s[i]; i++)
+	memset(p, 0, max + 1);
+	for (i = 0; i < max && s[i]; i++)
 		p[i] = (u8)s[i];
 }
 
-static bool get_string(const u8 *p, char *s)
+static bool get_string(const u8 *p, char *s, size_t max)
 {
 	size_t i;
 
-	if (p[SHADOW_ID_MAX])
+	if (p[max])
 		return false;
-	for (i = 0; i <= SHADOW_ID_MAX; i++)
+	for (i = 0; i <= max; i++)
 		s[i] = (char)p[i];
 	return true;
 }
@@ -143,14 +147,18 @@ void shadow_sb_encode(const struct shadow_superblock *sb, void *buf)
 	put64(p + SB_TRACKED_SECTORS, sb->tracked_sectors);
 	put32(p + SB_INCOMPAT, has_tier(sb) ? SHADOW_INCOMPAT_TIERS : 0);
 	put64(p + SB_SLOT_END, sb->slot_end);
-	put_string(p + SB_UUID, sb->uuid);
+	put_string(p + SB_UUID, sb->uuid, SHADOW_ID_MAX);
 	for (i = 0; i < SHADOW_NR_LEGS; i++) {
 		u8 *leg = p + SB_LEGS + i * SB_LEG_SIZE;
 
 		leg[SB_LEG_PRESENT] = sb->legs[i].present;
 		put64(leg + SB_LEG_SECTORS, sb->legs[i].sectors);
-		put_string(leg + SB_LEG_ID, sb->legs[i].id);
+		put_string(leg + SB_LEG_ID, sb->legs[i].id, SHADOW_ID_MAX);
 	}
+	put32(p + SB_LOGICAL_BLOCK, sb->logical_block);
+	p[SB_POLICY] = sb->policy;
+	p[SB_WRITEBACK] = sb->writeback;
+	put_string(p + SB_NAME, sb->name, SHADOW_NAME_MAX);
 	put32(p + SB_CRC, shadow_crc32c(~0u, p + SB_VERSION, SHADOW_PAGE_SIZE - SB_VERSION));
 }
 
@@ -178,6 +186,11 @@ static bool sb_fields_ok(const struct shadow_superblock *sb)
 	    sb->slot_end > SHADOW_MAX_SLOT_END ||
 	    (sb->slot_end && !shadow_slots_fit(sb->slot_end,
 					       shadow_nr_blocks(sb->tracked_sectors, bs))))
+		return false;
+	if (sb->policy >= SHADOW_NR_POLICIES || (sb->writeback & ~SHADOW_MASK_TIERS) ||
+	    (sb->logical_block &&
+	     (sb->logical_block < 512 || (sb->logical_block & (sb->logical_block - 1)) ||
+	      sb->logical_block > SHADOW_MIN_BLOCK_SECTORS << 9)))
 		return false;
 	return sb->uuid[0] != '\0';
 }
@@ -208,12 +221,17 @@ enum shadow_format_error shadow_sb_decode(const void *buf, struct shadow_superbl
 	sb->old_sectors = get64(p + SB_OLD_SECTORS);
 	sb->tracked_sectors = get64(p + SB_TRACKED_SECTORS);
 	sb->slot_end = get64(p + SB_SLOT_END);
-	if (!get_string(p + SB_UUID, sb->uuid))
+	sb->logical_block = get32(p + SB_LOGICAL_BLOCK);
+	sb->policy = p[SB_POLICY];
+	sb->writeback = p[SB_WRITEBACK];
+	if (!get_string(p + SB_UUID, sb->uuid, SHADOW_ID_MAX) ||
+	    !get_string(p + SB_NAME, sb->name, SHADOW_NAME_MAX))
 		return SHADOW_FORMAT_FIELD;
 	for (i = 0; i < SHADOW_NR_LEGS; i++) {
 		const u8 *leg = p + SB_LEGS + i * SB_LEG_SIZE;
 
-		if (leg[SB_LEG_PRESENT] > 1 || !get_string(leg + SB_LEG_ID, sb->legs[i].id))
+		if (leg[SB_LEG_PRESENT] > 1 ||
+		    !get_string(leg + SB_LEG_ID, sb->legs[i].id, SHADOW_ID_MAX))
 			return SHADOW_FORMAT_FIELD;
 		sb->legs[i].present = leg[SB_LEG_PRESENT];
 		sb->legs[i].sectors = get64(leg + SB_LEG_SECTORS);

@@ -22,6 +22,7 @@ extern "C" {
 #define SHADOW_REGION_SHIFT 4u		/* 16 blocks share a write-intent bit */
 #define SHADOW_REGIONS_PER_PAGE 252u
 #define SHADOW_MAX_BLOCKS 0x7fffffffu
+#define SHADOW_NAME_MAX 127u		/* characters of a device-mapper name */
 #define SHADOW_MAX_SLOT_END 0x40000000000000ull	/* sectors, 2^54: more is no device */
 
 #define SHADOW_FORMAT_VERSION 1u
@@ -52,6 +53,14 @@ struct shadow_superblock {
 	u64 slot_end;			/* slot pages lie below this sector; 0: there are none */
 	char uuid[SHADOW_ID_MAX + 1];
 	struct shadow_leg_record legs[SHADOW_NR_LEGS];
+	/*
+	 * What puts the volume together again without a daemon; a module that does not know these
+	 * writes zeroes. Phase, lengths, UUID and legs above are the rest of the table.
+	 */
+	u32 logical_block;		/* bytes: the largest the volume ever had; 0: unknown */
+	u8 policy;			/* enum shadow_policy */
+	u8 writeback;			/* mask of tiers that take writes alone */
+	char name[SHADOW_NAME_MAX + 1];	/* of the device; "": unknown */
 };
 
 struct shadow_page_header {

@@ -37,6 +37,10 @@ shadow_superblock Example() {
   strcpy(sb.uuid, "6c1e0f2a");
   sb.legs[SHADOW_LEG_ORIGIN] = {true, 2097152, "LV-aaaa"};
   sb.legs[SHADOW_LEG_TARGET] = {true, 3145728, "LV-bbbb"};
+  sb.logical_block = 4096;
+  sb.policy = SHADOW_READ_BALANCE;
+  sb.writeback = 1u << SHADOW_LEG_TIER2;
+  strcpy(sb.name, "db0");
   return sb;
 }
 
@@ -79,7 +83,9 @@ bool Equal(const shadow_superblock& a, const shadow_superblock& b) {
   bool same = a.generation == b.generation && a.flags == b.flags && a.phase == b.phase &&
               a.block_sectors == b.block_sectors && a.epoch == b.epoch &&
               a.nr_sectors == b.nr_sectors && a.old_sectors == b.old_sectors &&
-              a.tracked_sectors == b.tracked_sectors && !strcmp(a.uuid, b.uuid);
+              a.tracked_sectors == b.tracked_sectors && !strcmp(a.uuid, b.uuid) &&
+              a.logical_block == b.logical_block && a.policy == b.policy &&
+              a.writeback == b.writeback && !strcmp(a.name, b.name);
   for (int i = 0; i < SHADOW_NR_LEGS; i++)
     same = same && a.legs[i].present == b.legs[i].present &&
            a.legs[i].sectors == b.legs[i].sectors && !strcmp(a.legs[i].id, b.legs[i].id);
@@ -115,6 +121,10 @@ RC_GTEST_PROP(SuperblockProperty, ComesBackAsItWas, ()) {
   strcpy(sb.uuid, id.substr(0, SHADOW_ID_MAX).c_str());
   strcpy(sb.legs[0].id, sb.uuid);
   sb.legs[1] = {sb.phase != SHADOW_STEADY, *rc::gen::arbitrary<u64>(), ""};
+  sb.logical_block = *rc::gen::element(0u, 512u, 4096u, 65536u);
+  sb.policy = *rc::gen::inRange<u8>(0, SHADOW_NR_POLICIES);
+  sb.writeback = *rc::gen::element<u8>(0, 4, 8, 12);
+  strcpy(sb.name, id.substr(0, SHADOW_NAME_MAX).c_str());
   shadow_superblock out;
   RC_ASSERT(shadow_sb_decode(Encoded(sb).data(), &out) == SHADOW_FORMAT_OK);
   RC_ASSERT(Equal(sb, out));
@@ -175,6 +185,12 @@ TEST(Superblock, FieldsOutOfRangeAreRefused) {
       [](Sb& s) { s.legs[SHADOW_LEG_TIER2].present = true; },
       [](Sb& s) { s.phase = SHADOW_STEADY; },  // with a target
       [](Sb& s) { s.uuid[0] = '\0'; },
+      [](Sb& s) { s.logical_block = 256; },
+      [](Sb& s) { s.logical_block = 4095; },
+      [](Sb& s) { s.logical_block = 131072; },
+      [](Sb& s) { s.policy = SHADOW_NR_POLICIES; },
+      [](Sb& s) { s.writeback = 1u << SHADOW_LEG_TARGET; },
+      [](Sb& s) { s.writeback = 16; },
   };
   for (size_t i = 0; i < std::size(bad); i++) EXPECT_EQ(Changed(bad[i]), SHADOW_FORMAT_FIELD) << i;
   EXPECT_EQ(Changed([](Sb& s) { s.tracked_sectors = 512ull * SHADOW_MAX_BLOCKS; }),
@@ -193,6 +209,14 @@ TEST(Superblock, StringsEndOrAreRefused) {
     EXPECT_EQ(shadow_sb_decode(b.data(), &out), SHADOW_FORMAT_FIELD) << offset;
   }
   Buffer b = Encoded(Example());
+  memset(b.data() + 560, 'n', 127);
+  Reseal(b);
+  EXPECT_EQ(shadow_sb_decode(b.data(), &out), SHADOW_FORMAT_OK);
+  EXPECT_EQ(strlen(out.name), SHADOW_NAME_MAX);
+  b[560 + 127] = 'n';
+  Reseal(b);
+  EXPECT_EQ(shadow_sb_decode(b.data(), &out), SHADOW_FORMAT_FIELD);
+  b = Encoded(Example());
   b[160] = 2;  // "present" is 0 or 1
   Reseal(b);
   EXPECT_EQ(shadow_sb_decode(b.data(), &out), SHADOW_FORMAT_FIELD);
@@ -422,6 +446,25 @@ TEST(Golden, VolumeWithTiers) {
   // A discard that was cut off.
   EXPECT_EQ(shadow_slot_page_word(pages[1], 46), shadow_word(SHADOW_LEG_TIER1, 15, SHADOW_CLEAN));
   EXPECT_EQ(loaded(46), 0u);
+}
+
+TEST(Golden, DescribedVolume) {
+  const auto image = ReadGolden("v1-described.hex");
+  ASSERT_EQ(image.size(), 81920u);
+  shadow_superblock sb, older;
+  ASSERT_EQ(shadow_sb_decode(image.data(), &sb), SHADOW_FORMAT_OK);
+  ASSERT_EQ(shadow_sb_decode(image.data() + 4096, &older), SHADOW_FORMAT_OK);
+  EXPECT_EQ(sb.phase, SHADOW_GRACE + 0u);
+  EXPECT_EQ(sb.logical_block, 4096u);
+  EXPECT_EQ(sb.policy, SHADOW_READ_BALANCE + 0);
+  EXPECT_EQ(sb.writeback, 1u << SHADOW_LEG_TIER1);
+  EXPECT_STREQ(sb.name, "db0-described");
+  // By a module that did not know the fields.
+  EXPECT_EQ(older.phase, SHADOW_MIGRATING + 0u);
+  EXPECT_EQ(older.logical_block, 0u);
+  EXPECT_EQ(older.policy, SHADOW_READ_TARGET + 0);
+  EXPECT_EQ(older.writeback, 0u);
+  EXPECT_STREQ(older.name, "");
 }
 
 }  // namespace

@@ -80,7 +80,8 @@ class Checker {
     const auto zero = [&](std::size_t from, std::size_t to) {
       return std::all_of(p + from, p + to, [](std::uint8_t b) { return b == 0; });
     };
-    if (image_.superblock(image_.newest_place()).ok() && (!zero(80, 96) || !zero(544, kPage)))
+    if (image_.superblock(image_.newest_place()).ok() &&
+        (!zero(80, 96) || !zero(550, 560) || !zero(688, kPage)))
       Add(Kind::kFatal, "Reserved fields of the superblock are not zero: a newer tool is needed.");
   }
 

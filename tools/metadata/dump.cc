@@ -27,6 +27,9 @@ Json SuperblockJson(const shadow_superblock& sb) {
   for (int i = 0; i < SHADOW_NR_LEGS; i++)
     if (sb.legs[i].present)
       legs.push_back({{"role", kRoles[i]}, {"sectors", sb.legs[i].sectors}, {"id", sb.legs[i].id}});
+  Json writeback = Json::array();
+  for (int i = SHADOW_LEG_TIER1; i < SHADOW_NR_LEGS; i++)
+    if (sb.writeback >> i & 1) writeback.push_back(kRoles[i]);
   return {{"generation", sb.generation},
           {"clean", (sb.flags & SHADOW_SB_CLEAN) != 0},
           {"needs_check", (sb.flags & SHADOW_SB_NEEDS_CHECK) != 0},
@@ -38,6 +41,10 @@ Json SuperblockJson(const shadow_superblock& sb) {
           {"tracked_sectors", sb.tracked_sectors},
           {"slot_end", sb.slot_end},
           {"uuid", sb.uuid},
+          {"name", sb.name},
+          {"logical_block", sb.logical_block},
+          {"policy", shadow_policy_name(static_cast<shadow_policy>(sb.policy))},
+          {"writeback", writeback},
           {"legs", legs}};
 }
 
@@ -102,12 +109,32 @@ T Number(const Json& j) {
   return j.get<T>();
 }
 
+/// What dumps of before format 1's last fields do not have.
+bool OptionsFromJson(const Json& j, shadow_superblock* sb) {
+  if (j.contains("logical_block")) sb->logical_block = Number<std::uint32_t>(j.at("logical_block"));
+  if (j.contains("policy")) {
+    const int policy = IndexOf(j.at("policy").get<std::string>(), SHADOW_NR_POLICIES, [](int i) {
+      return shadow_policy_name(static_cast<shadow_policy>(i));
+    });
+    if (policy < 0) return false;
+    sb->policy = static_cast<std::uint8_t>(policy);
+  }
+  if (!j.contains("writeback")) return true;
+  for (const auto& role : j.at("writeback")) {
+    const int tier =
+        IndexOf(role.get<std::string>(), SHADOW_NR_LEGS, [](int i) { return kRoles[i]; });
+    if (tier < SHADOW_LEG_TIER1) return false;
+    sb->writeback |= static_cast<std::uint8_t>(1u << tier);
+  }
+  return true;
+}
+
 /// Exceptions, nlohmann's and Number's, are turned into an Error by ImageFromJson().
 Result<Bytes> SuperblockBytes(const Json& j) {
   shadow_superblock sb{};
-  const auto text = [](const Json& from, char* to) {
+  const auto text = [](const Json& from, char* to, std::size_t max = SHADOW_ID_MAX) {
     const auto s = from.get<std::string>();
-    if (s.size() > SHADOW_ID_MAX) return false;
+    if (s.size() > max) return false;
     memcpy(to, s.c_str(), s.size() + 1);
     return true;
   };
@@ -133,6 +160,9 @@ Result<Bytes> SuperblockBytes(const Json& j) {
     sb.legs[role].sectors = Number<std::uint64_t>(leg.at("sectors"));
     if (!text(leg.at("id"), sb.legs[role].id)) return Bad("the identity of a leg is too long");
   }
+  if (!OptionsFromJson(j, &sb)) return Bad("unknown read policy, or role of a tier");
+  if (j.contains("name") && !text(j.at("name"), sb.name, SHADOW_NAME_MAX))
+    return Bad("the name is too long");
   Bytes b(kPage);
   shadow_sb_encode(&sb, b.data());
   shadow_superblock check;
@@ -295,8 +325,14 @@ std::string DumpText(const Image& image) {
   }
   if (!image.newest()) return out.str();
   const auto& sb = *image.newest();
-  out << "volume " << sb.uuid << ": " << sb.nr_sectors << " sectors (old length " << sb.old_sectors
-      << "), " << image.nr_blocks() << " blocks of " << sb.block_sectors << " sectors\n";
+  out << "volume " << sb.uuid << (sb.name[0] ? std::string(", ") + sb.name : "") << ": "
+      << sb.nr_sectors << " sectors (old length " << sb.old_sectors << "), " << image.nr_blocks()
+      << " blocks of " << sb.block_sectors << " sectors\n";
+  out << "read policy " << shadow_policy_name(static_cast<shadow_policy>(sb.policy));
+  if (sb.logical_block) out << ", logical blocks of " << sb.logical_block << " bytes";
+  for (int i = SHADOW_LEG_TIER1; i < SHADOW_NR_LEGS; i++)
+    if (sb.writeback >> i & 1) out << ", write-back on " << kRoles[i];
+  out << "\n";
   for (int i = 0; i < SHADOW_NR_LEGS; i++)
     if (sb.legs[i].present)
       out << kRoles[i] << ": " << sb.legs[i].sectors << " sectors, identity "

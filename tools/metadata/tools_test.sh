@@ -45,6 +45,21 @@ expect 0 "$bin/shadow_dump" -o json "$dir/m"; cp "$dir/out" "$dir/dump"
 expect 0 "$bin/shadow_restore" "$dir/dump" "$dir/new"; says "48 blocks"
 expect 0 cmp "$dir/new" "$dir/good"
 
+# what a table needs is printed, and survives a dump; a dump of before these fields is taken, too
+image v1-described "$dir/d"
+expect 0 "$bin/shadow_check" "$dir/d"; says "The metadata is fine."
+expect 0 "$bin/shadow_dump" "$dir/d"; says "volume golden-described, db0-described"
+says "read policy balance, logical blocks of 4096 bytes, write-back on tier1"
+expect 0 "$bin/shadow_dump" -o json "$dir/d"; cp "$dir/out" "$dir/ddump"; says '"name": "db0-described"'
+expect 0 "$bin/shadow_restore" "$dir/ddump" "$dir/dnew"
+expect 0 cmp "$dir/dnew" "$dir/d"
+sed -E '/"(name|logical_block|policy|writeback)":/d' "$dir/dump" >"$dir/olddump"
+expect 1 grep -E '"(name|logical_block|policy|writeback)"' "$dir/olddump"
+expect 0 "$bin/shadow_restore" "$dir/olddump" "$dir/oldnew"
+expect 0 cmp "$dir/oldnew" "$dir/good"
+sed 's/"policy": "balance"/"policy": "best"/' "$dir/ddump" >"$dir/bad"
+expect 8 "$bin/shadow_restore" "$dir/bad" "$dir/badnew"; says "unknown read policy"
+
 printf 'damage' | dd of="$dir/m" bs=1 seek=66000 conv=notrunc status=none
 expect 4 "$bin/shadow_check" "$dir/m"; says "--repair puts this right"
 expect 4 "$bin/shadow_dump" "$dir/m"

@@ -75,7 +75,22 @@ EngineImpl::EngineImpl(Deps deps, EngineOptions options)
 
 EngineImpl::~EngineImpl() { Stop(); }
 
+// One event for each row of the store that is no record: it costs that volume, not the others.
+Status EngineImpl::TellDamage() {
+  SHADOW_ASSIGN(const std::vector<DamagedRow> damaged, deps_.store->Damaged());
+  for (const DamagedRow& row : damaged) {
+    const bool volume = row.what == "volume";
+    if (volume) damaged_.insert(row.volume);
+    Say("error", "damaged_record", row.volume,
+        volume ? "The record of the volume in shadowd's state is damaged; the volume is left alone."
+               : "A record of the volume in shadowd's state is damaged (" + row.what + " " +
+                     row.key + ") and left out.");
+  }
+  return Ok();
+}
+
 Status EngineImpl::Start() {
+  SHADOW_TRY(TellDamage());
   SHADOW_ASSIGN(const std::vector<VolumeRecord> volumes, deps_.store->Volumes());
   SHADOW_ASSIGN(const std::vector<ModificationRecord> modifications,
                 deps_.store->Modifications(""));
@@ -97,7 +112,8 @@ Status EngineImpl::Start() {
     if (active.ok()) ResumeTierJobs(volume);
     if (running != nullptr) StartRunner(*running, volume);
   }
-  CleanLeftovers(modifications);
+  // A record that cannot be read may be of what looks like a leftover.
+  if (damaged_.empty()) CleanLeftovers(modifications);
   if (options_.threads) {
     event_thread_ = std::thread([this] { EventLoop(); });
     tier_thread_ = std::thread([this] { TierLoop(); });

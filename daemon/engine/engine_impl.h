@@ -112,6 +112,7 @@ class EngineImpl final : public Engine {
   };
 
   // engine_impl.cc
+  Status TellDamage();
   void StartRunner(const ModificationRecord& record, const VolumeRecord& volume);
   void RunnerLoop(const RunningPtr& running);
   void AfterTick(const RunningPtr& running, bool finished);
@@ -187,6 +188,7 @@ class EngineImpl final : public Engine {
   std::mutex state_;
   std::condition_variable changed_;  // volumes, runners, events, progress
   std::map<std::string, VolumeRecord> volumes_;
+  std::set<std::string> damaged_;              // names of volumes whose record cannot be read
   std::map<std::string, RunningPtr> runners_;  // by modification id; kept after they finished
   std::set<std::string> busy_;                 // volumes with an operation under way
   std::map<std::string, LastSeen> seen_;

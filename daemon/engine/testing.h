@@ -21,6 +21,7 @@ class CrashingStore final : public Store {
  public:
   CrashingStore(Store* inner, sim::SimWorld* world) : s_(*inner), w_(*world) {}
   Result<std::vector<VolumeRecord>> Volumes() override { return s_.Volumes(); }
+  Result<std::vector<DamagedRow>> Damaged() override { return s_.Damaged(); }
   Status PutVolume(const VolumeRecord& record, const RequestRecord* request) override {
     return Guard("PutVolume", [&] { return s_.PutVolume(record, request); });
   }
@@ -74,11 +75,11 @@ class CrashingStore final : public Store {
 /// A machine with two volume groups and a daemon that can be killed and started again.
 class Machine {
  public:
-  Machine() {
+  explicit Machine(const std::string& state_file = ":memory:") {
     spdlog::set_level(spdlog::level::off);
     world.AddGroup("hdd", 512 * kTestMiB);
     world.AddGroup("nvme", 512 * kTestMiB);
-    store_ = OpenStore({":memory:"}).value();
+    store_ = OpenStore({state_file}).value();
     crashing_ = std::make_unique<CrashingStore>(store_.get(), &world);
     Boot();
   }

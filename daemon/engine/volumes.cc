@@ -163,6 +163,11 @@ Status EngineImpl::CheckNewName(const std::string& name) {
     return MakeError(Code::kAlreadyExists, "There is a volume " + name + " already.",
                      "choose another name");
   }
+  if (damaged_.count(name) != 0) {
+    return MakeError(Code::kAlreadyExists,
+                     "There is a volume " + name + " whose record in shadowd's state is damaged.",
+                     "choose another name, or restore the state directory from a backup");
+  }
   SHADOW_TRY(CheckReady());
   if (deps_.dm->Info(name).ok()) {
     return MakeError(Code::kAlreadyExists,

@@ -1,12 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/store/codec.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <span>
 
 namespace shadow {
 namespace {
 
 using nlohmann::json;
+
+// Enumerators are stored by these names, in the order of the enumeration. A released name is not
+// changed, and belongs to the same meaning for ever; where it stands in the list does not matter.
+using Names = std::span<const char* const>;
+constexpr std::array<const char*, 3> kImpactNames = {"low", "balanced", "full"};
+constexpr std::array<const char*, 3> kRetireNames = {"never", "cold", "eager"};
+constexpr std::array<const char*, kKinds> kKindNames = {"move", "grow", "shrink"};
+constexpr std::array<const char*, kEndings> kEndingNames = {"none", "abort", "roll-back", "fail"};
+constexpr std::array<const char*, 3> kVolumeStateNames = {"creating", "active", "removing"};
+constexpr std::array<const char*, kTiers> kLevelNames = {"tier1", "tier2"};
+constexpr std::array<const char*, kTierPhases> kTierPhaseNames = {
+    "none", "adding", "active", "removing", "forgetting", "releasing"};
+
+Names StepNames() {
+  static const auto kNames = [] {
+    std::array<const char*, kSteps> names{};
+    for (int i = 0; i < kSteps; ++i) names.at(i) = StepName(static_cast<Step>(i));
+    return names;
+  }();
+  return kNames;
+}
 
 // One function per type lists its fields once, for both directions. `Io` is Writer or Reader.
 class Writer {
@@ -16,8 +39,8 @@ class Writer {
     j[name] = value;
   }
   template <typename E>
-  void Enum(const char* name, const E& value, int /*count*/) {
-    j[name] = static_cast<int>(value);
+  void Enum(const char* name, const E& value, Names names) {
+    j[name] = names[static_cast<std::size_t>(value)];
   }
   template <typename T>
   void Object(const char* name, const T& value);
@@ -53,14 +76,12 @@ class Reader {
     }
   }
   template <typename E>
-  void Enum(const char* name, E& value, int count) {
-    std::uint8_t number = 0;
-    Field(name, number);
-    if (number >= count) {
-      ok = false;
-    } else {
-      value = static_cast<E>(number);
-    }
+  void Enum(const char* name, E& value, Names names) {
+    if (Find(name) == nullptr) return;
+    std::string text;
+    Field(name, text);
+    const auto it = std::find(names.begin(), names.end(), text);
+    Check(it != names.end(), [&] { value = static_cast<E>(it - names.begin()); });
   }
   template <typename T>
   void Object(const char* name, T& value);
@@ -99,9 +120,9 @@ void RequestFields(Io& io, T& v) {
   io.Field("size_bytes", v.size_bytes);
   io.Field("size_spec", v.size_spec);
   io.Field("to", v.to);
-  io.Enum("impact", v.impact, 3);
+  io.Enum("impact", v.impact, kImpactNames);
   io.Field("rate", v.rate);
-  io.Enum("retire", v.retire, 3);
+  io.Enum("retire", v.retire, kRetireNames);
   io.Field("grace_ms", v.grace_ms);
   io.Field("grow_filesystem", v.grow_filesystem);
   io.Field("trim_first", v.trim_first);
@@ -129,9 +150,9 @@ void PlanFields(Io& io, T& v) {
 
 template <typename Io, typename T>
 void StateFields(Io& io, T& v) {
-  io.Enum("kind", v.kind, kKinds);
-  io.Enum("step", v.step, kSteps);
-  io.Enum("ending", v.ending, kEndings);
+  io.Enum("kind", v.kind, kKindNames);
+  io.Enum("step", v.step, StepNames());
+  io.Enum("ending", v.ending, kEndingNames);
   io.Field("paused", v.paused);
   io.Field("attempts", v.attempts);
 }
@@ -140,7 +161,7 @@ template <typename Io, typename T>
 void VolumeFields(Io& io, T& v) {
   io.Field("name", v.name);
   io.Field("uuid", v.uuid);
-  io.Enum("state", v.state, 3);
+  io.Enum("state", v.state, kVolumeStateNames);
   io.Object("origin", v.origin);
   io.Object("metadata", v.metadata);
   io.Field("sectors", v.sectors);
@@ -177,7 +198,7 @@ void ModificationFields(Io& io, T& v) {
 
 template <typename Io, typename T>
 void TierFields(Io& io, T& v) {
-  io.Enum("phase", v.phase, kTierPhases);
+  io.Enum("phase", v.phase, kTierPhaseNames);
   io.Field("to", v.to);
   io.Object("leg", v.leg);
   io.Field("size", v.size_bytes);
@@ -193,7 +214,7 @@ void PolicyFields(Io& io, T& v) {
   io.Field("tier2_heat", v.tier2_heat_permille);
   io.Field("budget", v.budget_bytes_per_minute);
   io.Field("window_ms", v.window_ms);
-  io.Field("impact", v.impact);
+  io.Enum("impact", v.impact, kImpactNames);
 }
 
 template <typename Io, typename T>
@@ -281,7 +302,7 @@ std::string RequestBody(const ImportRequest& request) {
 
 std::string RequestBody(const AddTierRequest& request) {
   const json j = {{"volume", request.volume},
-                  {"level", static_cast<int>(request.level)},
+                  {"level", kLevelNames.at(IndexOf(request.level))},
                   {"to", request.to},
                   {"size", request.size_bytes},
                   {"write_back", request.write_back}};
@@ -290,10 +311,17 @@ std::string RequestBody(const AddTierRequest& request) {
 
 std::string RequestBody(const RemoveTierRequest& request) {
   const json j = {{"volume", request.volume},
-                  {"level", static_cast<int>(request.level)},
+                  {"level", kLevelNames.at(IndexOf(request.level))},
                   {"forget", request.forget},
                   {"lost", request.lost}};
   return j.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::optional<Phase> PhaseOfName(const std::string& name) {
+  for (int i = 0; i <= static_cast<int>(Phase::kFailed); ++i) {
+    if (name == PhaseName(static_cast<Phase>(i))) return static_cast<Phase>(i);
+  }
+  return std::nullopt;
 }
 
 Result<TiersRecord> DecodeTiers(const std::string& text) {

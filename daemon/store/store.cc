@@ -1,121 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/store/store.h"
 
-#include <sqlite3.h>
-
 #include <array>
+#include <chrono>
 #include <mutex>
 
 #include "daemon/store/codec.h"
+#include "daemon/store/schema.h"
+#include "daemon/store/scratch_copy.h"
+#include "daemon/store/sqlite.h"
 
 namespace shadow {
 namespace {
 
-constexpr int kSchemaVersion = 2;  // 2: tiers
+using sqlite::Db;
+using sqlite::Statement;
+
 constexpr std::uint64_t kMaxEvents = 10'000;
 
-constexpr const char* kSchema = R"sql(
-  CREATE TABLE IF NOT EXISTS volumes(name TEXT PRIMARY KEY, record TEXT NOT NULL);
-  CREATE TABLE IF NOT EXISTS tiers(volume TEXT PRIMARY KEY, record TEXT NOT NULL);
-  CREATE TABLE IF NOT EXISTS modifications(
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, volume TEXT NOT NULL,
-    record TEXT NOT NULL);
-  CREATE INDEX IF NOT EXISTS modifications_by_volume ON modifications(volume);
-  CREATE TABLE IF NOT EXISTS history(
-    number INTEGER PRIMARY KEY AUTOINCREMENT, modification TEXT NOT NULL, at_ms INTEGER NOT NULL,
-    phase INTEGER NOT NULL, note TEXT NOT NULL);
-  CREATE INDEX IF NOT EXISTS history_by_modification ON history(modification);
-  CREATE TABLE IF NOT EXISTS requests(
-    id TEXT PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, object TEXT NOT NULL);
-  CREATE TABLE IF NOT EXISTS events(
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, volume TEXT NOT NULL,
-    modification TEXT NOT NULL, severity TEXT NOT NULL, what TEXT NOT NULL, message TEXT NOT NULL);
-  CREATE TABLE IF NOT EXISTS speeds(
-    key TEXT PRIMARY KEY, read_bandwidth INTEGER NOT NULL, write_bandwidth INTEGER NOT NULL,
-    read_latency_us INTEGER NOT NULL);
-)sql";
-
-struct CloseDb {
-  void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
-};
-using Db = std::unique_ptr<sqlite3, CloseDb>;
-
-Error FromSqlite(int code, sqlite3* db) {
-  const std::string why = db != nullptr ? sqlite3_errmsg(db) : sqlite3_errstr(code);
-  switch (code & 0xff) {
-    case SQLITE_FULL:
-      return MakeError(Code::kOutOfSpace, "The disk under shadowd's state directory is full.",
-                       "make room there; nothing was changed");
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-      return MakeError(Code::kPermissionDenied, "shadowd may not write its state: " + why + ".",
-                       "look at the owner and mode of the state directory");
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-      return MakeError(Code::kDataLoss, "shadowd's state file is damaged: " + why + ".",
-                       "restore the state directory from a backup");
-    case SQLITE_CANTOPEN:
-      return MakeError(Code::kPermissionDenied,
-                       "shadowd's state file cannot be opened: " + why + ".",
-                       "look at the state directory (--state-dir)");
-    default:
-      return MakeError(Code::kIoError,
-                       "shadowd's state could not be read or written: " + why + ".");
-  }
+Status ProveWritable(sqlite3* db) {
+  SHADOW_TRY(Statement(db, "INSERT OR REPLACE INTO speeds VALUES('doctor', 0, 0, 0)").Run());
+  return Statement(db, "DELETE FROM speeds WHERE key = 'doctor'").Run();
 }
 
-// One prepared statement, bound left to right, stepped row by row.
-class Statement {
- public:
-  Statement(sqlite3* db, const char* sql) : db_(db) {
-    code_ = sqlite3_prepare_v2(db, sql, -1, &statement_, nullptr);
+// The file itself, of today's schema and proved to be writable.
+Result<Db> OpenFile(const StoreOptions& options) {
+  SHADOW_ASSIGN(Db db, sqlite::Open(options.path));
+  SHADOW_TRY(UpgradeSchema(db.get()));
+  SHADOW_TRY(sqlite::Transaction(db.get(), [&] { return ProveWritable(db.get()); }));
+  if (options.max_pages > 0) {
+    const std::string limit = "PRAGMA max_page_count = " + std::to_string(options.max_pages);
+    SHADOW_TRY(sqlite::Execute(db.get(), limit.c_str()));
   }
-  ~Statement() { sqlite3_finalize(statement_); }
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-
-  Statement& Bind(const std::string& text) {
-    if (code_ == SQLITE_OK) {
-      code_ = sqlite3_bind_text(statement_, ++at_, text.data(), static_cast<int>(text.size()),
-                                SQLITE_TRANSIENT);
-    }
-    return *this;
-  }
-  Statement& Bind(std::int64_t number) {
-    if (code_ == SQLITE_OK) code_ = sqlite3_bind_int64(statement_, ++at_, number);
-    return *this;
-  }
-  // True: there is a row.
-  Result<bool> Step() {
-    if (code_ != SQLITE_OK) return FromSqlite(code_, db_);
-    const int r = sqlite3_step(statement_);
-    if (r == SQLITE_ROW) return true;
-    if (r == SQLITE_DONE) return false;
-    return FromSqlite(r, db_);
-  }
-  Status Run() {
-    SHADOW_ASSIGN([[maybe_unused]] const bool row, Step());
-    return Ok();
-  }
-  std::string Text(int column) {
-    const auto* text = sqlite3_column_text(statement_, column);
-    if (text == nullptr) return "";
-    return {reinterpret_cast<const char*>(text),
-            static_cast<std::size_t>(sqlite3_column_bytes(statement_, column))};
-  }
-  std::int64_t Number(int column) { return sqlite3_column_int64(statement_, column); }
-
- private:
-  sqlite3* db_;
-  sqlite3_stmt* statement_ = nullptr;
-  int code_ = SQLITE_OK;
-  int at_ = 0;
-};
+  return db;
+}
 
 class SqliteStore final : public Store {
  public:
-  explicit SqliteStore(Db db) : db_(std::move(db)) {}
+  SqliteStore(Db db, StoreOptions options) : db_(std::move(db)), options_(std::move(options)) {}
+  /// The file cannot be written: `copy` is used for reading, and for events, until it can.
+  SqliteStore(std::unique_ptr<ScratchCopy> copy, Error why, StoreOptions options)
+      : copy_(std::move(copy)), options_(std::move(options)), read_only_(std::move(why)) {
+    db_ = copy_->TakeDb();
+  }
 
   Result<std::vector<VolumeRecord>> Volumes() override {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -124,8 +51,8 @@ class SqliteStore final : public Store {
     while (true) {
       SHADOW_ASSIGN(const bool row, s.Step());
       if (!row) return all;
-      SHADOW_ASSIGN(VolumeRecord record, DecodeVolume(s.Text(0)));
-      all.push_back(std::move(record));
+      auto record = DecodeVolume(s.Text(0));
+      if (record.ok()) all.push_back(std::move(*record));
     }
   }
 
@@ -147,6 +74,24 @@ class SqliteStore final : public Store {
           .Bind(name)
           .Run();
     });
+  }
+
+  Result<std::vector<DamagedRow>> Damaged() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<DamagedRow> bad;
+    const auto scan = [&](const char* sql, const char* what, auto decode) -> Status {
+      Statement s(db_.get(), sql);
+      while (true) {
+        SHADOW_ASSIGN(const bool row, s.Step());
+        if (!row) return Ok();
+        if (!decode(s.Text(2)).ok()) bad.push_back({what, s.Text(0), s.Text(1)});
+      }
+    };
+    SHADOW_TRY(scan("SELECT name, name, record FROM volumes", "volume", DecodeVolume));
+    SHADOW_TRY(scan("SELECT volume, volume, record FROM tiers", "tiers", DecodeTiers));
+    SHADOW_TRY(
+        scan("SELECT volume, id, record FROM modifications", "modification", DecodeModification));
+    return bad;
   }
 
   Result<TiersRecord> Tiers(const std::string& volume) override {
@@ -188,7 +133,7 @@ class SqliteStore final : public Store {
                       "INSERT INTO history(modification, at_ms, phase, note) VALUES(?, ?, ?, ?)")
                 .Bind(m.id)
                 .Bind(update.history->at_ms)
-                .Bind(static_cast<std::int64_t>(update.history->phase))
+                .Bind(PhaseName(update.history->phase))
                 .Bind(update.history->note)
                 .Run());
       }
@@ -207,8 +152,8 @@ class SqliteStore final : public Store {
     while (true) {
       SHADOW_ASSIGN(const bool row, s.Step());
       if (!row) return all;
-      SHADOW_ASSIGN(ModificationRecord record, DecodeModification(s.Text(0)));
-      all.push_back(std::move(record));
+      auto record = DecodeModification(s.Text(0));
+      if (record.ok()) all.push_back(std::move(*record));
     }
   }
 
@@ -221,7 +166,8 @@ class SqliteStore final : public Store {
     while (true) {
       SHADOW_ASSIGN(const bool row, s.Step());
       if (!row) return all;
-      all.push_back({s.Number(0), static_cast<Phase>(s.Number(1)), s.Text(2)});
+      const auto phase = PhaseOfName(s.Text(1));
+      if (phase) all.push_back({s.Number(0), *phase, s.Text(2)});
     }
   }
 
@@ -236,23 +182,8 @@ class SqliteStore final : public Store {
 
   Result<std::uint64_t> AddEvent(const Event& e) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    SHADOW_TRY(Statement(db_.get(),
-                         "INSERT INTO events(at_ms, volume, modification, severity, what, message) "
-                         "VALUES(?, ?, ?, ?, ?, ?)")
-                   .Bind(e.at_ms)
-                   .Bind(e.volume)
-                   .Bind(e.modification_id)
-                   .Bind(e.severity)
-                   .Bind(e.what)
-                   .Bind(e.message)
-                   .Run());
-    const auto seq = static_cast<std::uint64_t>(sqlite3_last_insert_rowid(db_.get()));
-    if (seq % 1000 == 0 && seq > kMaxEvents) {
-      SHADOW_TRY(Statement(db_.get(), "DELETE FROM events WHERE seq <= ?")
-                     .Bind(static_cast<std::int64_t>(seq - kMaxEvents))
-                     .Run());
-    }
-    return seq;
+    (void)TryToWrite();  // if it fails the copy keeps the event
+    return WriteEvent(e);
   }
 
   Result<std::vector<Event>> EventsAfter(std::uint64_t seq, std::size_t limit) override {
@@ -266,13 +197,13 @@ class SqliteStore final : public Store {
     while (true) {
       SHADOW_ASSIGN(const bool row, s.Step());
       if (!row) return all;
-      all.push_back({static_cast<std::uint64_t>(s.Number(0)), s.Number(1), s.Text(2), s.Text(3),
-                     s.Text(4), s.Text(5), s.Text(6)});
+      all.push_back(EventOf(s));
     }
   }
 
   Status PutSpeed(const std::string& key, const DeviceSpeed& speed) override {
     const std::lock_guard<std::mutex> lock(mutex_);
+    SHADOW_TRY(TryToWrite());
     return Statement(db_.get(), "INSERT OR REPLACE INTO speeds VALUES(?, ?, ?, ?)")
         .Bind(key)
         .Bind(static_cast<std::int64_t>(speed.read_bandwidth))
@@ -295,55 +226,81 @@ class SqliteStore final : public Store {
 
   Status CheckWritable() override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    return Transaction([&]() -> Status {
-      SHADOW_TRY(
-          Statement(db_.get(), "INSERT OR REPLACE INTO speeds VALUES('doctor', 0, 0, 0)").Run());
-      return Statement(db_.get(), "DELETE FROM speeds WHERE key = 'doctor'").Run();
-    });
-  }
-
-  Status Prepare(std::int64_t max_pages) {
-    sqlite3_busy_timeout(db_.get(), 5000);
-    SHADOW_TRY(Execute("PRAGMA journal_mode = WAL"));
-    SHADOW_TRY(Execute("PRAGMA synchronous = FULL"));
-    std::int64_t version = 0;
-    {
-      Statement s(db_.get(), "PRAGMA user_version");
-      SHADOW_ASSIGN([[maybe_unused]] const bool row, s.Step());
-      version = s.Number(0);
-    }
-    if (version > kSchemaVersion) {
-      return MakeError(Code::kDataLoss,
-                       "shadowd's state file is of version " + std::to_string(version) +
-                           ", later than this program's " + std::to_string(kSchemaVersion) + ".",
-                       "use the later shadowd");
-    }
-    Status made = Transaction([&]() -> Status {
-      SHADOW_TRY(Execute(kSchema));
-      return Execute(("PRAGMA user_version = " + std::to_string(kSchemaVersion)).c_str());
-    });
-    if (!made.ok()) return made;
-    if (max_pages > 0) {
-      SHADOW_TRY(Execute(("PRAGMA max_page_count = " + std::to_string(max_pages)).c_str()));
-    }
-    return Ok();
+    return Transaction([&]() -> Status { return ProveWritable(db_.get()); });
   }
 
  private:
-  Status Execute(const char* sql) {
-    const int r = sqlite3_exec(db_.get(), sql, nullptr, nullptr, nullptr);
-    if (r != SQLITE_OK) return FromSqlite(r, db_.get());
-    return Ok();
+  // Before every write but an event's: when the file could not be written, tries it again now and
+  // then, and goes over to it when it can be.
+  Status TryToWrite() {
+    if (!read_only_) return Ok();
+    const auto now = std::chrono::steady_clock::now();
+    if (now - tried_ >= std::chrono::milliseconds(options_.retry_ms)) {
+      tried_ = now;
+      auto file = OpenFile(options_);
+      if (file.ok()) {
+        SHADOW_ASSIGN(const std::vector<Event> told, NewEvents());
+        db_ = std::move(*file);
+        copy_.reset();
+        read_only_.reset();
+        for (const Event& e : told) (void)WriteEvent(e);
+        return Ok();
+      }
+      read_only_ = file.error();
+    }
+    Error error = *read_only_;
+    error.message = "shadowd can only read its state: " + error.message;
+    return error;
+  }
+
+  // Events that were told since the copy was made.
+  Result<std::vector<Event>> NewEvents() {
+    std::vector<Event> all;
+    Statement s(db_.get(),
+                "SELECT seq, at_ms, volume, modification, severity, what, message FROM events "
+                "WHERE seq > ? ORDER BY seq");
+    s.Bind(copy_->LastEvent());
+    while (true) {
+      SHADOW_ASSIGN(const bool row, s.Step());
+      if (!row) return all;
+      all.push_back(EventOf(s));
+    }
+  }
+
+  static Event EventOf(Statement& s) {
+    return {static_cast<std::uint64_t>(s.Number(0)),
+            s.Number(1),
+            s.Text(2),
+            s.Text(3),
+            s.Text(4),
+            s.Text(5),
+            s.Text(6)};
   }
 
   template <typename F>
   Status Transaction(F body) {
-    SHADOW_TRY(Execute("BEGIN IMMEDIATE"));
-    Status done = body();
-    if (done.ok()) done = Execute("COMMIT");
-    // A full disk may have rolled back by itself: the error that matters is the first one.
-    if (!done.ok()) (void)Execute("ROLLBACK");
-    return done;
+    SHADOW_TRY(TryToWrite());
+    return sqlite::Transaction(db_.get(), body);
+  }
+
+  Result<std::uint64_t> WriteEvent(const Event& e) {
+    SHADOW_TRY(Statement(db_.get(),
+                         "INSERT INTO events(at_ms, volume, modification, severity, what, message) "
+                         "VALUES(?, ?, ?, ?, ?, ?)")
+                   .Bind(e.at_ms)
+                   .Bind(e.volume)
+                   .Bind(e.modification_id)
+                   .Bind(e.severity)
+                   .Bind(e.what)
+                   .Bind(e.message)
+                   .Run());
+    const auto seq = static_cast<std::uint64_t>(sqlite3_last_insert_rowid(db_.get()));
+    if (seq % 1000 == 0 && seq > kMaxEvents) {
+      SHADOW_TRY(Statement(db_.get(), "DELETE FROM events WHERE seq <= ?")
+                     .Bind(static_cast<std::int64_t>(seq - kMaxEvents))
+                     .Run());
+    }
+    return seq;
   }
 
   Status WriteVolume(const VolumeRecord& record) {
@@ -364,21 +321,26 @@ class SqliteStore final : public Store {
   }
 
   std::mutex mutex_;
+  std::unique_ptr<ScratchCopy> copy_;  // outlives db_ while there is one
   Db db_;
+  StoreOptions options_;
+  std::optional<Error> read_only_;  // why the file cannot be written
+  std::chrono::steady_clock::time_point tried_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace
 
 Result<std::unique_ptr<Store>> OpenStore(const StoreOptions& options) {
-  sqlite3* raw = nullptr;
-  const int r =
-      sqlite3_open_v2(options.path.c_str(), &raw,
-                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
-  Db db(raw);
-  if (r != SQLITE_OK) return FromSqlite(r, raw);
-  auto store = std::make_unique<SqliteStore>(std::move(db));
-  SHADOW_TRY(store->Prepare(options.max_pages));
-  return std::unique_ptr<Store>(std::move(store));
+  auto file = OpenFile(options);
+  if (file.ok()) {
+    return std::unique_ptr<Store>(std::make_unique<SqliteStore>(std::move(*file), options));
+  }
+  const Error why = file.error();
+  if (why.code == Code::kDataLoss) return why;
+  // What cannot be written may still be read: volumes come up, changes are refused.
+  auto copy = ScratchCopy::Of(options.path);
+  if (!copy.ok()) return copy.error().code == Code::kNotFound ? why : copy.error();
+  return std::unique_ptr<Store>(std::make_unique<SqliteStore>(std::move(*copy), why, options));
 }
 
 }  // namespace shadow

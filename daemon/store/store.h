@@ -6,6 +6,10 @@
 // behind one mutex: thread safe. Errors: kOutOfSpace (the disk under the state directory is full),
 // kPermissionDenied, kIoError, kDataLoss (damaged or of a later version). A failed call changed
 // nothing.
+//
+// Trouble with the store costs as little as it can. A row that cannot be decoded is left out of
+// lists and named by Damaged(). A file that cannot be written (full or read-only disk) is read: its
+// volumes can come up, every change is refused with the reason, and the file is tried again.
 #pragma once
 
 #include <memory>
@@ -26,11 +30,21 @@ struct ModificationUpdate {
   const RequestRecord* request = nullptr;
 };
 
+/// A row that is no record: damaged, or of a later program.
+struct DamagedRow {
+  std::string what;    // "volume", "tiers", "modification"
+  std::string volume;  // whose it is
+  std::string key;     // the volume's name, or the modification's id
+};
+
 class Store {
  public:
   virtual ~Store() = default;
 
+  /// Those that can be decoded, by name.
   virtual Result<std::vector<VolumeRecord>> Volumes() = 0;
+  /// What the lists leave out.
+  virtual Result<std::vector<DamagedRow>> Damaged() = 0;
   virtual Status PutVolume(const VolumeRecord& record, const RequestRecord* request) = 0;
   virtual Status RemoveVolume(const std::string& name) = 0;
 
@@ -57,10 +71,13 @@ class Store {
 };
 
 struct StoreOptions {
-  std::string path;            // ":memory:" for tests
-  std::int64_t max_pages = 0;  // a full disk, for tests; 0: no limit
+  std::string path;              // ":memory:" for tests
+  std::int64_t max_pages = 0;    // a full disk, for tests; 0: no limit
+  std::int64_t retry_ms = 5000;  // how often a file that cannot be written is tried again, at most
 };
 
+/// Makes the file if there is none; upgrades one of an earlier schema. A file that cannot be
+/// written is opened for reading (see above); fails if it cannot be read either, or is damaged.
 [[nodiscard]] Result<std::unique_ptr<Store>> OpenStore(const StoreOptions& options);
 
 }  // namespace shadow

@@ -3,12 +3,20 @@
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <sstream>
 
 #include "daemon/store/codec.h"
+#include "daemon/store/schema.h"
+#include "daemon/store/sqlite.h"
 
 namespace shadow {
 namespace {
@@ -152,6 +160,259 @@ TEST(Store, RemovingAVolumeFreesItsRequestIds) {
   EXPECT_FALSE(store->FindRequest("r1")->has_value());
 }
 
+// Runs SQL on a state file behind the store's back.
+void Sql(const std::string& file, const std::string& sql) {
+  const auto db = sqlite::Open(file);
+  ASSERT_TRUE(db.ok());
+  const Status done = sqlite::Execute(db->get(), sql.c_str());
+  ASSERT_TRUE(done.ok()) << done.error().ToString();
+}
+
+std::string Read(const std::string& file) {
+  std::ifstream in(file);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+TEST(Upgrade, AStateOfVersion2MeansTheSameAfterwards) {
+  const TempDir dir;
+  Sql(dir.File(), Read(STORE_TESTDATA "/state-v2.sql"));
+  for (int opened = 0; opened < 2; ++opened) {
+    auto store = OpenStore({dir.File()});
+    ASSERT_TRUE(store.ok()) << store.error().ToString();
+    EXPECT_TRUE((*store)->Damaged()->empty());
+    const auto volumes = *(*store)->Volumes();
+    ASSERT_EQ(volumes.size(), 3U);
+    for (const VolumeRecord& v : volumes) EXPECT_EQ(v.state, VolumeState::kActive) << v.name;
+    EXPECT_EQ(volumes[0].sectors, 10240U) << "grown";
+    EXPECT_EQ(volumes[2].origin.id, "ID8") << "moved";
+
+    const auto modifications = *(*store)->Modifications("");
+    ASSERT_EQ(modifications.size(), 2U);
+    const ModificationRecord& under_way = modifications[0];
+    EXPECT_EQ(under_way.volume, "db0");
+    EXPECT_EQ(under_way.state, (MachineState{Kind::kMove, Step::kCopy, Ending::kNone, false, 0}));
+    EXPECT_EQ(under_way.request.impact, Impact::kLow);
+    EXPECT_EQ(under_way.request.retire, Retire::kCold);
+    EXPECT_EQ(under_way.target.storage_class, "nvme");
+    const ModificationRecord& over = modifications[1];
+    EXPECT_EQ(over.state.step, Step::kEnd);
+    EXPECT_EQ(over.request.impact, Impact::kFull);
+    const auto history = *(*store)->History(over.id);
+    ASSERT_EQ(history.size(), 8U);
+    EXPECT_EQ(history.front().phase, Phase::kPlanned);
+    EXPECT_EQ(history.back().phase, Phase::kCompleted);
+
+    const TiersRecord tiers = *(*store)->Tiers("db1");
+    EXPECT_EQ(tiers.tiers[0].phase, TierPhase::kActive);
+    EXPECT_TRUE(tiers.tiers[0].write_back);
+    EXPECT_EQ(tiers.tiers[1].phase, TierPhase::kNone);
+    EXPECT_EQ(tiers.policy.impact, 1);
+    // A client that retries over the upgrade gets the same modification and the same tier.
+    EXPECT_EQ((*(*store)->FindRequest("under-way"))->body, RequestBody(under_way.request));
+    const AddTierRequest add{"db1", TierLevel::kTier1, "nvme", 1048576, true, "tier-db1"};
+    EXPECT_EQ((*(*store)->FindRequest("tier-db1"))->body, RequestBody(add));
+    EXPECT_EQ((*store)->EventsAfter(0, 100)->size(), 13U);
+    EXPECT_EQ((*(*store)->FindSpeed("class:nvme"))->read_latency_us, 100U);
+  }
+}
+
+TEST(Upgrade, DamagedRowsStayAsTheyAreAndCostOneVolume) {
+  const TempDir dir;
+  Sql(dir.File(), Read(STORE_TESTDATA "/state-v2.sql"));
+  Sql(dir.File(),
+      "UPDATE volumes SET record = '{\"name\":' WHERE name = 'db1';"
+      "UPDATE modifications SET record = replace(record, '\"kind\":0', '\"kind\":77') "
+      "WHERE volume = 'db2'");
+  auto store = OpenStore({dir.File()}).value();
+  const auto volumes = *store->Volumes();
+  ASSERT_EQ(volumes.size(), 2U);
+  EXPECT_EQ(volumes[0].name, "db0");
+  EXPECT_EQ(volumes[1].name, "db2");
+  ASSERT_EQ(store->Modifications("")->size(), 1U);
+  const auto damaged = *store->Damaged();
+  ASSERT_EQ(damaged.size(), 2U);
+  EXPECT_EQ(damaged[0].what, "volume");
+  EXPECT_EQ(damaged[0].key, "db1");
+  EXPECT_EQ(damaged[1].what, "modification");
+  EXPECT_EQ(damaged[1].volume, "db2");
+}
+
+TEST(Upgrade, ALaterFileIsRefusedAndLeftAlone) {
+  const TempDir dir;
+  Sql(dir.File(), "PRAGMA user_version = " + std::to_string(SchemaVersion() + 1));
+  const auto store = OpenStore({dir.File()});
+  ASSERT_FALSE(store.ok());
+  EXPECT_EQ(store.error().code, Code::kDataLoss);
+}
+
+// A new file and an upgraded one have the same tables.
+TEST(Upgrade, EndsWhereANewFileBegins) {
+  const auto tables = [](const std::string& file) {
+    const auto db = sqlite::Open(file);
+    std::vector<std::string> all;
+    sqlite::Statement s(db->get(),
+                        "SELECT m.name || ': ' || group_concat(c.name || ' ' || c.type) FROM "
+                        "sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' "
+                        "GROUP BY m.name ORDER BY m.name");
+    while (*s.Step()) all.push_back(s.Text(0));
+    return all;
+  };
+  const TempDir fresh;
+  const TempDir old;
+  Sql(old.File(), Read(STORE_TESTDATA "/state-v2.sql"));
+  ASSERT_TRUE(OpenStore({fresh.File()}).ok());
+  ASSERT_TRUE(OpenStore({old.File()}).ok());
+  EXPECT_EQ(tables(fresh.File()), tables(old.File()));
+  EXPECT_GE(tables(fresh.File()).size(), 7U);
+}
+
+// Every record a program can write must be read by it again, whatever enumerator it has.
+TEST(Codec, EveryEnumeratorComesBack) {
+  for (int step = 0; step < kSteps; ++step) {
+    for (int kind = 0; kind < kKinds; ++kind) {
+      for (int ending = 0; ending < kEndings; ++ending) {
+        ModificationRecord m = AModification("m");
+        m.state.step = static_cast<Step>(step);
+        m.state.kind = static_cast<Kind>(kind);
+        m.state.ending = static_cast<Ending>(ending);
+        if (!IsValid(m.state)) continue;
+        const auto back = DecodeModification(Encode(m));
+        ASSERT_TRUE(back.ok()) << Encode(m);
+        EXPECT_EQ(back->state, m.state);
+      }
+    }
+  }
+  for (int phase = 0; phase < kTierPhases; ++phase) {
+    TiersRecord t;
+    t.volume = "db0";
+    t.tiers[0].phase = static_cast<TierPhase>(phase);
+    EXPECT_EQ(DecodeTiers(Encode(t))->tiers[0].phase, t.tiers[0].phase);
+  }
+  for (int phase = 0; phase <= static_cast<int>(Phase::kFailed); ++phase) {
+    EXPECT_EQ(PhaseOfName(PhaseName(static_cast<Phase>(phase))), static_cast<Phase>(phase));
+  }
+  EXPECT_FALSE(PhaseOfName("UNKNOWN"));
+}
+
+// Names on disk are for ever: a change here is a new schema version.
+TEST(Codec, NoRecordHoldsANumberForAName) {
+  VolumeRecord v = AVolume("db0");
+  EXPECT_NE(Encode(v).find("\"state\":\"active\""), std::string::npos) << Encode(v);
+  const std::string m = Encode(AModification("m1"));
+  for (const char* field : {"\"kind\":\"move\"", "\"step\":\"copy\"", "\"ending\":\"none\"",
+                            "\"retire\":\"cold\"", "\"impact\":\"balanced\""}) {
+    EXPECT_NE(m.find(field), std::string::npos) << field << " in " << m;
+  }
+}
+
+// Runs `body` in a child with its own mounts and a small tmpfs on `directory`. It passes when the
+// child says so.
+void WithOwnDisk(const std::string& directory, const std::function<bool()>& body) {
+  if (geteuid() != 0) GTEST_SKIP() << "mounting needs root";
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool mounted = unshare(CLONE_NEWNS) == 0 &&
+                         mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                         mount("none", directory.c_str(), "tmpfs", 0, "size=512k") == 0;
+    _exit(!mounted ? 77 : body() ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) GTEST_SKIP() << "mounting is not allowed";
+  EXPECT_EQ(status, 0);
+}
+
+#define CHECK_IN_CHILD(condition)                                    \
+  if (!(condition)) {                                                \
+    std::fprintf(stderr, "line %d: not %s\n", __LINE__, #condition); \
+    return false;                                                    \
+  }
+
+// Leaves a store with db0 in its log, as a power cut does: nothing was moved to the file itself.
+bool WriteAndDie(const std::string& file) {
+  const pid_t child = fork();
+  if (child == 0) {
+    auto store = OpenStore({file});
+    _exit(store.ok() && (*store)->PutVolume(AVolume("db0"), nullptr).ok() &&
+                  (*store)->AddEvent(Event{}).ok()
+              ? 0
+              : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return status == 0;
+}
+
+TEST(Degraded, AReadOnlyDiskIsReadAndLeftWhenItCanBeWritten) {
+  const TempDir dir;
+  const std::string disk = std::filesystem::path(dir.File()).parent_path();
+  WithOwnDisk(disk, [&] {
+    CHECK_IN_CHILD(WriteAndDie(dir.File()));
+    CHECK_IN_CHILD(std::filesystem::file_size(dir.File() + "-wal") > 0);
+    CHECK_IN_CHILD(mount("none", disk.c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr) == 0);
+    auto opened = OpenStore({.path = dir.File(), .retry_ms = 0});
+    if (!opened.ok()) std::fprintf(stderr, "%s\n", opened.error().ToString().c_str());
+    CHECK_IN_CHILD(opened.ok());
+    Store& store = **opened;
+    CHECK_IN_CHILD(store.Volumes()->size() == 1);
+    const Status refused = store.PutVolume(AVolume("db1"), nullptr);
+    CHECK_IN_CHILD(!refused.ok() && refused.error().code == Code::kPermissionDenied);
+    CHECK_IN_CHILD(refused.error().message.find("can only read") != std::string::npos);
+    CHECK_IN_CHILD(!store.CheckWritable().ok());
+    Event e;
+    e.message = "kept meanwhile";
+    CHECK_IN_CHILD(*store.AddEvent(e) == 2);
+    CHECK_IN_CHILD(store.EventsAfter(1, 9)->size() == 1);
+    CHECK_IN_CHILD(mount("none", disk.c_str(), nullptr, MS_REMOUNT, nullptr) == 0);
+    CHECK_IN_CHILD(store.PutVolume(AVolume("db1"), nullptr).ok());
+    opened = OpenStore({":memory:"});  // closes the file
+    const auto again = OpenStore({dir.File()});
+    CHECK_IN_CHILD(again.ok() && (*again)->Volumes()->size() == 2);
+    CHECK_IN_CHILD((*again)->EventsAfter(1, 9)->at(0).message == "kept meanwhile");
+    for (const auto& left : std::filesystem::directory_iterator("/run")) {
+      CHECK_IN_CHILD(left.path().string().find("shadowd-state-") == std::string::npos);
+    }
+    return true;
+  });
+}
+
+TEST(Degraded, AFullDiskIsRead) {
+  const TempDir dir;
+  const std::string disk = std::filesystem::path(dir.File()).parent_path();
+  WithOwnDisk(disk, [&] {
+    CHECK_IN_CHILD(WriteAndDie(dir.File()));
+    std::ofstream(disk + "/filler") << std::string(1 << 20, 'x');
+    auto opened = OpenStore({.path = dir.File(), .retry_ms = 0});
+    if (!opened.ok()) std::fprintf(stderr, "%s\n", opened.error().ToString().c_str());
+    CHECK_IN_CHILD(opened.ok());
+    Store& store = **opened;
+    CHECK_IN_CHILD(store.Volumes()->size() == 1);
+    const Status refused = store.PutVolume(AVolume("db1"), nullptr);
+    CHECK_IN_CHILD(!refused.ok());
+    if (refused.error().code != Code::kOutOfSpace) {
+      std::fprintf(stderr, "%s\n", refused.error().ToString().c_str());
+    }
+    CHECK_IN_CHILD(refused.error().code == Code::kOutOfSpace);
+    CHECK_IN_CHILD(std::filesystem::remove(disk + "/filler"));
+    CHECK_IN_CHILD(store.PutVolume(AVolume("db1"), nullptr).ok());
+    CHECK_IN_CHILD(store.CheckWritable().ok());
+    return true;
+  });
+}
+
+TEST(Store, OthersCannotReadTheFile) {
+  const TempDir dir;
+  auto store = OpenStore({dir.File()}).value();
+  namespace fs = std::filesystem;
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    EXPECT_EQ(fs::status(dir.File() + suffix).permissions(),
+              fs::perms::owner_read | fs::perms::owner_write)
+        << suffix;
+  }
+}
+
 TEST(Codec, RequestIdIsNoPartOfTheBody) {
   ModifyRequest a;
   ModifyRequest b;
@@ -164,12 +425,12 @@ TEST(Codec, RequestIdIsNoPartOfTheBody) {
 TEST(Codec, ImpossibleRecordsAreDataLoss) {
   for (const std::string bad :
        {"", "[]", "7", "{\"name\":5}", "{\"name\":\"a\",\"block_sectors\":-1}",
-        "{\"name\":\"a\",\"state\":9}", "{\"name\":\"a\",\"origin\":[]}",
-        "{\"name\":\"a\",\"block_sectors\":99999999999}"}) {
+        "{\"name\":\"a\",\"state\":1}", "{\"name\":\"a\",\"state\":\"gone\"}",
+        "{\"name\":\"a\",\"origin\":[]}", "{\"name\":\"a\",\"block_sectors\":99999999999}"}) {
     EXPECT_FALSE(DecodeVolume(bad).ok()) << bad;
   }
-  EXPECT_FALSE(DecodeModification("{\"state\":{\"step\":200}}").ok());
-  EXPECT_FALSE(DecodeModification("{\"state\":{\"step\":15}}").ok())
+  EXPECT_FALSE(DecodeModification("{\"state\":{\"step\":\"dance\"}}").ok());
+  EXPECT_FALSE(DecodeModification("{\"state\":{\"step\":\"stop-copy\"}}").ok())
       << "no turning back without ending";
   EXPECT_TRUE(DecodeModification("{}").ok());
 }

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a damaged row of the store costs: the volume it is about, and no other.
+#include <gtest/gtest.h>
+
+#include "daemon/engine/testing.h"
+#include "daemon/store/sqlite.h"
+
+namespace shadow {
+namespace {
+
+TEST(Damage, OneRowCostsOneVolume) {
+  const std::string file = testing::TempDir() + "shadow-damage.db";
+  for (const char* suffix : {"", "-wal", "-shm"}) std::remove((file + suffix).c_str());
+  Machine m(file);
+  for (const char* name : {"db0", "db1"}) {
+    CreateRequest r;
+    r.name = name;
+    r.size_bytes = kTestMiB;
+    r.to = "hdd";
+    ASSERT_TRUE(m.engine().CreateVolume(r).ok());
+  }
+  const auto db = sqlite::Open(file);
+  ASSERT_TRUE(db.ok());
+  ASSERT_TRUE(
+      sqlite::Execute(db->get(), "UPDATE volumes SET record = '{' WHERE name = 'db0'").ok());
+  const std::size_t lvs = m.world.lvs.size();
+  m.world.Reboot();
+  m.Boot();
+  EXPECT_TRUE(m.world.HasDevice("db1"));
+  EXPECT_FALSE(m.world.HasDevice("db0"));
+  EXPECT_EQ(m.world.lvs.size(), lvs) << "nothing is removed";
+  ASSERT_EQ(m.engine().ListVolumes()->size(), 1U);
+  bool told = false;
+  const std::vector<Event> events = m.engine().WaitEvents(0, 100, 0).value();
+  for (const Event& e : events) {
+    told = told || (e.volume == "db0" && e.what == "damaged_record" && e.severity == "error");
+  }
+  EXPECT_TRUE(told);
+
+  CreateRequest again;
+  again.name = "db0";
+  again.size_bytes = kTestMiB;
+  again.to = "hdd";
+  const auto refused = m.engine().CreateVolume(again);
+  ASSERT_FALSE(refused.ok()) << "its record would be overwritten";
+  EXPECT_EQ(refused.error().code, Code::kAlreadyExists);
+}
+
+}  // namespace
+}  // namespace shadow

@@ -444,7 +444,10 @@ static int map_tier_flush(struct shadow_volume *v, struct bio *bio, u8 leg)
 }
 
 /*
- * One empty flush comes per leg: a leg that holds nothing needs none. A missing leg cannot say that
+ * An empty flush has no position: the one that comes before data is a clone that kept the sector of
+ * the data. Nothing here looks at it, and the leg does not get to see it.
+ *
+ * One comes per leg: a leg that holds nothing needs none. A missing leg cannot say that
  * what only it holds is durable, and what its cache held may be gone. A discard of such a block
  * counts once it is durable.
  */
@@ -454,6 +457,7 @@ static int map_flush(struct shadow_volume *v, struct bio *bio)
 	unsigned int leg = dm_bio_get_target_bio_nr(bio);
 	bool idle = w.phase == SHADOW_STEADY ? leg != w.steady_leg : (w.missing >> leg) & 1;
 
+	bio->bi_iter.bi_sector = 0;
 	if (leg >= SHADOW_NR_HOME_LEGS)
 		return map_tier_flush(v, bio, leg);
 	if (w.phase != SHADOW_STEADY && ((w.missing >> leg) & 1)) {
@@ -525,12 +529,12 @@ static noinline int map_slow(struct shadow_volume *v, struct bio *bio)
 	io->tried = 0;
 	io->waited = false;
 	shadow_unwatch(bio);
-	io->block = start >> v->shift;
 
 	if (unlikely(READ_ONCE(v->mode) == SHADOW_MODE_FAIL))
 		return DM_MAPIO_KILL;
 	if (!bio_sectors(bio))
-		return map_flush(v, bio);
+		return bio->bi_opf & REQ_PREFLUSH ? map_flush(v, bio) : fail_bio(bio, BLK_STS_OK);
+	io->block = start >> v->shift;
 
 	switch (bio_op(bio)) {
 	case REQ_OP_READ:
@@ -615,11 +619,15 @@ int shadow_map(struct dm_target *ti, struct bio *bio)
 	sector_t sector = bio->bi_iter.bi_sector;
 	unsigned int op = bio->bi_opf & REQ_OP_MASK;
 	sector_t block = sector >> v->shift;
+	/*
+	 * An empty bio has no position, whatever its sector is: with 32 bits for its length less one
+	 * it never ends in the block it begins in, and map_slow() asks what it is.
+	 */
+	unsigned int to_last = bio_sectors(bio) - 1;
 
 	BUILD_BUG_ON(REQ_OP_READ != 0 || REQ_OP_WRITE != 1);
-	/* an empty flush, too, has its "end" in another block than its start */
-	if (likely(op <= REQ_OP_WRITE &&
-		   (sector + bio_sectors(bio) - 1) >> v->shift == block)) {
+	BUILD_BUG_ON(SHADOW_MAX_BLOCK_SECTORS > U32_MAX / 2);
+	if (likely(op <= REQ_OP_WRITE && (sector + to_last) >> v->shift == block)) {
 		u8 state = READ_ONCE(v->map[block]);
 		u8 leg = v->lut[op][state];
 

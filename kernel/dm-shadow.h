@@ -27,6 +27,10 @@
  * State bytes. Every change is a compare-and-swap of one byte to what shadow_transition() says
  * (shadow_apply()). Counters and dirty bits follow the swap, never lead it.
  *
+ * Empty bios. An empty bio has no position, whatever its sector is: dm core hands out the flush that
+ * comes before data as a clone that keeps the sector of the data. A decision asks for the operation
+ * first, and for sectors only where there are any.
+ *
  * Epoch. While two legs are attached a write enters the epoch before it reads the state byte and
  * leaves it when its device I/O has ended. Whoever changed a state and needs the writes mapped
  * under the old one to be over calls shadow_drain() afterwards. See dm-shadow-epoch.h.

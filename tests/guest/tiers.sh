@@ -358,4 +358,58 @@ test_fetching_under_load_and_suspends() {
   check_data /dev/mapper/v --block=$BLOCK
 }
 
+text() { yes "new data of $1" 2>/dev/null | head -c 65536 || true; }
+# flushes DEVICE: how many it has got.
+flushes() { awk '{print $16}' "/sys/block/$1/stat"; }
+# An ext4 of 64 MiB with its journal on tier1, written back: each commit block of the journal comes
+# with a flush before it, and lies on a dirty shadow.
+journal_on_a_tier() {
+  local extent first last bytes i
+  modprobe -a ext4
+  MIB=64 LEN=$((64 * 2048))
+  load_module
+  null_device org 64 fast cache_size=80
+  null_device meta 8 fast cache_size=8
+  null_device t1 8 fast cache_size=8
+  null_device t2 4 fast cache_size=8
+  import_volume "$LEN"
+  mkfs.ext4 -q -E nodiscard -J size=4 /dev/mapper/v
+  mkdir -p "$MNT"
+  mount -t ext4 /dev/mapper/v "$MNT"
+  swap_table v "$(tier_table writeback tier1)"
+  extent=$(debugfs -R 'stat <8>' /dev/mapper/v 2>/dev/null | sed -nE '/EXTENTS/,$s/.*\(0-[0-9]+\):([0-9]+)-([0-9]+).*/\1 \2/p' | head -n1)
+  read -r first last <<<"$extent"
+  bytes=$(debugfs -R stats /dev/mapper/v 2>/dev/null | awk '/^Block size:/ {print $3}')
+  first=$((first * bytes / 512 / BLOCK)) last=$((last * bytes / 512 / BLOCK))
+  promote tier1 "$first+$((last - first + 1))"
+  # Once round, so that every block of it is dirty.
+  for i in {1..60}; do
+    echo "$i" >"$MNT/warm"
+    sync "$MNT/warm"
+  done
+  sync
+  (($(tier tier1 dirty) > 4)) || fail "the journal is not on the tier: $(dm status v)"
+}
+test_a_flush_before_data_reaches_every_leg() {
+  local MIB=$MIB LEN=$LEN MNT=$SCRATCH/mnt i org t1
+  journal_on_a_tier
+  org=$(flushes org) t1=$(flushes t1)
+  for i in {1..16}; do
+    text "$i" >"$SCRATCH/file$i"
+    dd if="$SCRATCH/file$i" of="$MNT/file$i" bs=64k conv=fsync status=none
+  done
+  org=$(($(flushes org) - org)) t1=$(($(flushes t1) - t1))
+  power_cut org t1 t2 meta
+  note "16 files synced: $org flushes of the origin, $t1 of the tier"
+  umount -l "$MNT" || true
+  wait_until 60 "v is gone" gone v
+  power_up org t1 t2 meta
+  ((org >= 16 && t1 >= 16)) || fail "16 syncs, $org flushes of the origin, $t1 of the tier"
+  dm_create v "$(tier_table writeback tier1)"
+  mount -t ext4 /dev/mapper/v "$MNT"
+  for i in {1..16}; do
+    cmp "$MNT/file$i" "$SCRATCH/file$i" || fail "file$i was synced, and is not there after the power cut"
+  done
+  umount "$MNT"
+}
 run_tests "$@"

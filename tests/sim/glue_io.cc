@@ -152,6 +152,8 @@ void Volume::FinishIo(Io* io, Status status) {
   parent->part_failed |= status != Status::kOk;
   owner_.free(owner_.self, io);
   if (--parent->pending) return;
+  // dm core forgets what became of a flush that has data behind it
+  if (parent->preflush) return owner_.data(owner_.self, parent);
   owner_.answer(owner_.self, parent, parent->part_failed ? Status::kError : Status::kOk);
   owner_.free(owner_.self, parent);
 }
@@ -446,33 +448,49 @@ void Volume::MapTierFlush(Io* io, u8 leg) {
   Send(io, leg);
 }
 
-// map_flush, once for each leg of the table
-Task<> Volume::MapFlush(Io* io) {
+// map_flush
+void Volume::MapFlush(Io* io) {
+  const u8 leg = io->nr;
+  const shadow_ctx ctx = ctx_;
+  if (leg >= kHomeLegs) return MapTierFlush(io, leg);
+  const bool idle = ctx.phase == SHADOW_STEADY ? leg != ctx.steady_leg : (ctx.missing >> leg & 1);
+  const bool missing = ctx.phase != SHADOW_STEADY && (ctx.missing >> leg & 1);
+  if (missing && (OnlyOn(leg) || given_up_)) return FinishIo(io, Status::kError);
+  if (idle || legs_[leg] < 0) return FinishIo(io, Status::kOk);
+  if (ctx.phase != SHADOW_STEADY) io->watch = Watch::kFlush;
+  Send(io, leg);
+}
+
+/// The legs that no flush may leave out, as things are now.
+u32 Volume::FlushDevices() const {
+  u32 devices = 0;
+  for (u8 leg = 0; leg < kLegs; leg++) {
+    const bool home =
+        phase() == SHADOW_STEADY ? leg == ctx_.steady_leg : !(ctx_.missing >> leg & 1);
+    if (legs_[leg] >= 0 && (leg < kHomeLegs ? home : tiered_ && TierDirty(leg)))
+      devices |= 1u << legs_[leg];
+  }
+  return devices;
+}
+
+// __send_empty_flush: an empty bio for each leg of the table, the first of which is a clone of the
+// request and has its sector. The data of the request goes on when all are over.
+Task<> Volume::Submit(Io* io) {
+  if (io->kind != IoKind::kFlush && !io->preflush) {
+    co_await Map(io);
+    co_return;
+  }
   const u32 n = num_flush_;
   io->pending = static_cast<u8>(n);
   io->part_failed = false;
-  for (u8 leg = 0; leg < n; leg++) {
+  for (u8 nr = 0; nr < n && !m_.failed; nr++) {
     Io* const part = owner_.clone(owner_.self);
     part->kind = IoKind::kFlush;
+    part->nr = nr;
+    part->block = nr ? 0 : io->block;
     part->parent = io;
-    part->cells = 0;
-    part->watch = Watch::kNone;
     co_await m_.Maybe();
-    const shadow_ctx ctx = ctx_;
-    if (leg >= kHomeLegs && mode_ != Mode::kFail) {
-      MapTierFlush(part, leg);
-      continue;
-    }
-    const bool idle = ctx.phase == SHADOW_STEADY ? leg != ctx.steady_leg : (ctx.missing >> leg & 1);
-    const bool missing = ctx.phase != SHADOW_STEADY && (ctx.missing >> leg & 1);
-    if (mode_ == Mode::kFail || (missing && (OnlyOn(leg) || given_up_))) {
-      FinishIo(part, Status::kError);
-    } else if (idle || legs_[leg] < 0) {
-      FinishIo(part, Status::kOk);
-    } else {
-      if (ctx.phase != SHADOW_STEADY) part->watch = Watch::kFlush;
-      Send(part, leg);
-    }
+    co_await Map(part);
   }
 }
 
@@ -519,12 +537,9 @@ Task<> Volume::Map(Io* io) {
   io->watch = Watch::kNone;
   io->tried = 0;
   io->waited = io->counted = false;
-  if (io->kind == IoKind::kFlush) {
-    co_await MapFlush(io);
-    co_return;
-  }
-  if (io->kind == IoKind::kRead || io->kind == IoKind::kWrite) {
-    const u8 leg = lut_[io->kind == IoKind::kWrite][map[io->block]];
+  // an empty bio has no position, whatever its sector is; a flush is a write for the rest
+  if (io->cells && io->kind != IoKind::kZeroes && io->kind != IoKind::kDiscard) {
+    const u8 leg = lut_[io->kind != IoKind::kRead][map[io->block]];
     co_await m_.Maybe();
     if (leg != kSlow) {
       Send(io, leg);
@@ -538,6 +553,8 @@ Task<> Volume::Map(Io* io) {
   // map_slow
   if (mode_ == Mode::kFail)
     FinishIo(io, Status::kError);
+  else if (io->kind == IoKind::kFlush)
+    MapFlush(io);
   else if (io->kind == IoKind::kDiscard)
     co_await MapDiscard(io);
   else

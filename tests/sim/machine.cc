@@ -131,6 +131,7 @@ DeviceOp& Machine::NewOp(OpKind kind, u8 dev) {
 
 void Machine::Begin(DeviceOp& op) {
   op.todo = op.cells;
+  if (op.kind == OpKind::kFlush && op.dev != kMetaDev) op.nr = ++flushes_begun[op.dev];
   op.upto = op.dev == kMetaDev ? meta.sequence() : data[op.dev].sequence();
 }
 
@@ -194,6 +195,7 @@ void Machine::StepOp(DeviceOp& op) {
       }
       break;
     case OpKind::kFlush:
+      if (op.dev != kMetaDev) flush_over[op.dev] = std::max(flush_over[op.dev], op.nr);
       if (!op.ok) break;
       if (op.dev == kMetaDev)
         meta.Flushed(op.upto);

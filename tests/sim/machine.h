@@ -45,6 +45,7 @@ struct DeviceOp {
   CellMask cells, todo;
   std::array<Value, kCells> value;
   u64 upto;   // flush: the device's sequence when it began
+  u64 nr;     // flush: of those of its device
   u32 write;  // metadata
   void (*end)(void* who, DeviceOp& op);
   void* who;
@@ -140,6 +141,8 @@ class Machine {
   /// Waits for a request without end(). True: it succeeded.
   Task<bool> Finish(DeviceOp& op);
   void PowerCut(Cut how);
+  /// Of each leg: how many flushes were begun, and the latest of those that have ended.
+  std::array<u64, kDevices> flushes_begun{}, flush_over{};
   /// Cells stored since it was last cleared.
   CellMask stored = 0;
   std::array<CellMask, SHADOW_NR_TIERS> stored_tier{};

@@ -47,6 +47,9 @@ struct FlushStart {
   u32 id = 0;
   std::array<ValueSet, kCells> allowed;
   CellMask vague = 0, wild = 0;
+  // which devices had to be flushed, and the flushes that each had got
+  u32 devices = 0;
+  std::array<u64, kLegs> begun{};
 };
 
 class Truth {

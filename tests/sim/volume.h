@@ -35,6 +35,9 @@ struct Io {
   CellMask cells;  // of the user's request
   u32 id;          // what it writes: ValueOf(id, cell)
   bool fua;
+  bool preflush;  // a flush comes first, as bios of their own
+  bool flushed;   // that flush was acknowledged
+  u8 nr;          // flush: dm_bio_get_target_bio_nr
   // struct shadow_io
   Watch watch;
   u8 epoch, leg, tried, filling;
@@ -94,12 +97,13 @@ class Volume {
     Io* (*clone)(void* owner);  // for the second bio of a flush
     void (*free)(void* owner, Io* io);
     void (*forgotten)(void* owner, u32 block);  // the newest data of a block was given up
+    void (*data)(void* owner, Io* io);          // the flush before the data of a request is over
   };
   Volume(Machine& m, const Owner& owner);
 
   // --- dm-shadow-io.c
-  Task<> Map(Io* io);       // shadow_map, map_slow
-  Task<> MapFlush(Io* io);  // map_flush, for every leg of the table
+  Task<> Submit(Io* io);  // dm core, then shadow_map
+  Task<> Map(Io* io);     // shadow_map, map_slow
 
   // --- dm-shadow-message.c, dm-shadow-phase.c: messages; the caller holds admin
   Task<const char*> Retire(u32 first, u32 end);    // shadow_retire; null: done
@@ -136,6 +140,7 @@ class Volume {
   // --- what the model looks at
   shadow_ctx Ctx(u32 block) const;
   u8 phase() const { return ctx_.phase; }
+  u32 FlushDevices() const;  // mask of devices that each flush has to reach
   int dev(u8 leg) const { return legs_[leg]; }
   u32 len() const { return len_; }
   u32 nr_blocks() const { return nr_blocks_; }
@@ -205,6 +210,7 @@ class Volume {
   Task<> MapOne(Io* io);
   Task<bool> MapShadowed(Io* io);
   void MapSeveral(Io* io, u8 legs, u32 word);
+  void MapFlush(Io* io);
   void MapTierFlush(Io* io, u8 leg);
   void MapRace(Io* io);
   Task<> MapDiscard(Io* io);

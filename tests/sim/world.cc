@@ -51,6 +51,7 @@ void World::Begin(u64 seed) {
   m_.BeginStep({~0u >> 7, 0, seed, false});
   for (auto& io : ios_) io.used = false;
   in_flight_ = flushes_ = messages_ = 0;
+  preflushes_out_ = 0;
   accept_ = up_ = suspended_ = admin_busy_ = trouble_ = false;
 
   tiers_ = !r.OneIn(3) && !without_tiers_;
@@ -96,6 +97,7 @@ void World::Begin(u64 seed) {
     total_weight_ += more;
     max_in_flight_ = std::max(max_in_flight_, 4U);
   }
+  preflushes_ = r.OneIn(3);
 
   for (u32 d = 0; d < kDevices; d++) {
     m_.data[d].Fill(d || !import_ ? Garbage : Imported);
@@ -256,7 +258,7 @@ Io* World::NewIo(IoKind kind) {
     io.count = 0;
     io.cells = io.punched = 0;
     io.id = 0;
-    io.fua = io.part_failed = false;
+    io.fua = io.preflush = io.flushed = io.part_failed = false;
     io.parent = nullptr;
     return &io;
   }
@@ -297,7 +299,8 @@ bool World::UserIo(Action what) {
       if (flushes_ >= 2) return false;
       flushes_++;
       io = NewIo(IoKind::kFlush);
-      truth_.StartFlush(io->flush);
+      io->block = b;  // from a device above; it means nothing
+      StartFlush(io->flush);
       m_.Note("user flushes");
       break;
     case kDiscard: {
@@ -333,12 +336,46 @@ bool World::UserIo(Action what) {
                       : "writes",
               cells == block ? "all" : "a part", kNumber[b], cells >> (b * kCellsPerBlock) & 0xf,
               io->id, io->fua ? ", FUA" : "");
+      if (preflushes_ && io->kind == IoKind::kWrite && flushes_ < 2 && io->id % 3 == 0) {
+        flushes_++;
+        preflushes_out_++;
+        io->preflush = true;
+        StartFlush(io->flush);
+        m_.Note("  with a flush before it");
+      }
       break;
     }
   }
   in_flight_++;
-  m_.Spawn("a request", [this, io] { return v_->Map(io); });
+  m_.Spawn("a request", [this, io] { return v_->Submit(io); });
   return true;
+}
+
+void World::StartFlush(FlushStart& f) {
+  truth_.StartFlush(f);
+  f.devices = v_->FlushDevices();
+  for (u32 d = 0; d < kLegs; d++) f.begun[d] = m_.flushes_begun[d];
+}
+
+/// Acknowledged: what had to be flushed, and still would have to be, got one of its own.
+void World::EndFlush(const Io& io) {
+  truth_.EndFlush(io.flush);
+  const u32 devices = v_ ? io.flush.devices & v_->FlushDevices() : 0;
+  for (u32 d = 0; d < kLegs; d++)
+    if ((devices >> d & 1) && m_.flush_over[d] <= io.flush.begun[d])
+      m_.Fail("device %s got no flush for one that was acknowledged", DeviceName(d));
+}
+
+/// dm_io_complete: the data goes on.
+void World::DataAfterFlush(void* self, Io* io) {
+  World& w = *static_cast<World*>(self);
+  w.m_.Note("  the flush before #%u %s", io->id, io->part_failed ? "fails" : "is over");
+  w.flushes_--;
+  w.preflushes_out_--;
+  io->preflush = false;
+  io->flushed = !io->part_failed;
+  if (io->flushed) w.EndFlush(*io);
+  w.m_.Spawn("data after a flush", [&w, io] { return w.v_->Submit(io); });
 }
 
 void World::Answer(void* self, Io* io, Status status) {
@@ -364,7 +401,7 @@ void World::Answer(void* self, Io* io, Status status) {
     case IoKind::kFlush:
       w.flushes_--;
       w.m_.Note("  the flush %s", ok ? "is acknowledged" : "fails");
-      if (ok) w.truth_.EndFlush(io->flush);
+      if (ok) w.EndFlush(*io);
       return;
     case IoKind::kDiscard:
       w.m_.Note("  the discard of block %u %s", kNumber[io->block],

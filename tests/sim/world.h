@@ -97,6 +97,9 @@ class World {
   bool Steady() const { return !v_ || v_->phase() == SHADOW_STEADY; }
   static void Answer(void* self, Io* io, Status status);
   static Io* CloneIo(void* self);
+  static void DataAfterFlush(void* self, Io* io);
+  void StartFlush(FlushStart& f);
+  void EndFlush(const Io& io);
   static void FreeIo(void* self, Io* io);
   void OftenChangePhase(Random& r);
   static void Forgotten(void* self, u32 block);
@@ -140,8 +143,10 @@ class World {
   Table table_;  // the live one
   u32 in_flight_ = 0, max_in_flight_ = 4, flushes_ = 0;
   u32 messages_ = 0;
-  u32 hot_ = 2;   // blocks that get half of the requests
-  u8 fetch_ = 0;  // tier that reads may fetch to; then they come together
+  u32 preflushes_out_ = 0;   // flushes under way with data behind them
+  bool preflushes_ = false;  // writes may come with a flush
+  u32 hot_ = 2;              // blocks that get half of the requests
+  u8 fetch_ = 0;             // tier that reads may fetch to; then they come together
   u32 last_read_ = 0;
   u32 action_odds_ = 4;
   u32 next_identity_ = 1;

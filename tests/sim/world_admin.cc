@@ -341,7 +341,8 @@ void World::DropVolume() {
 /// Brings a table to life: shadow_preresume. Errors are tried again until they are over.
 Task<> World::Attach(Table t, bool chosen) {
   for (u32 attempt = 0;; attempt++) {
-    if (!v_) v_.emplace(m_, Volume::Owner{Answer, this, CloneIo, FreeIo, Forgotten});
+    if (!v_)
+      v_.emplace(m_, Volume::Owner{Answer, this, CloneIo, FreeIo, Forgotten, DataAfterFlush});
     if (attempt >= 3) {  // somebody has repaired it
       m_.calm = true;
       m_.meta.dead = false;
@@ -381,7 +382,8 @@ Task<> World::Suspend() {
   co_await m_.Yield();
   co_await v_->MoverSuspend();
   co_await v_->TierSuspend();
-  co_await m_.Maybe();
+  // what has a flush before it would wait for the resume in dm core: not told here
+  co_await m_.Until(preflushes_out_, [](const u32& n) { return !n; });
   accept_ = false;
   co_await m_.Until(in_flight_, [](const u32& n) { return !n; });
   suspended_ = true;
@@ -472,7 +474,7 @@ Task<> World::Rot() {
   if (!m_.meta.AllDurable() || (!page && !SuperblocksAgree())) co_return;
   m_.Note("  bit %u of %s turns", bit, page ? "a metadata page" : "a superblock");
   m_.meta.FlipBit(slot, bit);
-  v_.emplace(m_, Volume::Owner{Answer, this, CloneIo, FreeIo, Forgotten});
+  v_.emplace(m_, Volume::Owner{Answer, this, CloneIo, FreeIo, Forgotten, DataAfterFlush});
   shadow_superblock sb;
   bool blank = false;
   const char* error = "no superblock is valid";
@@ -504,6 +506,7 @@ void World::Crash() {
   v_.reset();
   for (auto& io : ios_) io.used = false;
   in_flight_ = flushes_ = messages_ = 0;
+  preflushes_out_ = 0;
   accept_ = up_ = suspended_ = false;
   truth_.PowerCut(how == Cut::kKeepAll);
   for (auto& d : m_.data)

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "daemon/base/error_table.h"
+#include "daemon/boot/leg_hider.h"
 #include "daemon/config/config.h"
 #include "daemon/dm/libdm.h"
 #include "daemon/dm/linux_block_devices.h"
@@ -113,7 +114,9 @@ int Run(const Options& options) {
   const RealClock clock;
   RandomIds ids;
   RealProcessRunner runner;
-  const auto dm = MakeLibDeviceMapper({udev});
+  const auto kernel = MakeLibDeviceMapper({udev});
+  LegHider hider(LegTables(), runner, {udev});
+  const auto dm = HideLegs(*kernel, hider);
   const auto blocks = MakeLinuxBlockDevices(clock);
   const auto legs = MakeLvmLegs(runner, *blocks, {config->classes, udev});
   const auto fs = MakeLinuxFilesystems(runner);
@@ -129,6 +132,7 @@ int Run(const Options& options) {
   Deps deps;
   deps.store = store->get();
   deps.dm = dm.get();
+  deps.hider = &hider;
   deps.blocks = blocks.get();
   deps.legs = legs.get();
   deps.fs = fs.get();

@@ -42,6 +42,12 @@ class Reader {
           return Wrong(value, "grace_seconds must be a number from 0 to a year.");
         }
         config->grace_ms = *seconds * 1000;
+      } else if (name == "leg_wait_seconds") {
+        const auto seconds = value.value<std::int64_t>();
+        if (!value.is_integer() || *seconds < 0 || *seconds > kMostGraceSeconds) {
+          return Wrong(value, "leg_wait_seconds must be a number from 0 (for ever) to a year.");
+        }
+        config->leg_wait_ms = *seconds * 1000;
       } else {
         return Wrong(value, "there is no setting daemon." + name + ".");
       }

@@ -6,6 +6,7 @@
 //   socket = "/run/dm-shadow/shadowd.sock"
 //   readonly_socket = "/run/dm-shadow/shadowd-ro.sock"
 //   grace_seconds = 600
+//   leg_wait_seconds = 90                      # dm-shadow-activate reads it, too
 //
 //   [listen]                                   # none: no TCP
 //   tcp = "127.0.0.1:7443"
@@ -39,6 +40,7 @@ struct Config {
   std::string socket = "/run/dm-shadow/shadowd.sock";
   std::string readonly_socket = "/run/dm-shadow/shadowd-ro.sock";
   std::int64_t grace_ms = 600'000;
+  std::int64_t leg_wait_ms = 90'000;  // before a volume starts without a leg; 0: for ever
   std::string access_source = "auto";
   std::optional<std::string> worker;  // none given: pam_worker beside shadowd, if it is there
   std::optional<TlsListen> listen;    // what is in it is checked by CheckTlsListen

@@ -12,6 +12,7 @@ TEST(Config, Reads) {
 [daemon]
 state_dir = "/tmp/x"
 grace_seconds = 5
+leg_wait_seconds = 7
 readonly_socket = ""
 [placement]
 source = "blktrace"
@@ -25,6 +26,7 @@ devices = ["/dev/sda", "/dev/sdb"]
   ASSERT_TRUE(c.ok()) << c.error().ToString();
   EXPECT_EQ(c->state_dir, "/tmp/x");
   EXPECT_EQ(c->grace_ms, 5000);
+  EXPECT_EQ(c->leg_wait_ms, 7000);
   EXPECT_EQ(c->readonly_socket, "");
   EXPECT_EQ(c->access_source, "blktrace");
   EXPECT_EQ(c->worker, "");
@@ -61,6 +63,8 @@ TEST(Config, RefusesWithLineAndReason) {
                           "[daemon]\nstate_dir = 5",
                           "[daemon]\nstate_dir = \"rel\"",
                           "[daemon]\ngrace_seconds = -1",
+                          "[daemon]\nleg_wait_seconds = -1",
+                          "[daemon]\nleg_wait_seconds = true",
                           "[daemon]\ngrace_seconds = \"1\"",
                           "placement = 5",
                           "[placement]\nsource = \"ebpf\"",

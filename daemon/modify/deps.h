@@ -18,12 +18,15 @@
 
 namespace shadow {
 
+class LegHider;
+
 struct Deps {
   Store* store = nullptr;
   DeviceMapper* dm = nullptr;
   BlockDevices* blocks = nullptr;
   LegProvider* legs = nullptr;
   Filesystems* fs = nullptr;
+  LegHider* hider = nullptr;  // null: nobody looks at devices (tests)
   const Clock* clock = nullptr;
   IdSource* ids = nullptr;
   std::string state_dir;  // metadata backups go to <state_dir>/backup

@@ -1,0 +1,131 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The guest's half of boot_matrix, under systemd and udev with everything installed. `make KIND FS` makes
+# a volume on the disk or logical volume `old` and files on it; `move WHEN` begins, or ends, its move;
+# `check WHAT` judges what a boot has mounted on /srv/data by UUID, and with `finish` ends the move.
+# shellcheck source=tests/lab/guest-lib.sh
+. "$(dirname "$0")/../lab/guest-lib.sh"
+unset DM_DISABLE_UDEV
+export SYSTEMD_BUS_TIMEOUT=300
+
+state=/var/lib/dm-shadow
+# What the machine said of it, and how it ended, for whoever reads a failure.
+leave_a_journal() {
+  {
+    journalctl --no-pager -q -o short-monotonic -b -u 'dm-shadow@*' -u shadowd -u srv-data.mount -u 'lvm-activate-*'
+    dm-shadow-activate --list
+    dmsetup ls --tree
+    cat /run/dm-shadow/legs
+  } >"$RESULT/journal.$1" 2>&1 || true
+  sync
+}
+trap 'leave_a_journal "$1"' EXIT
+# What is on /srv/data: the name of the device, "" if nothing.
+mounted() { findmnt -n -o SOURCE /srv/data || true; }
+is_mounted() { [[ -n $(mounted) ]]; }
+device_of_uuid() {
+  udevadm settle
+  local path
+  path=$(readlink -f "/dev/disk/by-uuid/$1" 2>/dev/null) || true
+  [[ -b $path ]] && dmsetup info -c --noheadings -o name "$path" 2>/dev/null || echo "${path:-none}"
+}
+# No leg is seen by anybody: neither a link nor what systemd and LVM are told.
+no_leg_is_seen() {
+  local device found=0
+  for device in /dev/vd? /dev/dm-*; do
+    udevadm info -q property "$device" | grep -q '^DM_SHADOW_LEG=' || continue
+    found=1
+    if udevadm info -q property "$device" | grep -E '^ID_FS_(UUID|LABEL|TYPE)='; then
+      fail "udev says what lies on the leg $device"
+    fi
+    if udevadm info -q symlink "$device" | grep -E 'by-(uuid|label)'; then fail "a link leads to the leg $device"; fi
+  done
+  ((found)) || [[ ${1-} == perhaps ]] || fail "no device is known as a leg: $(cat /run/dm-shadow/legs)"
+}
+start_daemon() {
+  systemctl unmask --runtime -q shadowd 2>/dev/null || true
+  if [[ -L /etc/systemd/system/shadowd.service ]]; then
+    rm /etc/systemd/system/shadowd.service
+    install -m 644 "$SHADOW_REPO/daemon/shadowd.service" /etc/systemd/system
+    systemctl daemon-reload
+  fi
+  systemctl start shadowd
+}
+some_copied() { (($(field db0 mirrored) > 20)); }
+
+case $1 in
+  make)
+    mkfs.ext4 -q "$(disk_path state)"
+    mount "$(disk_path state)" $state
+    case $2 in
+      lv)
+        vgcreate -qq -y slow "$(disk_path old)"
+        vgcreate -qq -y fast "$(disk_path new)"
+        lvcreate -qq -y -Wn -L 64m -n data slow
+        printf '[class.%s]\nvg = "%s"\n' slow slow fast fast >/etc/dm-shadow/shadowd.toml
+        origin=/dev/slow/data metadata=fast
+        ;;
+      disk)
+        origin=$(disk_path old) metadata=$(disk_path meta)
+        : >/etc/dm-shadow/shadowd.toml
+        ;;
+    esac
+    echo "$2" >"$RESULT/kind"
+    small_file_system "$3" "$origin"
+    udevadm settle
+    uuid=$(blkid -p -s UUID -o value "$origin")
+    echo "$uuid" >"$RESULT/uuid"
+    mkdir -p "$RESULT/etc"
+    {
+      echo "UUID=$(blkid -p -s UUID -o value "$(disk_path state)") $state ext4 nofail 0 0"
+      echo "UUID=$uuid /srv/data $3 nofail,x-systemd.device-timeout=600 0 0"
+    } >"$RESULT/etc/fstab"
+    start_daemon
+    shadowctl volume import db0 "$origin" --metadata "$metadata"
+    mount "/dev/mapper/db0" /srv/data
+    dd if=/dev/urandom of=/srv/data/old bs=1M count=8 status=none
+    (cd /srv/data && sha256sum old) >"$RESULT/sums"
+    umount /srv/data
+    expect_eq "the device of this UUID" "$(device_of_uuid "$uuid")" db0
+    no_leg_is_seen
+    ;;
+  move)
+    expect_eq "what is mounted" "$(mounted)" /dev/mapper/db0
+    [[ $(systemctl is-active shadowd) == active ]] || start_daemon
+    to=fast
+    [[ $(cat "$RESULT/kind") == lv ]] || to=$(disk_path new)
+    case $2 in
+      during | rollback)
+        shadowctl volume modify db0 --to "$to" --rate 4M --grace 1h >/dev/null
+        wait_until 90 "the first copies" some_copied
+        ;;
+      grace)
+        shadowctl volume modify db0 --to "$to" --grace 1h --wait --until cutover >/dev/null
+        ;;
+      after) shadowctl volume modify db0 --to "$to" --grace 0 --wait >/dev/null ;;
+    esac
+    dd if=/dev/urandom of=/srv/data/"$2" bs=1M count=8 conv=fsync status=none
+    (cd /srv/data && sha256sum "$2") >>"$RESULT/sums"
+    if [[ $2 == rollback ]]; then shadowctl op abort db0 --wait || true; fi
+    sync
+    expect_eq "the device of this UUID" "$(device_of_uuid "$(cat "$RESULT/uuid")")" db0
+    no_leg_is_seen
+    ;;
+  check)
+    uuid=$(cat "$RESULT/uuid")
+    # Nobody waits for anything here: what the boot has mounted is what counts. A busy host is slow.
+    if [[ $2 == mounted ]]; then
+      wait_until 300 "the mount" is_mounted
+      expect_eq "what is mounted" "$(mounted)" /dev/mapper/db0
+      (cd /srv/data && sha256sum -c --quiet "$RESULT/sums") || fail "a file is not what was written"
+      expect_eq "the device of this UUID" "$(device_of_uuid "$uuid")" db0
+      no_leg_is_seen
+    else
+      sleep 10
+      expect_eq "what is mounted" "$(mounted)" ""
+      expect_eq "the device of this UUID" "$(device_of_uuid "$uuid")" none
+      no_leg_is_seen perhaps
+    fi
+    systemctl --no-pager list-units --failed --plain --no-legend | grep -v -e srv-data -e shadowd | sed 's/^/    failed: /' || true
+    ;;
+esac

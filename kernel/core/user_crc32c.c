@@ -18,10 +18,30 @@ static void __attribute__((constructor)) make_table(void)
 	}
 }
 
+#if defined(__x86_64__)
+static __attribute__((target("sse4.2"))) u32 by_instruction(u32 seed, const u8 *p, size_t len)
+{
+	u64 word, crc = seed;
+
+	for (; len >= sizeof(word); len -= sizeof(word), p += sizeof(word)) {
+		memcpy(&word, p, sizeof(word));
+		crc = __builtin_ia32_crc32di(crc, word);
+	}
+	seed = (u32)crc;
+	while (len--)
+		seed = __builtin_ia32_crc32qi(seed, *p++);
+	return seed;
+}
+#endif
+
 u32 shadow_crc32c(u32 seed, const void *data, size_t len)
 {
 	const u8 *p = data;
 
+#if defined(__x86_64__)
+	if (__builtin_cpu_supports("sse4.2"))
+		return by_instruction(seed, p, len);
+#endif
 	while (len--)
 		seed = table[(u8)(seed ^ *p++)] ^ seed >> 8;
 	return seed;

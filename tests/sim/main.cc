@@ -29,7 +29,7 @@ void Tell(sim::World& world, u64 seed, bool shrink) {
   std::vector<std::string> told;
   world.Run(seed, kSteps, &steps);
   const size_t all = steps.size();
-  steps = sim::Shrink(world, seed, std::move(steps), error);
+  steps = sim::Shrinker<sim::World, sim::Step>(world, seed, error).Run(std::move(steps));
   world.Replay(seed, steps, &told);
   std::printf("%zu of its %zu steps are enough:\n", steps.size(), all);
   for (const auto& line : told) std::printf("  %s\n", line.c_str());

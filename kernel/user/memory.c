@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory: an arena that a power cut empties at once.
+ *
+ * What is freed is filled with 0x6b and kept back for a while: who reads it finds nonsense (locks,
+ * works, bios and wait queues have magic numbers that are looked at), who writes it is found when
+ * the memory is used again. Addresses follow from the run alone, so runs can be replayed.
+ *
+ * In a run that is short of memory (machine.dry) an allocation fails once in so many times, unless it
+ * may not; pools fall back to their reserve, and wait when that is used up.
+ */
+#include <stdarg.h>
+#include <sys/mman.h>
+
+#include "internal.h"
+
+#define ARENA (256ul << 20)
+#define POISON 0x6b
+#define POISONED 4096u		/* bytes of a large piece that are poisoned */
+#define LIVE 0x11fe11feu
+#define FREED 0xdeadf4eeu
+#define MIN_SHIFT 6
+#define CLASSES 20
+#define KEPT_BACK 24		/* freed pieces of a class before one is used again */
+
+struct piece {
+	u32 magic, class;
+	size_t size;
+	const char *where;
+	struct piece *next, *prev;	/* all that live; of a class: those freed */
+	char pad[16];
+};
+
+static char *arena;
+static size_t used;
+static struct piece live = { .next = &live, .prev = &live };
+static struct { struct piece *first, *last; u32 nr; } freed[CLASSES];
+
+bool sim_is_poison(u32 magic)
+{
+	return magic == 0x6b6b6b6bu;
+}
+
+static u32 class_of(size_t size)
+{
+	u32 class = 0;
+
+	while (((size_t)1 << (class + MIN_SHIFT)) < size)
+		class++;
+	return class;
+}
+
+static void check_poison(const struct piece *p)
+{
+	const u8 *data = (const u8 *)(p + 1);
+	size_t i, n = min(p->size, (size_t)POISONED);
+
+	for (i = 0; i < n; i++)
+		if (data[i] != POISON) {
+			sim_fail("memory from %s was written after it was freed (at byte %zu)",
+				 p->where, i);
+			return;
+		}
+}
+
+static struct piece *new_piece(size_t size)
+{
+	u32 class = class_of(size);
+	struct piece *p;
+
+	if (class >= CLASSES)
+		return NULL;
+	if (freed[class].nr > KEPT_BACK) {
+		p = freed[class].first;
+		freed[class].first = p->next;
+		freed[class].nr--;
+		check_poison(p);
+		return p;
+	}
+	if (!arena) {
+		arena = mmap(NULL, ARENA, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (arena == MAP_FAILED) {
+			perror("no memory for the arena");
+			exit(2);
+		}
+	}
+	if (used + sizeof(*p) + ((size_t)1 << (class + MIN_SHIFT)) > ARENA)
+		return NULL;
+	p = (struct piece *)(arena + used);
+	used += sizeof(*p) + ((size_t)1 << (class + MIN_SHIFT));
+	p->class = class;
+	return p;
+}
+
+/* Whether an allocation that may fail does. */
+bool sim_memory_fails(gfp_t gfp)
+{
+	return !(gfp & __GFP_NOFAIL) && !machine.calm && !sim_plain && sim_one_in(machine.dry);
+}
+
+void *sim_kmalloc(size_t size, gfp_t gfp, const char *where)
+{
+	struct piece *p;
+
+	if (gfp & __GFP_DIRECT_RECLAIM)
+		sim_might_sleep("an allocation that may wait");
+	sim_point();
+	if (sim_cur && sim_memory_fails(gfp)) {
+		sim_log("  no memory at %s", where);
+		return NULL;
+	}
+	p = new_piece(size);
+	if (!p) {
+		if (size < ARENA / 4)
+			sim_fail("the arena is full: somebody forgets to free (%s)", where);
+		return NULL;
+	}
+	p->magic = LIVE;
+	p->size = size;
+	p->where = where;
+	p->next = live.next;
+	p->prev = &live;
+	live.next->prev = p;
+	live.next = p;
+	memset(p + 1, gfp & __GFP_ZERO ? 0 : 0x5a, gfp & __GFP_ZERO ? size :
+	       min(size, (size_t)POISONED));
+	machine.allocated++;
+	return p + 1;
+}
+
+void sim_kfree(const void *data)
+{
+	struct piece *p = (struct piece *)data - 1;
+
+	if (!data)
+		return;
+	sim_point();
+	if ((const char *)data < arena || (const char *)data >= arena + used)
+		sim_die("kfree() of what was never allocated");
+	if (p->magic != LIVE)
+		sim_die(p->magic == FREED ? "freed twice: memory from %s" :
+			"kfree() of a pointer into the middle of something (%.0s)", p->where);
+	p->magic = FREED;
+	p->next->prev = p->prev;
+	p->prev->next = p->next;
+	memset(p + 1, POISON, min(p->size, (size_t)POISONED));
+	p->next = NULL;
+	if (freed[p->class].nr++)
+		freed[p->class].last->next = p;
+	else
+		freed[p->class].first = p;
+	freed[p->class].last = p;
+	machine.allocated--;
+}
+
+const char *sim_leak(void)
+{
+	return live.next == &live ? NULL : live.prev->where;
+}
+
+void sim_memory_reset(void)
+{
+	memset(freed, 0, sizeof(freed));
+	live.next = &live;
+	live.prev = &live;
+	used = 0;
+	machine.allocated = 0;
+}
+
+char *kasprintf(gfp_t gfp, const char *format, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return kstrdup(text, gfp);
+}
+
+unsigned int memalloc_noio_save(void)
+{
+	unsigned int old = sim_cur ? sim_cur->noio : 0;
+
+	if (sim_cur)
+		sim_cur->noio = 1;
+	return old;
+}
+
+void memalloc_noio_restore(unsigned int flags)
+{
+	if (sim_cur)
+		sim_cur->noio = flags;
+}
+
+/* --- pools --------------------------------------------------------------------------------- */
+
+#define POOL 0x9001f00du
+
+int mempool_init_kmalloc_pool(mempool_t *p, int nr, size_t size)
+{
+	if (sim_memory_fails(GFP_KERNEL))
+		return -ENOMEM;
+	p->magic = POOL;
+	p->reserve = (u32)nr;
+	p->kept = (u32)nr;
+	p->out = 0;
+	p->size = size;
+	return 0;
+}
+
+mempool_t *mempool_create_kmalloc_pool(int nr, size_t size)
+{
+	mempool_t *p = kzalloc(sizeof(*p), GFP_KERNEL);
+
+	if (p && mempool_init_kmalloc_pool(p, nr, size)) {
+		kfree(p);
+		return NULL;
+	}
+	return p;
+}
+
+void *mempool_alloc(mempool_t *p, gfp_t gfp)
+{
+	if (p->magic != POOL)
+		sim_die("mempool_alloc() of a pool that %s", sim_is_poison(p->magic) ?
+			"was freed" : "is not there");
+	if (gfp & __GFP_DIRECT_RECLAIM)
+		sim_might_sleep("mempool_alloc");
+	sim_point();
+	while (sim_memory_fails(gfp)) {
+		if (p->kept) {
+			p->kept--;
+			break;
+		}
+		if (!(gfp & __GFP_DIRECT_RECLAIM))
+			return NULL;
+		/* until somebody gives one back; the kernel looks again after five seconds, too */
+		sim_cur->due = machine.now + 5 * NSEC_PER_SEC;
+		sim_block_at(p, "mempool_alloc");
+		sim_cur->due = 0;
+	}
+	p->out++;
+	return sim_kmalloc(p->size, __GFP_NOFAIL | (gfp & __GFP_ZERO), "a mempool");
+}
+
+void mempool_free(void *x, mempool_t *p)
+{
+	if (!x)
+		return;
+	if (p->magic != POOL)
+		sim_die("mempool_free() into a pool that %s", sim_is_poison(p->magic) ?
+			"was freed" : "is not there");
+	sim_kfree(x);
+	p->out--;
+	if (p->kept < p->reserve)
+		p->kept++;
+	sim_wake(p);
+}
+
+void mempool_exit(mempool_t *p)
+{
+	if (p->magic != POOL)
+		return;		/* as in the kernel: all zeroes is allowed */
+	if (p->out)
+		sim_fail("mempool_exit() with %u elements given out", p->out);
+	p->magic = 0;
+}
+
+void mempool_destroy(mempool_t *p)
+{
+	if (!p)
+		return;
+	mempool_exit(p);
+	kfree(p);
+}
+
+unsigned int sim_cpu(void)
+{
+	return sim_below(SIM_CPUS);
+}
+
+/* --- the module's own variables ------------------------------------------------------------ */
+
+/* Sections that module.lds gathers; weak, for hosts without the module (tests of the library). */
+extern char __start_moddata[] __attribute__((weak)), __stop_moddata[] __attribute__((weak));
+extern char __start_modbss[] __attribute__((weak)), __stop_modbss[] __attribute__((weak));
+static char *saved;
+
+__attribute__((no_sanitize("address"))) void sim_module_variables_save(void)
+{
+	size_t n = (size_t)(__stop_moddata - __start_moddata), i;
+
+	if (saved)
+		return;
+	saved = malloc(n + 1);
+	if (!saved)
+		exit(2);
+	for (i = 0; i < n; i++)
+		saved[i] = ((volatile char *)__start_moddata)[i];
+}
+
+/* As at the first start: a power cut forgets them. By hand: sanitizers have red zones there. */
+__attribute__((no_sanitize("address"))) void sim_module_variables_restore(void)
+{
+	volatile char *p;
+	size_t i = 0;
+
+	sim_module_variables_save();
+	for (p = __start_moddata; p < __stop_moddata; p++)
+		*p = saved[i++];
+	for (p = __start_modbss; p < __stop_modbss; p++)
+		*p = 0;
+}

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// A volume's devices and users, and accidents that happen to it.
+#include "tests/sim/host/volume.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "tests/sim/host/world.h"
+
+namespace host {
+
+namespace {
+const char* const kNames[] = {"A", "B", "T", "U", "M"};
+constexpr u32 kMetaSectors = 64 * 8;
+
+std::string Words(Value v) {
+  if (v == kZero) return "zeroes";
+  if (sim::IdOf(v) == sim::kGarbageId) return "what the device held before";
+  if (sim::IdOf(v) == 1) return "the imported data";
+  return "write #" + std::to_string(sim::IdOf(v)) +
+         (sim::CellOf(v) < kCells ? " of cell " + std::to_string(sim::CellOf(v) % 4) : "");
+}
+}  // namespace
+
+// ---------------------------------------------------------------------- devices
+
+u32 Device::ContentOf(void* device, u32 at) {
+  const auto* d = static_cast<const Device*>(device);
+  if (d->content == kZeroed) return kZero;
+  const u32 cell = d->home ? d->geometry->FromLeg(at) : at % 64;
+  return sim::ValueOf(d->content == kImported ? 1 : sim::kGarbageId, cell);
+}
+
+void Device::Refill(Content with) {
+  content = with;
+  sim_disk_clear(disk);
+}
+
+void Volume::Begin(sim::Random& r) {
+  geometry_ = Geometry(r.OneIn(4));
+  tiers_ = !r.OneIn(3) && !world_.without_tiers();
+  import_ = !geometry_.wide() && !r.OneIn(3);
+  max_in_flight_ = 1 + r.Below(8);
+  hot_ = 1 + r.Below(3);
+  first_len_ = r.OneIn(2) ? (2 + r.Below(kBlocks - 1)) * kCellsPerBlock : 1 + r.Below(kCells);
+  if (r.OneIn(4)) first_len_ = std::min(first_len_, 1 + r.Below(3 * kCellsPerBlock));
+  fetch_ = tiers_ && r.OneIn(2) ? static_cast<u8>(SHADOW_LEG_TIER1 + r.Below(2)) : 0;
+  next_identity_ = 2;
+  last_read_ = 0;
+  md_ = nullptr;
+  turned_ = 0;
+  in_flight_ = flushes_ = messages_ = statuses_ = 0;
+  up_ = accept_ = busy_ = forgetting_ = hung_ = tail_lost_ = false;
+  steady_ = true;
+  len_ = 0;
+  for (auto& q : requests_) q.used = false;
+
+  for (u32 d = 0; d <= kMeta; d++)
+    std::snprintf(names_[d].data(), names_[d].size(), "%s%u", kNames[d], index_);
+  for (u32 d = 0; d < SHADOW_NR_LEGS; d++) {
+    Device& dev = devices_[d];
+    const bool home = d < kHomes;
+    const u32 cells =
+        home ? geometry_.AllBlocks() * kCellsPerBlock : (1 + r.Below(5)) * kCellsPerBlock;
+    dev.geometry = &geometry_;
+    dev.home = home;
+    dev.content = d || !import_ ? Device::kGarbage : Device::kImported;
+    dev.identity = d < kHomes ? d + 1 : 0;
+    dev.disk = sim_disk_create(Name(d), cells, Device::ContentOf, &dev);
+    if (r.OneIn(8)) sim_disk_set_zeroes(dev.disk, r.OneIn(2) ? SIM_NO : SIM_REJECTS);
+    if (r.OneIn(8)) sim_disk_set_discards(dev.disk, r.OneIn(2) ? SIM_NO : SIM_REJECTS);
+  }
+  meta_ = sim_disk_create_bytes(Name(kMeta), kMetaSectors);
+  truth_.Reset(import_ ? [](u32 cell) { return sim::ValueOf(1, cell); }
+                       : [](u32) { return kZero; });
+}
+
+void Volume::PowerCut(sim_cut how) {
+  md_ = nullptr;
+  in_flight_ = flushes_ = messages_ = statuses_ = 0;
+  up_ = accept_ = busy_ = forgetting_ = hung_ = false;
+  for (auto& q : requests_) q.used = false;
+  Repair();
+  truth_.PowerCut(how == SIM_KEEP_ALL);
+  for (auto& d : devices_)
+    if (sim_disk_dead(d.disk) && (machine.calm || sim_one_in(2))) sim_disk_set_dead(d.disk, false);
+  sim_disk_set_dead(meta_, false);
+}
+
+// ------------------------------------------------------------------------- users
+
+u32 Volume::PickBlock() {
+  const u32 n = Blocks(), hot = std::min(hot_, n);
+  // the hot ones lie at the end as often as at the beginning
+  if (sim_one_in(2)) return sim_below(n);
+  const u32 i = sim_below(hot);
+  return sim_one_in(3) ? n - 1 - i : i;
+}
+
+Request* Volume::NewRequest(Action what, sim_io_op op) {
+  for (auto& r : requests_) {
+    if (r.used) continue;
+    r.used = true;
+    r.what = what;
+    r.block = r.id = 0;
+    r.cells = r.punched = 0;
+    r.io = {};
+    r.io.md = md_;
+    r.io.op = op;
+    r.io.data = r.data.data();
+    r.volume = this;
+    r.io.who = &r;
+    r.io.done = [](sim_io* io) {
+      auto* q = static_cast<Request*>(io->who);
+      q->volume->Answer(q);
+    };
+    return &r;
+  }
+  std::abort();
+}
+
+void Volume::Send(Request* r) {
+  in_flight_++;
+  sim_spawn(
+      "a request", [](void* p) { sim_dm_submit(&static_cast<Request*>(p)->io); }, r, false);
+}
+
+bool Volume::UserIo(Action what) {
+  if (!accept_ || !md_ || forgetting_ || in_flight_ >= max_in_flight_) return false;
+  const u32 b = PickBlock();
+  Request* r;
+  switch (what) {
+    case kRead:
+      r = NewRequest(what, SIM_IO_READ);
+      r->block = fetch_ && last_read_ < Blocks() && !sim_one_in(3) ? last_read_ : b;
+      last_read_ = r->block;
+      r->cells = BlockCells(r->block) & CellsBelow(len_);
+      r->io.first = geometry_.OnLeg(r->block * kCellsPerBlock);
+      r->io.cells = static_cast<u32>(__builtin_popcount(r->cells));
+      truth_.StartRead(r->block, r->read);
+      world_.Note("user reads block %u", geometry_.Number(r->block));
+      break;
+    case kFlush:
+      if (flushes_ >= 2) return false;
+      flushes_++;
+      r = NewRequest(what, SIM_IO_WRITE);
+      r->io.preflush = true;
+      // an empty bio has no position: what stands there means nothing
+      r->io.first = sim_one_in(2) ? geometry_.OnLeg(b * kCellsPerBlock) : 0;
+      truth_.StartFlush(r->flush);
+      world_.Note("user flushes");
+      break;
+    case kDiscard:
+    case kDiscardPart: {
+      const u32 first = what == kDiscard ? b * kCellsPerBlock : b * kCellsPerBlock + sim_below(4);
+      u32 end = (b + 1) * kCellsPerBlock, last = b;
+      if (what == kDiscardPart && sim_one_in(2)) end = first + 1 + sim_below(4);
+      while (end % kCellsPerBlock == 0 && last + 1 < Blocks() && geometry_.Adjoins(last) &&
+             sim_one_in(3)) {
+        last++;
+        end = (last + 1) * kCellsPerBlock;
+      }
+      end = std::min(end, std::min(len_, (last + 1) * kCellsPerBlock));
+      if (first >= end) return false;
+      r = NewRequest(what, SIM_IO_DISCARD);
+      r->block = b;
+      r->cells = Run(first, end - first);
+      for (u32 i = b; i <= last; i++) {
+        const CellMask whole = BlockCells(i) & CellsBelow(len_);
+        if ((r->cells & whole) == whole) r->punched |= whole;
+      }
+      r->io.first = geometry_.OnLeg(first);
+      r->io.cells = end - first;
+      r->io.data = nullptr;
+      r->id = truth_.NextId();
+      truth_.Issue(r->cells, r->id, true, true, steady_);
+      world_.Note("user discards cells %u to %u of block %u on", first % 4, end - 1,
+                  geometry_.Number(b));
+      break;
+    }
+    default:
+      return UserWrite(what, b);
+  }
+  Send(r);
+  return true;
+}
+
+bool Volume::UserWrite(Action what, u32 b) {
+  u32 first = b * kCellsPerBlock, end = std::min(first + kCellsPerBlock, len_);
+  if (what == kJournal && flushes_ >= 2) return false;
+  if (what != kWriteBlock) {
+    first += sim_below(end - first);
+    u32 limit = end;
+    if (geometry_.Adjoins(b) && end < len_ && sim_one_in(3))
+      limit = std::min(end + kCellsPerBlock, len_);
+    end = first + 1 + sim_below(limit - first);
+  }
+  const CellMask cells = Run(first, end - first);
+  if ((cells & truth_.Writable()) != cells) return false;
+  const bool zero = what == kZeroes;
+  Request* r = NewRequest(what, zero ? SIM_IO_ZEROES : SIM_IO_WRITE);
+  r->block = b;
+  r->cells = cells;
+  r->io.first = geometry_.OnLeg(first);
+  r->io.cells = end - first;
+  r->io.fua = what == kFua || what == kJournal;
+  r->io.preflush = what == kJournal;
+  if (r->io.preflush) {
+    flushes_++;
+    truth_.StartFlush(r->flush);
+  }
+  r->id = truth_.NextId();
+  for (u32 c = first; c < end; c++) r->data[c - first] = sim::ValueOf(r->id, c);
+  if (zero) r->io.data = nullptr;
+  truth_.Issue(cells, r->id, zero, false, steady_);
+  world_.Note("user %s cells %u to %u of block %u as #%u%s%s", zero ? "zeroes" : "writes",
+              first % 4, first % 4 + end - first - 1, geometry_.Number(b), r->id,
+              r->io.preflush ? ", preflush" : "", r->io.fua ? ", FUA" : "");
+  Send(r);
+  return true;
+}
+
+void Volume::Answer(Request* r) {
+  const bool ok = r->io.status == SIM_OK;
+  in_flight_--;
+  r->used = false;
+  sim_wake(&in_flight_);
+  world_.counts().operations++;
+  if (r->what == kFlush || r->what == kJournal) flushes_--;
+  // beyond the old end there is no place any longer once the target is given up
+  // what a leg does not know the submitter does in another way
+  const bool unknown = (r->io.op == SIM_IO_DISCARD || r->io.op == SIM_IO_ZEROES) &&
+                       (r->io.status == SIM_NOTSUPP || r->io.status == SIM_TARGET);
+  if (!ok && !unknown && !world_.ErrorsExpected() && !tail_lost_)
+    world_.Fail(index_, "a request failed although nothing was wrong (kind %u, status %u)", r->what,
+                r->io.status);
+  switch (r->what) {
+    case kRead: {
+      world_.Note("  the read of block %u %s", geometry_.Number(r->block),
+                  ok ? "is answered" : "fails");
+      for (u32 i = 0; ok && i < r->io.cells; i++)
+        if (!truth_.EndRead(r->read, r->block * kCellsPerBlock + i, r->data[i]))
+          return world_.Fail(index_, "a read of block %u, cell %u found %s",
+                             geometry_.Number(r->block), i, Words(r->data[i]).c_str());
+      return;
+    }
+    case kFlush:
+      world_.Note("  the flush %s", ok ? "is acknowledged" : "fails");
+      if (ok) truth_.EndFlush(r->flush);
+      return;
+    case kDiscard:
+    case kDiscardPart:
+      world_.Note("  the discard of block %u %s", geometry_.Number(r->block),
+                  ok ? "is acknowledged" : "fails");
+      truth_.Answer(r->punched, r->id, true, true, ok, true, false, steady_);
+      truth_.Answer(r->cells & ~r->punched, r->id, true, true, ok, false, false, steady_);
+      return;
+    default:
+      world_.Note("  #%u %s", r->id, ok ? "is acknowledged" : "fails");
+      if (ok && r->what == kJournal) truth_.EndFlush(r->flush);
+      truth_.Answer(r->cells, r->id, r->what == kZeroes, false, ok, true, r->io.fua, steady_);
+      return;
+  }
+}
+
+/// All copies that a read may come from have to agree with the truth.
+void Volume::ReadAll() {
+  static constexpr const char* kPolicies[] = {"origin", "target", "balance", "balance", "mirror"};
+  char answer[kRoom], text[32];
+  fetch_ = 0;
+  for (const char* policy : kPolicies) {
+    if (!up_ || machine.failed) return;
+    std::snprintf(text, sizeof(text), "read %s", policy);
+    sim_dm_message(md_, text, answer, kRoom);
+    for (u32 b = 0; b < Blocks(); b++) {
+      Request* r = NewRequest(kRead, SIM_IO_READ);
+      r->block = b;
+      r->cells = BlockCells(b) & CellsBelow(len_);
+      r->io.first = geometry_.OnLeg(b * kCellsPerBlock);
+      r->io.cells = static_cast<u32>(__builtin_popcount(r->cells));
+      truth_.StartRead(b, r->read);
+      in_flight_++;
+      sim_dm_submit(&r->io);
+      while (in_flight_) sim_block(&in_flight_);
+    }
+    if (steady_) return;
+  }
+}
+
+// --------------------------------------------------------------------- accidents
+
+void Volume::set_hung(bool hung) {
+  hung_ = hung;
+  if (!hung) {
+    for (auto& d : devices_) sim_disk_set_hung(d.disk, false);
+    sim_disk_set_hung(meta_, false);
+  }
+}
+
+bool Volume::Accidents(Action what) {
+  switch (what) {
+    case kLegDies: {
+      const u32 d = sim_below(kHomes);
+      if (sim_disk_dead(devices_[d].disk) || sim_disk_dead(devices_[!d].disk) || steady_ || !up_ ||
+          !sim_one_in(4))
+        return false;
+      sim_disk_set_dead(devices_[d].disk, true);
+      world_.trouble = true;
+      world_.Note("device %s disappears", Name(d));
+      return true;
+    }
+    case kTierDies: {
+      const u32 d = kHomes + sim_below(SHADOW_NR_TIERS);
+      if (sim_disk_dead(devices_[d].disk) || !devices_[d].identity || !sim_one_in(4)) return false;
+      sim_disk_set_dead(devices_[d].disk, true);
+      world_.trouble = true;
+      world_.Note("device %s disappears", Name(d));
+      return true;
+    }
+    case kMetadataDies:
+      if (sim_disk_dead(meta_) || !sim_one_in(8)) return false;
+      sim_disk_set_dead(meta_, true);
+      world_.trouble = true;
+      world_.Note("the metadata device disappears");
+      return true;
+    case kHangs: {
+      if (hung_) {
+        set_hung(false);
+        world_.Note("device goes on");
+        return true;
+      }
+      const u32 d = sim_below(kMeta + 1);
+      hung_ = true;
+      sim_disk_set_hung(d == kMeta ? meta_ : devices_[d].disk, true);
+      world_.Note("device %s hangs", Name(d));
+      return true;
+    }
+    default:
+      return false;
+  }
+}
+
+bool Volume::Act(Action what) {
+  if (what <= kDiscardPart) return UserIo(what);
+  if (what <= kStatus) return Message(what);
+  if (what <= kLoadOnly) return Administer(what);
+  return Accidents(what);
+}
+
+}  // namespace host

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// One volume of the simulated machine: its devices, its users, its daemon, its administrator, and
+// the truth that everything its users see is held against.
+//
+// The volume is met as the machine meets it: tables and messages are strings, requests go through
+// device mapper, what is known of it comes from status, answers and the metadata device. No state
+// of the module is looked at.
+#ifndef TESTS_SIM_HOST_VOLUME_H
+#define TESTS_SIM_HOST_VOLUME_H
+
+#include <array>
+#include <cstdio>
+
+#include "kernel/core/shadow_format.h"
+#include "kernel/user/sim.h"
+#include "tests/sim/host/geometry.h"
+#include "tests/sim/truth.h"
+
+namespace host {
+
+class World;
+
+/// What may be begun, in one step each.
+enum Action : u8 {
+  // users
+  kRead,
+  kWrite,
+  kWriteBlock,
+  kZeroes,
+  kFua,
+  kJournal,  // a preflush with data and FUA
+  kFlush,
+  kDiscard,
+  kDiscardPart,
+  // the daemon
+  kCopy,
+  kRemirror,
+  kFill,
+  kRetire,
+  kClear,
+  kPause,
+  kResume,
+  kLimit,
+  kPolicy,
+  kCutover,
+  kRollback,
+  kFinish,
+  kAbort,
+  kSync,
+  kAccess,
+  kMap,
+  kPromote,
+  kDemote,
+  kWriteback,
+  kMode,
+  kFetch,
+  kForget,
+  kClearTiers,
+  kTierMap,
+  kStatus,
+  // the administrator
+  kSuspend,
+  kReload,
+  kRestart,
+  kLoadOnly,
+  // accidents
+  kCrash,
+  kLegDies,
+  kTierDies,
+  kMetadataDies,
+  kHangs,
+  kActions
+};
+
+/// What a device holds where nobody wrote: of which kind, for the library to ask.
+struct Device {
+  enum Content : u8 { kImported, kGarbage, kZeroed };
+  sim_disk* disk = nullptr;
+  const Geometry* geometry = nullptr;
+  bool home = false;
+  Content content = kGarbage;
+  u32 identity = 0;  // its leg_id is "D<identity>"; 0: it is nobody's
+  static u32 ContentOf(void* device, u32 cell);
+  void Refill(Content with);
+};
+
+/// A request of a user.
+struct Request {
+  sim_io io;
+  bool used;
+  Action what;
+  u32 block, id;
+  CellMask cells, punched;
+  sim::ReadStart read;
+  sim::FlushStart flush;
+  std::array<u32, kCells> data;
+  class Volume* volume;
+};
+
+struct Plan {
+  u32 len = 0;  // cells
+  bool given[SHADOW_NR_LEGS] = {};
+  int dev[SHADOW_NR_LEGS] = {-1, -1, -1, -1};  // -1: missing
+  u32 id[SHADOW_NR_LEGS] = {};
+  bool fresh = false, shrink = false, attach = false, fancy = false;
+  u8 policy = 0, writeback = 0;
+};
+
+class Volume {
+ public:
+  Volume(World& world, u32 index) : world_(world), index_(index) {}
+  Volume(const Volume&) = delete;
+
+  /// Devices and users of a fresh run; the seed's decisions come from @r.
+  void Begin(sim::Random& r);
+  /// Starts something; false: it makes no sense now.
+  bool Act(Action what);
+  /// The machine has stopped; what its users know is on @how.
+  void PowerCut(sim_cut how);
+  void Boot();
+  bool Quiet() const { return !in_flight_ && !messages_ && !busy_; }
+  bool up() const { return up_; }
+  u32 in_flight() const { return in_flight_; }
+  u32 messages() const { return messages_; }
+  bool admin() const { return busy_; }
+  /// In a fiber, with nothing else going on: every block by every policy.
+  void ReadAll();
+  /// In a fiber: nothing may be left asleep with work to do.
+  void CheckMover();
+  /// In a fiber: the volume is removed.
+  void Remove();
+  bool tiers() const { return tiers_; }
+  void set_hung(bool hung);
+  bool hung() const { return hung_; }
+
+ private:
+  static constexpr u32 kRequests = 24, kHomes = 2, kMeta = SHADOW_NR_LEGS;
+  static constexpr u32 kRoom = 4096;
+
+  // volume.cc: users
+  Request* NewRequest(Action what, sim_io_op op);
+  void Send(Request* r);
+  bool UserIo(Action what);
+  bool UserWrite(Action what, u32 block);
+  void Answer(Request* r);
+  u32 PickBlock();
+  u32 Blocks() const { return (len_ + kCellsPerBlock - 1) / kCellsPerBlock; }
+  const char* Name(u32 dev) const { return names_[dev].data(); }
+  void Accident(u32 dev, bool dies);
+  bool Accidents(Action what);
+
+  // volume_daemon.cc: messages, status
+  bool Message(Action what);
+  bool Range(char* text, size_t room, bool whole);
+  int Say(const char* text, char* answer);
+  void Told(Action what, const char* text, int r, const char* answer);
+  void AskStatus();
+  void CheckInfo(const char* info);
+  static bool Field(const char* info, const char* name, u64* value);
+
+  // volume_admin.cc: tables
+  bool Administer(Action what);
+  bool Superblock(shadow_superblock* sb, bool* blank) const;
+  int DeviceNamed(const char* id) const;
+  Plan Choose(bool fancy, bool may_leave_tiers, bool may_shrink);
+  void ChooseTiers(Plan& p, const shadow_superblock& sb, bool fancy, bool may_leave);
+  void Text(const Plan& p, char* text, size_t room) const;
+  void Prepare(const Plan& p);
+  void Live(const Plan& p);
+  int Load(const Plan& p);
+  void BringUp(bool fancy);
+  void SuspendAndResume();
+  void Reload(bool load_first);
+  void LoadOnly();
+  void Restart();
+  void WaitMessages();
+  void WaitRequests();
+  bool Rot();
+  void Repair();
+
+  World& world_;
+  u32 index_;
+  Geometry geometry_;
+  sim::Truth truth_;
+  std::array<Device, SHADOW_NR_LEGS> devices_;  // A, B, tier1, tier2
+  sim_disk* meta_ = nullptr;
+  std::array<std::array<char, 8>, SHADOW_NR_LEGS + 1> names_{};
+  std::array<Request, kRequests> requests_{};
+  mapped_device* md_ = nullptr;
+  u32 in_flight_ = 0, max_in_flight_ = 4, flushes_ = 0, messages_ = 0, statuses_ = 0;
+  u32 hot_ = 2, last_read_ = 0, next_identity_ = 2;
+  u32 len_ = 0, first_len_ = kCells;
+  u8 fetch_ = 0;
+  u32 turned_ = 0;       // 1 + the bit of the metadata that has turned; 0: none
+  bool up_ = false;      // the table takes messages and requests
+  bool accept_ = false;  // users send requests
+  bool busy_ = false;    // the administrator
+  bool steady_ = true;   // the phase may be
+  bool forgetting_ = false;
+  bool import_ = false, tiers_ = false, hung_ = false;
+  bool tail_lost_ = false;  // a modification that grew the volume may have been given up
+};
+
+}  // namespace host
+
+#endif  // TESTS_SIM_HOST_VOLUME_H

@@ -10,7 +10,7 @@ MIB=96
 LEN=$((MIB * 2048))
 MNT=$SCRATCH/mnt
 
-# A file system of this KIND on v, over devices with volatile caches; two legs.
+# volume KIND: a file system on v, over devices with volatile caches; two legs.
 volume() {
   modprobe -a ext4 xfs
   load_module
@@ -66,11 +66,24 @@ moves() {
 test_ext4_is_used_while_it_moves() { moves ext4; }
 test_xfs_is_used_while_it_moves() { moves xfs; }
 
-# What is cut in which phase: one cut while copying, one while blocks are retired, one in grace.
+# on_a_tier KIND: its journal lies on a write-back tier, dirty, the rest at home: a flush of it promises what
+# lies on two legs.
+on_a_tier() {
+  null_device t1 24 fast cache_size=32
+  TABLE="0 $LEN shadow /dev/meta $BLOCK 3 origin /dev/org target /dev/tgt tier1 /dev/t1"
+  TABLE+=" 11 leg_id origin O leg_id target T leg_id tier1 F writeback tier1"
+  swap_table v "$TABLE"
+  local journal
+  mapfile -t journal < <(journal_blocks "$1" /dev/mapper/v)
+  message v promote tier1 "${journal[@]}"
+}
+# cuts KIND [COMMAND]: one cut while copying, one while blocks are retired, one in grace. COMMAND comes first.
 cuts() {
   local during stress ended seed=0
   volume "$1"
-  attach_target $LEN
+  TABLE=$(two_legs $LEN)
+  swap_table v "$TABLE"
+  [[ ! ${2:-} ]] || "$2" "$1"
   message v limit rate 16384
   for during in copy retire cutover; do
     case $during in
@@ -84,18 +97,15 @@ cuts() {
     stress=$!
     wait_until 60 "files that are synced" grep -qs kept "$SCRATCH/files"
     sleep 4
-    # The devices go one after the other. What still works meanwhile must not be told of the errors
-    # of the rest: in a power cut nobody is left to write them down.
-    file_io shutdown "$MNT"
-    power_cut meta org tgt
+    power_cut all
     pkill -KILL stress-ng || true
     wait "$stress" || true
     exercised
     ended=$(grep -s "^ended" "$RESULT/file_io.log" || echo "ended: a mapping cannot be used.")
     umount -l "$MNT"
     wait_until 60 "the volume to go" gone v
-    power_up org tgt meta
-    dm_create v "$(two_legs $LEN)" SHADOW-test
+    power_up all
+    dm_create v "$TABLE" SHADOW-test
     mount -t "$1" /dev/mapper/v "$MNT"
     umount "$MNT"
     whole_file_system "$1" /dev/mapper/v
@@ -109,5 +119,7 @@ cuts() {
 }
 test_ext4_after_power_cuts() { cuts ext4; }
 test_xfs_after_power_cuts() { cuts xfs; }
+test_ext4_on_a_tier_after_power_cuts() { cuts ext4 on_a_tier; }
+test_xfs_on_a_tier_after_power_cuts() { cuts xfs on_a_tier; }
 
 run_tests "$@"

@@ -207,13 +207,13 @@ test_power_cuts() {
     start_stress /dev/mapper/v --block=$BLOCK --flushes=6 --writes=70 --discards=2 --until-error
     start_churn
     sleep "$SLOWNESS.$((RANDOM % 10))"
-    power_cut meta org t1 t2
+    power_cut all
     touch "$SCRATCH/stop"
     wait "$STRESS" || fail "wrong data before the power cut"
     STRESS=
     wait "$CHURN" || true
     wait_until 20 "the volume goes" gone v
-    power_up meta org t1 t2
+    power_up all
     dm_create v "$(tier_table)" SHADOW-test
     note "round $round: $(tier tier1 used) and $(tier tier2 used) shadows after the cut, $(tier tier1 dirty)+$(tier tier2 dirty) dirty"
     shadow_io check /dev/mapper/v --journal="$SCRATCH/journal" --durable=flush --block=$BLOCK ||
@@ -359,12 +359,11 @@ test_fetching_under_load_and_suspends() {
 }
 
 text() { yes "new data of $1" 2>/dev/null | head -c 65536 || true; }
-# flushes DEVICE: how many it has got.
-flushes() { awk '{print $16}' "/sys/block/$1/stat"; }
+flushes() { received "$1" flushes; }
 # An ext4 of 64 MiB with its journal on tier1, written back: each commit block of the journal comes
 # with a flush before it, and lies on a dirty shadow.
 journal_on_a_tier() {
-  local extent first last bytes i
+  local journal i
   modprobe -a ext4
   MIB=64 LEN=$((64 * 2048))
   load_module
@@ -377,11 +376,8 @@ journal_on_a_tier() {
   mkdir -p "$MNT"
   mount -t ext4 /dev/mapper/v "$MNT"
   swap_table v "$(tier_table writeback tier1)"
-  extent=$(debugfs -R 'stat <8>' /dev/mapper/v 2>/dev/null | sed -nE '/EXTENTS/,$s/.*\(0-[0-9]+\):([0-9]+)-([0-9]+).*/\1 \2/p' | head -n1)
-  read -r first last <<<"$extent"
-  bytes=$(debugfs -R stats /dev/mapper/v 2>/dev/null | awk '/^Block size:/ {print $3}')
-  first=$((first * bytes / 512 / BLOCK)) last=$((last * bytes / 512 / BLOCK))
-  promote tier1 "$first+$((last - first + 1))"
+  mapfile -t journal < <(journal_blocks ext4 /dev/mapper/v)
+  promote tier1 "${journal[@]}"
   # Once round, so that every block of it is dirty.
   for i in {1..60}; do
     echo "$i" >"$MNT/warm"
@@ -399,11 +395,11 @@ test_a_flush_before_data_reaches_every_leg() {
     dd if="$SCRATCH/file$i" of="$MNT/file$i" bs=64k conv=fsync status=none
   done
   org=$(($(flushes org) - org)) t1=$(($(flushes t1) - t1))
-  power_cut org t1 t2 meta
+  power_cut all
   note "16 files synced: $org flushes of the origin, $t1 of the tier"
   umount -l "$MNT" || true
   wait_until 60 "v is gone" gone v
-  power_up org t1 t2 meta
+  power_up all
   ((org >= 16 && t1 >= 16)) || fail "16 syncs, $org flushes of the origin, $t1 of the tier"
   dm_create v "$(tier_table writeback tier1)"
   mount -t ext4 /dev/mapper/v "$MNT"

@@ -44,9 +44,10 @@ wait_until() {
 # null_device NAME MIB [hdd|ssd|nvme|fast] [KEY=VALUE...]: /dev/NAME, memory-backed.
 # hdd, ssd and nvme have a speed (2 ms and 150 MB/s; 100 us and 500 MB/s; 20 us and 2 GB/s); fast answers
 # at once.
-# cache_size=MIB gives it a volatile write cache, which power_cut loses.
+# cache_size=MIB gives it a volatile write cache, which power_cut loses: tests/lab/module over null_blk's
+# NAME-medium. null_blk's own does not lose what overwrites a page that was ever flushed.
 null_device() {
-  local dir=$NULLB/$1 mib=$2 kind=${3:-fast} pair
+  local name=$1 mib=$2 kind=${3:-fast} cache='' pair
   local settings=(size="$mib" memory_backed=1 discard=1)
   modprobe null_blk nr_devices=0
   mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
@@ -58,23 +59,55 @@ null_device() {
     fast) settings+=(irqmode=0 queue_mode=2) ;;
     *) fail "null_device knows no kind '$kind'" ;;
   esac
-  mkdir "$dir"
-  for pair in "${settings[@]}" "${@:4}"; do echo "${pair#*=}" >"$dir/${pair%%=*}"; done
-  echo 1 >"$dir/power"
+  for pair in "${@:4}"; do
+    if [[ $pair == cache_size=* ]]; then cache=${pair#*=} name=$1-medium; else settings+=("$pair"); fi
+  done
+  mkdir "$NULLB/$name"
+  for pair in "${settings[@]}"; do echo "${pair#*=}" >"$NULLB/$name/${pair%%=*}"; done
+  echo 1 >"$NULLB/$name/power"
   # null_blk with a bandwidth never finishes a discard that is longer than 20 ms worth of it.
-  [[ " ${*:4} " != *" discard=0 "* ]] || return 0
-  case $kind in
-    ssd) echo $((8 << 20)) >"/sys/block/$1/queue/discard_max_bytes" ;;
-    nvme) echo $((16 << 20)) >"/sys/block/$1/queue/discard_max_bytes" ;;
-  esac
+  if [[ " ${*:4} " != *" discard=0 "* ]]; then
+    case $kind in
+      ssd) echo $((8 << 20)) >"/sys/block/$name/queue/discard_max_bytes" ;;
+      nvme) echo $((16 << 20)) >"/sys/block/$name/queue/discard_max_bytes" ;;
+    esac
+  fi
+  [[ ! $cache ]] || volatile_device "$1" "/dev/$name" "$cache"
 }
-# power_cut NAME...: the volatile caches of all of them are lost; power_up brings them back.
-power_cut() { for n in "$@"; do echo 0 >"$NULLB/$n/power"; done; }
-power_up() { for n in "$@"; do echo 1 >"$NULLB/$n/power"; done; }
 null_remove() {
   echo 0 >"$NULLB/$1/power"
   rmdir "$NULLB/$1"
 }
+
+# volatile_device NAME MEDIUM MIB: /dev/NAME, the dm device disk-NAME, caches so much of MEDIUM's writes.
+volatile_device() {
+  insert_module lab/dm-volatile.ko
+  dm_create "disk-$1" "0 $(sectors "$2") volatile $2 $(($3 * 2048))"
+  ln -sf "/dev/mapper/disk-$1" "/dev/$1"
+}
+# Names of all of them, without disk-.
+volatile_devices() { dmsetup ls --target volatile | sed -n 's/^disk-\([^[:space:]]*\).*/\1/p'; }
+# received NAME writes|fuas|flushes|discards|zeroes: how many it has got.
+received() { dm status "disk-$1" | grep -o " $2=[0-9]*" | cut -d= -f2; }
+# power_cut NAME...: these lose power one after the other; power_cut all: the whole machine does, at one instant.
+# power_up NAME...|all: they come back, with any part of what was not flushed, drawn from $RANDOM;
+# CUT_KEEP=none or all: with nothing or all of it.
+power_cut() {
+  local name
+  if [[ $1 == all ]]; then
+    dm message "disk-$(volatile_devices | head -n 1)" 0 off all
+  else
+    for name in "$@"; do dm message "disk-$name" 0 off; done
+  fi
+}
+power_up() {
+  local name
+  # shellcheck disable=SC2046  # names have no spaces
+  [[ $1 != all ]] || set -- $(volatile_devices)
+  for name in "$@"; do dm message "disk-$name" 0 on $RANDOM "${CUT_KEEP:-some}"; done
+}
+# unplug NAME...: devices without a cache that are gone for good.
+unplug() { for n in "$@"; do echo 0 >"$NULLB/$n/power"; done; }
 
 # breakable_legs MIB [KEY=VALUE...]: org, tgt and meta behind dm devices fo, ft, fm, which are what volumes use then;
 # fault DEVICE all|reads|writes|flushes|none: it fails wholly, for reads, for writes and flushes, for
@@ -185,12 +218,13 @@ expect_log() { kernel_says "$1" || fail "the kernel log does not say '$1'; it sa
 
 # --- dm-shadow ---------------------------------------------------------------------------------
 
-load_module() {
-  local ko
-  ko=$SHADOW_BUILD/kernel/$(uname -r)/dm-shadow.ko
+load_module() { insert_module dm-shadow.ko; }
+# insert_module FILE: one that was built for this kernel, with what it needs.
+insert_module() {
+  local ko need name=${1##*/}
+  name=${name%.ko} ko=$SHADOW_BUILD/kernel/$(uname -r)/$1
   [[ -e $ko ]] || fail "there is no $ko; build it first"
-  [[ -d /sys/module/dm_shadow ]] && return
-  local need
+  [[ ! -d /sys/module/${name//-/_} ]] || return 0
   for need in dm_mod $(modinfo -F depends "$ko" | tr , ' '); do modprobe "$need"; done
   insmod "$ko"
 }
@@ -239,7 +273,7 @@ lvm_configuration() {
   export LVM_SYSTEM_DIR=$SCRATCH/lvm
   mkdir -p "$LVM_SYSTEM_DIR"
   cat >"$LVM_SYSTEM_DIR/lvm.conf" <<EOF
-devices { use_devicesfile = 0 obtain_device_list_from_udev = 0 md_component_detection = 0 types = [ "nullb", 16 ] }
+devices { use_devicesfile = 0 obtain_device_list_from_udev = 0 md_component_detection = 0 types = [ "nullb", 16 ] filter = [ "r|-medium$|" ] }
 activation { udev_sync = 0 udev_rules = 0 monitoring = 0 }
 global { use_lvmpolld = 0 event_activation = 0 }
 backup { backup_dir = "$LVM_SYSTEM_DIR/backup" archive = 0 }
@@ -293,13 +327,34 @@ op_phase() { shadowctl -o json op show "$1" | jq -r .phase; }
 op_phase_is() { [[ $(op_phase "$1") == "$2" ]]; }
 # small_file_system KIND DEVICE: mkfs.xfs makes one this small only for the tests of xfs.
 small_file_system() { TEST_DIR=1 TEST_DEV=1 QA_CHECK_FS=1 "mkfs.$1" -q "$2"; }
-# whole_file_system KIND DEVICE: the judge that comes with it has nothing to mend. The status of e2fsck does not
+# whole_file_system KIND DEVICE [OPTION...]: the judge that comes with it has nothing to mend. The status of e2fsck does not
 # tell of wrong sums; an offer to mend them does. That an extent tree could be shorter is no damage.
 whole_file_system() {
   case $1 in
-    ext4) e2fsck -fn -E no_optimize_extents "$2" >"$RESULT/fsck.log" 2>&1 && ! grep -q "? no$" "$RESULT/fsck.log" ;;
-    xfs) xfs_repair -n "$2" >"$RESULT/fsck.log" 2>&1 ;;
+    ext4) e2fsck -fn -E no_optimize_extents "${@:3}" "$2" >"$RESULT/fsck.log" 2>&1 && ! grep -q "? no$" "$RESULT/fsck.log" ;;
+    xfs) xfs_repair -n "${@:3}" "$2" >"$RESULT/fsck.log" 2>&1 ;;
   esac || fail "$1 is damaged: $(grep -B 1 -m 4 "? no$" "$RESULT/fsck.log"; tail -n 4 "$RESULT/fsck.log")"
+}
+# journal_blocks ext4|xfs DEVICE: where its journal lies, first+count in blocks of a volume, a line each.
+journal_blocks() {
+  local first last unit runs
+  case $1 in
+    ext4)
+      unit=$(dumpe2fs -h "$2" 2>/dev/null | awk '/^Block size:/ { print $3 }')
+      runs=$(debugfs -R 'stat <8>' "$2" 2>/dev/null | grep -o '):[0-9]*-[0-9]*' | tr -d ')' | tr ':-' ' ')
+      ;;
+    xfs)
+      unit=$(xfs_db -r -c 'sb 0' -c 'p blocksize' "$2" | awk '{ print $3 }')
+      first=$(xfs_db -r -c 'sb 0' -c 'p logstart' "$2" | awk '{ print $3 }')
+      first=$(xfs_db -r -c "convert fsblock $first daddr" "$2" | sed 's/.*(\([0-9]*\)).*/\1/')
+      last=$(xfs_db -r -c 'sb 0' -c 'p logblocks' "$2" | awk '{ print $3 }')
+      runs="$((first * 512 / unit)) $((first * 512 / unit + last - 1))"
+      ;;
+  esac
+  while read -r first last; do
+    first=$((first * unit / 512 / BLOCK)) last=$((last * unit / 512 / BLOCK))
+    echo "$first+$((last - first + 1))"
+  done <<<"$runs" | sort -u
 }
 # told TIER FIELD: what shadowctl says of a tier of db0.
 told() { shadowctl -o json tier show db0 | jq -r ".tiers[]? | select(.tier == \"$1\") | .$2"; }
@@ -330,13 +385,15 @@ clean_machine() {
     [[ $name != "$SCRATCH"/* ]] || umount "$name"
   done < <(tac /proc/mounts)
   for try in 1 2 3; do
+    # what lies on the disks before them
     while read -r name _; do
       [[ $name == No ]] && continue
       dm remove --force "$name" &>/dev/null || ((try < 3)) || fail "the device $name cannot be removed"
-    done < <(dmsetup ls 2>/dev/null || true)
+    done < <(dmsetup ls 2>/dev/null | sed 's/^disk-/~&/' | sort | tr -d '~' || true)
   done
   if [[ -d $NULLB ]]; then
     for name in "$NULLB"/*/; do [[ -d $name ]] && null_remove "$(basename "$name")"; done
+    find /dev -maxdepth 1 -lname '/dev/mapper/disk-*' -delete
   fi
   rm -rf "${SCRATCH:?}"/*
 }

@@ -45,13 +45,13 @@ cut_power() {
   sleep 0.7
   kill -9 "$DAEMON"
   wait "$DAEMON" 2>/dev/null || true
-  power_cut metadev slowdev fastdev middev
+  power_cut all
   wait "$STRESS" || fail "the data was wrong before the cut: $(tail -n 3 "$SCRATCH/load.log")"
   wait_until 30 "the volume to go" gone db0
   while read -r name _; do
-    [[ $name == No ]] || wait_until 30 "$name to go" gone "$name"
+    [[ $name == No || $name == disk-* ]] || wait_until 30 "$name to go" gone "$name"
   done < <(dmsetup ls)
-  power_up metadev slowdev fastdev middev
+  power_up all
   count cuts
   vgchange -qq -ay slow fast mid meta >/dev/null
   start_daemon

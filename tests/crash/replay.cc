@@ -5,9 +5,13 @@
 // For each point: the metadata is checked as shadow_check does, the volume is made over scratch
 // devices with the table its metadata asks for, everything is read and compared with the model (the
 // marks of shadow_io up to there), read again from each leg, sometimes copied on, and removed; then
-// the metadata has to be clean. Single-threaded; a wrong state is told with its place in the log.
+// the metadata has to be clean. With --judge a program looks at the volume instead of the model:
+// what file_io had noted in the log up to there is its journal. Single-threaded; a wrong state is
+// told with its place in the log.
 #include <CLI/CLI.hpp>
+#include <array>
 #include <cstring>
+#include <fstream>
 #include <iostream>
 #include <map>
 #include <set>
@@ -34,6 +38,7 @@ struct Options {
   std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> slices;  // first sector, sectors
   std::set<std::string> junk;
   std::string scratch = "/dev/x";
+  std::string judge;  // command; the volume and the journal are its last arguments
   std::size_t points = 60;
   std::uint64_t seed = 1;
   std::uint32_t block = 128;
@@ -42,7 +47,8 @@ struct Options {
 };
 
 struct Figures {
-  std::size_t points = 0, positions = 0, unformatted = 0, undecided = 0, finished = 0, wrong = 0;
+  std::size_t points = 0, positions = 0, unformatted = 0, undecided = 0, judged = 0, finished = 0,
+              wrong = 0;
   std::map<std::string, std::size_t> phases;
 };
 
@@ -119,6 +125,7 @@ class Replay {
     at_ = 0;
     acknowledged_ = live_ = false;
     where_.clear();
+    notes_.clear();
     model_ = io::Model(options_.sectors, options_.block, io::Durable::kFlush);
     slices_.clear();
     for (const char* role : kRoles) slices_.try_emplace(role, role, options_);
@@ -160,6 +167,8 @@ class Replay {
     if (const auto record = RecordOfMark(mark)) {
       acknowledged_ = acknowledged_ || record->kind == io::Kind::kAck;
       model_.Apply(*record);
+    } else if (mark.starts_with("file,")) {
+      notes_ += mark.substr(5) + "\n";
     } else {
       live_ = live_ || mark == "live";
       where_ = mark;
@@ -234,21 +243,48 @@ class Replay {
     ++figures_.phases[sb->phase == SHADOW_STEADY      ? "steady"
                       : sb->phase == SHADOW_MIGRATING ? "migrating"
                                                       : "grace"];
-    Read(point, *volume, true);
-    if (sb->phase != SHADOW_STEADY && !failed_) {
-      for (const char* policy : {"origin", "balance", "balance"}) {
-        if (const auto sent = volume->Message(std::string("read ") + policy); !sent.ok()) {
-          return Wrong(point, sent.error().message);
-        }
-        Read(point, *volume, false);
-      }
+    if (!options_.judge.empty()) {
+      Ask(point, *volume);
+    } else {
+      Compare(point, *volume, *sb, line, finish);
     }
-    if (sb->legs[SHADOW_LEG_TIER1].present && !failed_) EndShadows(point, *volume, line);
-    if (sb->phase == SHADOW_MIGRATING && finish && !failed_) Finish(point, *volume, *sb);
     if (const auto removed = volume->Remove(); !removed.ok()) {
       return Wrong(point, removed.error().message);
     }
     if (!failed_) AfterStop(point);
+  }
+
+  /// The volume goes on: what a program says of what is on it.
+  void Ask(const Point& point, const Volume& volume) {
+    if (notes_.empty()) return;  // no file system yet
+    const std::string journal = "/tmp/crash-journal";
+    std::string lines = notes_;
+    std::replace(lines.begin(), lines.end(), ',', ' ');
+    std::ofstream(journal, std::ios::trunc) << lines;
+    const std::string command = options_.judge + " " + volume.path() + " " + journal + " 2>&1";
+    FILE* answer = popen(command.c_str(), "r");
+    if (answer == nullptr) io::Die("cannot start " + options_.judge + ".");
+    std::string said;
+    std::array<char, 512> part{};
+    while (std::fgets(part.data(), part.size(), answer) != nullptr) said += part.data();
+    ++figures_.judged;
+    if (pclose(answer) != 0) Wrong(point, "the judge says: " + said);
+  }
+
+  /// What is read is what the model allows, and what each leg has.
+  void Compare(const Point& point, const Volume& volume, const shadow_superblock& sb,
+               const std::string& line, bool finish) {
+    Read(point, volume, true);
+    if (sb.phase != SHADOW_STEADY && !failed_) {
+      for (const char* policy : {"origin", "balance", "balance"}) {
+        if (const auto sent = volume.Message(std::string("read ") + policy); !sent.ok()) {
+          return Wrong(point, sent.error().message);
+        }
+        Read(point, volume, false);
+      }
+    }
+    if (sb.legs[SHADOW_LEG_TIER1].present && !failed_) EndShadows(point, volume, line);
+    if (sb.phase == SHADOW_MIGRATING && finish && !failed_) Finish(point, volume, sb);
   }
 
   /// What shadows showed is what home shows when they have ended.
@@ -360,6 +396,7 @@ class Replay {
   std::size_t at_ = 0;
   bool acknowledged_ = false, live_ = false, failed_ = false;
   std::string where_;  // the script's last mark
+  std::string notes_;  // of file_io
   Figures figures_;
 };
 
@@ -395,6 +432,8 @@ int Main(int argc, char** argv) {
   app.add_option("--sectors", o.sectors, "Length of the volume at its longest");
   app.add_option("--scratch", o.scratch, "Prefix of the scratch devices (default /dev/x)");
   app.add_option("--points", o.points, "Distinct crash points to judge (default 60)");
+  app.add_option("--judge", o.judge,
+                 "Command that looks at a volume: it gets the device and file_io's journal");
   app.add_option("--seed", o.seed, "Of all choices (default 1)");
   const std::map<std::string, Plant> kPlants = {{"drop-flushed", Plant::kDropFlushed},
                                                 {"stale-metadata", Plant::kStale}};
@@ -433,9 +472,10 @@ int Main(int argc, char** argv) {
   };
   std::printf(
       "%s: %zu entries, %zu points at %zu positions (%zu steady, %zu migrating, %zu grace, "
-      "%zu before the format), %zu moved on, %zu sectors undecided, %zu wrong\n",
+      "%zu before the format), %zu moved on, %zu sectors undecided, %zu judged, %zu wrong\n",
       o.name.c_str(), log->entries.size(), f.points, f.positions, phase("steady"),
-      phase("migrating"), phase("grace"), f.unformatted, f.finished, f.undecided, f.wrong);
+      phase("migrating"), phase("grace"), f.unformatted, f.finished, f.undecided, f.judged,
+      f.wrong);
   return f.wrong == 0 ? kRight : kWrong;
 }
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Inside the guest: scenarios.sh POINTS SEED. One log for each scenario, replayed by crash_replay.
+# Inside the guest: scenarios.sh POINTS SEED [SCENARIO]. One log for each scenario, replayed by crash_replay.
 #
 #   org, tgt, meta, t1, order   slices of one device (dm-delay without a delay: dm-linear of 6.12 does
 #     |                     not map flushes, and the log has to tell which slice one was for)
@@ -14,19 +14,26 @@
 . "$(dirname "$0")/../lab/guest-lib.sh"
 
 POINTS=$1 SEED=$2
-ORG_LEN=4096 TGT_LEN=6144 META_LEN=256 T1_LEN=1024  # sectors of the slices
-LEN=4072 GROWN=6072                         # of the volume; the last block is a short one
-META_AT=$((ORG_LEN + TGT_LEN)) T1_AT=$((ORG_LEN + TGT_LEN + META_LEN))
-DISK_LEN=$((T1_AT + T1_LEN + 8))
+META_LEN=256
+# lay_out ORIGIN TARGET TIER1: sectors of the slices. The volume's last block is a short one.
+lay_out() {
+  ORG_LEN=$1 TGT_LEN=$2 T1_LEN=$3
+  META_AT=$((ORG_LEN + TGT_LEN)) T1_AT=$((ORG_LEN + TGT_LEN + META_LEN))
+  DISK_LEN=$((T1_AT + T1_LEN + 8))
+  LEN=$((ORG_LEN - 24)) GROWN=$((TGT_LEN - 72))
+}
 ORIGIN=/dev/mapper/org TARGET=/dev/mapper/tgt META=/dev/mapper/meta
-SCENARIOS=(move abort rollback fresh grow remirror tiers tiers_move)
+SCENARIOS=(move abort rollback fresh grow remirror tiers tiers_move ext4 xfs)
+# A point of a file system takes ten times as long: it gets a third of a share.
+WEIGHTS=(3 3 3 3 3 3 3 3 1 1)
+[[ ! ${3:-} ]] || SCENARIOS=("$3") WEIGHTS=(1)
 
 slice() { dm_create "$1" "0 $3 delay /dev/mapper/gate $2 0"; }
 mark() { dm message lw 0 mark "$1"; }
 
 # record import|fresh: the devices of a log; what the target held before is junk, and of a fresh volume the origin too.
 record() {
-  null_device disk 6 fast
+  null_device disk $((DISK_LEN / 2048 + 1)) fast
   null_device log 768 fast
   crash_replay --write-junk /dev/disk
   # The metadata has to be blank, the order slice does not matter; an import begins with zeroes.
@@ -224,21 +231,89 @@ scenario_tiers_move() {
   stop_stress
 }
 
+files_under_way() { kill -0 "$FILES" 2>/dev/null; }
+# file_system KIND SECONDS: made, with its journal on a write-back tier and the rest at home: what a flush of the
+# journal promises lies on two legs. In use until files_written.
+file_system() {
+  record import
+  import_volume "$LEN"
+  mark live
+  case $1 in
+    ext4) mkfs.ext4 -q -b 1024 -J size=1 -E nodiscard /dev/mapper/v ;;
+    xfs) small_file_system xfs /dev/mapper/v ;;
+  esac
+  swap_table v "$(with_tier "$ORIGIN" O)"
+  mapfile -t JOURNAL < <(journal_blocks "$1" /dev/mapper/v)
+  mkdir -p "$SCRATCH/mnt"
+  mount -t "$1" /dev/mapper/v "$SCRATCH/mnt"
+  mkdir "$SCRATCH/mnt/files"
+  sync
+  message v mode tier1 writeback
+  message v promote tier1 "${JOURNAL[@]}"
+  wait_until 60 "the tier mover" tiers_rest
+  file_io run "$SCRATCH/mnt/files" "$SCRATCH/files" --seconds="$2" --length=49152 --mark=lw --seed="$SEED" >"$SCRATCH/file_io" &
+  FILES=$!
+}
+files_written() {
+  wait "$FILES" || fail "the files were wrong before any cut"
+  FILES=
+  note "journal in ${JOURNAL[*]}, $(message v tiers | tr ' ' '\n' | grep -c dirty) runs of dirty shadows, $(cat "$SCRATCH/file_io")"
+  mark written
+  umount "$SCRATCH/mnt"
+}
+scenario_ext4() {
+  lay_out 16384 8 4096
+  file_system ext4 12
+  phase journal-on-tier 6
+  # other shadows come and go
+  local round
+  for ((round = 0; round < 40; round++)); do
+    files_under_way || break
+    message v promote tier1 $((round * 7 % 120))+4
+    wait_until 60 "the tier mover" tiers_rest
+    message v writeback $((round * 7 % 120))+4
+    message v demote $((round * 7 % 120))+4
+    message v promote tier1 "${JOURNAL[@]}"
+    wait_until 60 "the tier mover" tiers_rest
+    mark "round-$round"
+  done
+  files_written
+}
+scenario_xfs() {
+  lay_out 34816 34816 16384
+  file_system xfs 16
+  phase journal-on-tier 6
+  swap_table v "$(with_tier "$ORIGIN" O target)"
+  message v mode tier1 writeback
+  until_none origin copy
+  phase mirrored 1
+  message v retire "$(half)"
+  until_none origin copy
+  message v cutover
+  phase grace 1
+  message v commit
+  swap_table v "$(with_tier "$TARGET" T)"
+  phase finished 1
+  files_written
+}
+
 # replay NAME POINTS [OPTION...]
 replay() {
   local name=$1 points=$2 longest=$LEN junk=(--junk tgt)
   shift 2
   [[ $name != grow ]] || longest=$GROWN
   [[ $name != fresh ]] || junk+=(--junk org)
+  [[ $name != ext4 && $name != xfs ]] || set -- "$@" --judge "${0%/*}/judge_files $name"
   crash_replay --log /dev/log --name "$name" --points "$points" --seed "$SEED" --sectors "$longest" \
-    --slice org:0:$ORG_LEN --slice tgt:$ORG_LEN:$TGT_LEN --slice meta:$META_AT:$META_LEN --slice t1:$T1_AT:$T1_LEN \
+    --slice "org:0:$ORG_LEN" --slice "tgt:$ORG_LEN:$TGT_LEN" --slice "meta:$META_AT:$META_LEN" \
+    --slice "t1:$T1_AT:$T1_LEN" \
     "${junk[@]}" "$@"
 }
 scratch_devices() {
-  null_device xorg 2 fast
-  null_device xtgt 3 fast
+  null_device xorg $(((ORG_LEN + 2047) / 2048)) fast
+  null_device xtgt $(((TGT_LEN + 2047) / 2048)) fast
   null_device xmeta 1 fast
-  null_device xt1 1 fast
+  null_device xt1 $(((T1_LEN + 2047) / 2048)) fast
 }
 # The replay has to find what is planted, or its silence means nothing.
 planted() {
@@ -254,15 +329,18 @@ planted() {
 
 load_module
 modprobe dm-log-writes
-modprobe dm-delay
+modprobe -a dm-delay ext4 xfs
 echo 1 >/sys/kernel/rcu_expedited
-FOUND=0 total=0 positions=0 wrong=0 status=0
+FOUND=0 total=0 positions=0 wrong=0 status=0 before=0
+all=$(IFS=+ && echo $((${WEIGHTS[*]})))
 for index in "${!SCENARIOS[@]}"; do
   name=${SCENARIOS[index]}
-  share=$(((POINTS * (index + 1)) / ${#SCENARIOS[@]} - (POINTS * index) / ${#SCENARIOS[@]}))
-  LEN=4072 started=$SECONDS
+  share=$((POINTS * (before + WEIGHTS[index]) / all - POINTS * before / all))
+  before=$((before + WEIGHTS[index]))
+  lay_out 4096 6144 1024
+  started=$SECONDS
   LOG_START=$(($(dmesg | wc -l) + 1))
-  rm -f "$SCRATCH/journal"
+  rm -f "$SCRATCH/journal" "$SCRATCH/files"
   "scenario_$name"
   end_record
   recorded=$((SECONDS - started))

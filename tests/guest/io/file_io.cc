@@ -8,7 +8,6 @@
 // elsewhere. From then on nobody touches it until its end is noted, too.
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,24 +26,24 @@
 #include <vector>
 
 #include "tests/guest/io/device.h"
+#include "tests/guest/io/mark.h"
 
 namespace shadow::io {
 namespace {
 
 constexpr char kUsage[] =
     R"(Usage: file_io run|check DIRECTORY JOURNAL [OPTION]
-       file_io shutdown DIRECTORY
 
 run     random work on files in DIRECTORY, every read verified
           --seconds=N (default 5)  --seed=N (default 1)
+          --length=BYTES of a file at most (default 1 MiB)
+          --mark=NAME of a dm-log-writes device: the journal goes to its log too
           --until-error: an I/O error is the end that was waited for, not a failure
 check   every file that the journal says was kept is there and is what it was
-shutdown  the file system of DIRECTORY writes nothing any more, as if its machine had stopped
 
 Exit status: 0 right, 1 wrong data or I/O error, 2 bad usage.
 )";
 
-constexpr std::size_t kLongest = std::size_t{1} << 20;
 constexpr std::size_t kPage = 4096;
 constexpr unsigned kOpsOfAFile = 60;
 constexpr unsigned kFiles = 12;  // that are kept at a time
@@ -93,6 +92,8 @@ std::size_t WriteAt(int fd, const std::uint8_t* data, std::size_t bytes, std::si
 struct Rules {
   double seconds = 5;
   std::uint64_t seed = 1;
+  std::size_t longest = std::size_t{1} << 20;
+  std::string mark;
   bool until_error = false;
 
   void Must(bool done, const char* what) const {
@@ -121,7 +122,10 @@ struct Rules {
 class File {
  public:
   File(const Rules& rules, std::string path, std::mt19937_64* random)
-      : rules_(rules), path_(std::move(path)), random_(*random), aligned_(MakeBuffer(kLongest)) {
+      : rules_(rules),
+        path_(std::move(path)),
+        random_(*random),
+        aligned_(MakeBuffer(rules.longest)) {
     Open(O_CREAT | O_TRUNC);
   }
   ~File() { Close(); }
@@ -199,12 +203,12 @@ class File {
   }
 
   void Write() {
-    const auto [from, bytes] = Range(kLongest);
+    const auto [from, bytes] = Range(rules_.longest);
     Fill(from, bytes);
     rules_.MustAll(WriteAt(fd_, &model_[from], bytes, from), bytes, "write", from);
   }
   void WriteDirect() {
-    const auto [from, bytes] = Pages(kLongest);
+    const auto [from, bytes] = Pages(rules_.longest);
     Fill(from, bytes);
     std::memcpy(aligned_.get(), &model_[from], bytes);
     rules_.MustAll(WriteAt(direct_, aligned_.get(), bytes, from), bytes, "write directly", from);
@@ -224,7 +228,7 @@ class File {
     return map;
   }
   void Truncate() {
-    const std::size_t size = Below(kLongest);
+    const std::size_t size = Below(rules_.longest);
     rules_.Must(ftruncate(fd_, static_cast<off_t>(size)) == 0, "truncate");
     model_.resize(size);
   }
@@ -240,7 +244,7 @@ class File {
     const auto [from, bytes] = Pages(model_.size());
     // Not at the end: there it is another call's work.
     if (bytes == 0 || from + bytes >= model_.size()) return;
-    const bool in = model_.size() + bytes <= kLongest && Below(2) == 0;
+    const bool in = model_.size() + bytes <= rules_.longest && Below(2) == 0;
     rules_.Must(fallocate(fd_, in ? FALLOC_FL_INSERT_RANGE : FALLOC_FL_COLLAPSE_RANGE,
                           static_cast<off_t>(from), static_cast<off_t>(bytes)) == 0,
                 "insert or collapse");
@@ -313,9 +317,32 @@ std::string Kept(const std::string& directory, const std::string& name) {
   return directory + "/kept." + name;
 }
 
+/// The journal: what must be there after a power cut. A line is a word in the log's marks.
+class Notes {
+ public:
+  Notes(const std::string& path, std::string mark)
+      : file_(std::fopen(path.c_str(), "ae")), mark_(std::move(mark)) {
+    if (file_ == nullptr) Die("the journal " + path + " cannot be opened.");
+  }
+  ~Notes() { std::fclose(file_); }
+  Notes(const Notes&) = delete;
+  Notes& operator=(const Notes&) = delete;
+
+  void Add(std::string line) const {
+    std::fprintf(file_, "%s\n", line.c_str());
+    std::fflush(file_);
+    if (mark_.empty()) return;
+    std::replace(line.begin(), line.end(), ' ', ',');
+    Mark(mark_, "file," + line);
+  }
+
+ private:
+  FILE* file_;
+  std::string mark_;
+};
+
 int Run(const std::string& directory, const std::string& journal, const Rules& rules) {
-  FILE* notes = std::fopen(journal.c_str(), "ae");
-  if (notes == nullptr) Die("the journal " + journal + " cannot be opened.");
+  const Notes notes(journal, rules.mark);
   // A page that cannot be read or written back raises this instead of an errno.
   if (rules.until_error) std::signal(SIGBUS, [](int) { _exit(0); });
   std::mt19937_64 random(rules.seed);
@@ -330,16 +357,15 @@ int Run(const std::string& directory, const std::string& journal, const Rules& r
       for (unsigned i = 0; i < kOpsOfAFile; ++i, ++operations) file.Step();
       file.CheckAll();
       file.Sync();
-      std::fprintf(notes, "gone %s\n", name.c_str());
-      std::fflush(notes);
+      notes.Add("gone " + name);
       rules.Must(rename(work.c_str(), Kept(directory, name).c_str()) == 0, "rename");
       SyncDirectory(rules, directory);
-      std::fprintf(notes, "kept %s %zu %llx\n", name.c_str(), file.model().size(),
-                   static_cast<unsigned long long>(Sum(file.model())));
-      std::fflush(notes);
+      std::array<char, 17> sum{};
+      std::snprintf(sum.data(), sum.size(), "%llx",
+                    static_cast<unsigned long long>(Sum(file.model())));
+      notes.Add("kept " + name + " " + std::to_string(file.model().size()) + " " + sum.data());
     }
   }
-  std::fclose(notes);
   std::printf("%lu files, %lu operations\n", files, operations);
   return 0;
 }
@@ -381,24 +407,12 @@ int Check(const std::string& directory, const std::string& journal) {
   return 0;
 }
 
-// ext4 and xfs answer the same request; what they hold in memory is lost.
-int Shutdown(const char* directory) {
-  const unsigned long request = _IOR('X', 125, std::uint32_t);
-  std::uint32_t without_a_last_commit = 2;
-  const int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0 || ioctl(fd, request, &without_a_last_commit) != 0)
-    Die(std::string(directory) + " cannot be shut down: " + std::strerror(errno) + ".");
-  close(fd);
-  return 0;
-}
-
 int Main(int argc, char** argv) {
   const std::string verb = argc > 1 ? argv[1] : "--help";
   if (verb == "--help" || verb == "-h") {
     std::fputs(kUsage, stdout);
     return 0;
   }
-  if (verb == "shutdown" && argc == 3) return Shutdown(argv[2]);
   if (argc < 4) Die("a directory and a journal are missing; see --help.");
   Rules rules;
   for (int i = 4; i < argc; ++i) {
@@ -407,6 +421,10 @@ int Main(int argc, char** argv) {
       rules.seconds = std::atof(option.c_str() + 10);
     } else if (option.starts_with("--seed=")) {
       rules.seed = std::strtoull(option.c_str() + 7, nullptr, 10);
+    } else if (option.starts_with("--length=")) {
+      rules.longest = std::strtoull(option.c_str() + 9, nullptr, 10);
+    } else if (option.starts_with("--mark=")) {
+      rules.mark = option.substr(7);
     } else if (option == "--until-error") {
       rules.until_error = true;
     } else {

@@ -2,7 +2,6 @@
 #include "tests/guest/io/stress.h"
 
 #include <fcntl.h>
-#include <libdevmapper.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "tests/guest/io/device.h"
+#include "tests/guest/io/mark.h"
 #include "tests/guest/io/pattern.h"
 
 namespace shadow::io {
@@ -30,7 +30,6 @@ constexpr std::uint32_t kMaxSectors = 256;  // of one read or write
 class Journal {
  public:
   explicit Journal(const std::string& path, std::string mark = "") : mark_(std::move(mark)) {
-    dm_udev_set_sync_support(0);
     if (path.empty()) return;
     fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (fd_ < 0) Die("cannot open the journal " + path + ": " + std::strerror(errno));
@@ -53,15 +52,9 @@ class Journal {
   void Mark(const Record& record) const {
     std::array<std::uint8_t, sizeof(Record)> raw;
     std::memcpy(raw.data(), &record, sizeof(record));
-    char text[5 + 2 * sizeof(Record) + 1] = "mark ";
-    for (std::size_t i = 0; i < raw.size(); ++i) std::snprintf(text + 5 + 2 * i, 3, "%02x", raw[i]);
-    dm_task* task = dm_task_create(DM_DEVICE_TARGET_MSG);
-    if (task == nullptr || dm_task_set_name(task, mark_.c_str()) == 0 ||
-        dm_task_set_sector(task, 0) == 0 || dm_task_set_message(task, text) == 0 ||
-        dm_task_run(task) == 0) {
-      Die("the log of " + mark_ + " takes no mark.");
-    }
-    dm_task_destroy(task);
+    char text[2 * sizeof(Record) + 1];
+    for (std::size_t i = 0; i < raw.size(); ++i) std::snprintf(text + 2 * i, 3, "%02x", raw[i]);
+    io::Mark(mark_, text);
   }
 
   int fd_ = -1;

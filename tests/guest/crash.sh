@@ -26,13 +26,22 @@ cut_under_load() {
   sleep 0.3
   "$@"
   sleep 0.4
-  power_cut all
+  "${CUT:-all_at_once}"
   wait $load || fail "the data was wrong before the cut"
   [[ ! ${LOADED:-} ]] || wait_until 10 "what lies on the volume to go" gone "${LOADED##*/}"
   wait_until 10 "the volume to go" gone v
   power_up all
   dm_create v "$table" SHADOW-test
   check_data /dev/mapper/v --block=$BLOCK --durable=flush
+}
+all_at_once() { power_cut all; }
+# As when a rack goes dark: the legs that go first have failed for those that are left.
+one_by_one() {
+  local name
+  for name in $(volatile_devices | shuf); do
+    power_cut "$name"
+    sleep 0.15
+  done
 }
 nothing() { :; }
 start_copy() { message v copy "0+$(field v blocks)"; }
@@ -68,6 +77,27 @@ test_power_cut_while_mirrored() {
     # What was read must be what every copy says from now on.
     for round in 1 2; do check_data /dev/mapper/v --block=$BLOCK --durable=flush; done
   done
+}
+
+test_disks_lose_power_one_after_the_other() {
+  local CUT=one_by_one round
+  volatile_legs
+  attach_target $LEN
+  for round in 1 2; do
+    note "copying, cut $round"
+    cut_under_load "$(two_legs $LEN)" start_copy
+  done
+  for round in 1 2 3; do
+    note "mirrored, cut $round"
+    copy_all
+    cut_under_load "$(two_legs $LEN)" nothing
+    check_data /dev/mapper/v --block=$BLOCK --durable=flush
+  done
+  copy_all
+  message v cutover
+  note "grace"
+  cut_under_load "$(two_legs $LEN)" nothing
+  check_data /dev/mapper/v --block=$BLOCK --durable=flush
 }
 
 retire_some() { message v retire "0+$(($(field v blocks) / 2))"; }

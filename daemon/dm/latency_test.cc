@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
-#include "daemon/dm/linux_block_devices.h"
 
 namespace shadow {
 namespace {
@@ -58,15 +57,6 @@ TEST(PercentileNs, IsMonotonicInTheFraction) {
 }
 
 TEST(StatsCreateMessage, FitsIntoOneMessage) { EXPECT_LT(StatsCreateMessage().size(), 4000U); }
-
-TEST(FindMountPoint, ReadsMountinfo) {
-  const std::string text =
-      "22 1 0:21 / /proc rw - proc proc rw\n"
-      "30 1 253:7 / /mnt/a\\040b rw,relatime shared:1 - ext4 /dev/mapper/db0 rw\n";
-  EXPECT_EQ(FindMountPoint(text, 253, 7), "/mnt/a b");
-  EXPECT_EQ(FindMountPoint(text, 253, 8), "");
-  EXPECT_EQ(FindMountPoint("garbage", 1, 1), "");
-}
 
 }  // namespace
 }  // namespace shadow

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "daemon/dm/table.h"
+#include "daemon/fs/mounts.h"
 
 namespace shadow {
 namespace {
@@ -245,9 +246,8 @@ class LinuxBlockDevices final : public BlockDevices {
 
   static std::string UsedBy(const std::string& path, const BlockInfo& info,
                             const std::string& sys) {
-    const std::string mount =
-        FindMountPoint(ReadTextFile("/proc/self/mountinfo"), info.major, info.minor);
-    if (!mount.empty()) return "mounted on " + mount;
+    const Mounted mounted = FindMounted(makedev(info.major, info.minor));
+    if (!mounted.where.empty()) return "mounted on " + mounted.where;
     const std::string holder = FirstHolder(sys);
     if (!holder.empty()) return "held by " + holder;
     const Fd fd(open(path.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC | O_NONBLOCK));
@@ -299,35 +299,7 @@ class LinuxBlockDevices final : public BlockDevices {
   const Clock& clock_;
 };
 
-// mountinfo writes space, tab, newline and backslash as \ooo.
-std::string UnescapeMount(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto octal = [&](std::size_t at) {
-      return at < text.size() && text[at] >= '0' && text[at] <= '7';
-    };
-    if (text[i] == '\\' && octal(i + 1) && octal(i + 2) && octal(i + 3)) {
-      out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 +
-                               (text[i + 3] - '0'));
-      i += 3;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
 }  // namespace
-
-std::string FindMountPoint(const std::string& mountinfo, std::uint32_t major, std::uint32_t minor) {
-  const std::string wanted = std::to_string(major) + ":" + std::to_string(minor);
-  std::istringstream lines(mountinfo);
-  for (std::string line; std::getline(lines, line);) {
-    const auto words = SplitWords(line);
-    if (words.size() >= 5 && words[2] == wanted) return UnescapeMount(words[4]);
-  }
-  return "";
-}
 
 std::string ReadTextFile(const std::string& path) {
   std::ifstream file(path);

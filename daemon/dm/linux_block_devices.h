@@ -12,11 +12,6 @@ namespace shadow {
 /// `clock` times the probes and must outlive what is returned.
 [[nodiscard]] std::unique_ptr<BlockDevices> MakeLinuxBlockDevices(const Clock& clock);
 
-/// The mount point of the device, "" if it is not mounted. `mountinfo` is the text of
-/// /proc/self/mountinfo (its octal escapes are undone).
-[[nodiscard]] std::string FindMountPoint(const std::string& mountinfo, std::uint32_t major,
-                                         std::uint32_t minor);
-
 /// A whole file as text, "" if it cannot be read.
 [[nodiscard]] std::string ReadTextFile(const std::string& path);
 

@@ -43,7 +43,7 @@ TEST_F(FsTest, NothingIsNothing) {
   EXPECT_EQ(info->type, "");
   EXPECT_EQ(info->end_bytes, 0U);
   EXPECT_EQ(fs_->Inspect(image_ + "x").error().code, Code::kNotFound);
-  EXPECT_EQ(fs_->Grow(image_, *info).error().code, Code::kUnimplemented);
+  EXPECT_EQ(fs_->Grow(image_).error().code, Code::kUnimplemented);
 }
 
 TEST_F(FsTest, Ext4EndsWhereItsSuperblockSays) {
@@ -56,7 +56,7 @@ TEST_F(FsTest, Ext4EndsWhereItsSuperblockSays) {
   std::filesystem::resize_file(image_, 600 * kMiB);
   EXPECT_EQ(fs_->Inspect(image_)->end_bytes, 512 * kMiB)
       << "the device's size is not the file system's";
-  ASSERT_TRUE(fs_->Grow(image_, *info).ok());
+  ASSERT_TRUE(fs_->Grow(image_).ok());
   EXPECT_EQ(fs_->Inspect(image_)->end_bytes, 600 * kMiB);
 }
 
@@ -66,7 +66,20 @@ TEST_F(FsTest, XfsEndsWhereItsSuperblockSays) {
   ASSERT_TRUE(info.ok());
   EXPECT_EQ(info->type, "xfs");
   EXPECT_EQ(info->end_bytes, 512 * kMiB);
-  EXPECT_EQ(fs_->Grow(image_, *info).error().code, Code::kFailedPrecondition) << "not mounted";
+  EXPECT_EQ(fs_->Grow(image_).error().code, Code::kFailedPrecondition) << "not mounted";
+}
+
+TEST_F(FsTest, BtrfsEndsWhereItsSuperblockSays) {
+  ASSERT_TRUE(Make({"mkfs.btrfs", "-q", "-f"})) << "mkfs.btrfs (btrfs-progs) is needed";
+  auto info = fs_->Inspect(image_);
+  ASSERT_TRUE(info.ok());
+  EXPECT_EQ(info->type, "btrfs");
+  EXPECT_EQ(info->end_bytes, 512 * kMiB);
+  EXPECT_EQ(fs_->Grow(image_).error().code, Code::kFailedPrecondition) << "not mounted";
+}
+
+TEST_F(FsTest, WhatIsNotMountedIsNotTrimmed) {
+  EXPECT_EQ(fs_->Trim(image_, 0, kMiB).error().code, Code::kFailedPrecondition);
 }
 
 TEST(FilesystemEnd, DamagedSuperblocksTellNothing) {
@@ -83,6 +96,7 @@ RC_GTEST_PROP(FilesystemEnd, NoBytesCrashIt, (std::vector<std::uint8_t> bytes)) 
   bytes[1024 + 0x38] = 0x53;
   bytes[1024 + 0x39] = 0xef;
   RC_ASSERT(FilesystemEnd("ext4", bytes) <= (std::uint64_t{1} << 62));
+  (void)FilesystemEnd("btrfs", bytes);
 }
 
 }  // namespace

@@ -6,14 +6,15 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
 
-#include "daemon/dm/linux_block_devices.h"
+#include "daemon/base/unique_fd.h"
+#include "daemon/fs/live_fs.h"
+#include "daemon/fs/mounts.h"
+#include "daemon/fs/openers.h"
 #include "daemon/fs/superblock.h"
 
 namespace shadow {
@@ -34,88 +35,149 @@ struct ProbeDeleter {
 };
 using Probe = std::unique_ptr<blkid_struct_probe, ProbeDeleter>;
 
+// The device, open for reading. A regular file (of the tests) is like a device nobody else uses.
+struct Opened {
+  UniqueFd fd;
+  bool block = false;
+  dev_t device = 0;
+};
+
+Result<Opened> Open(const std::string& device) {
+  Opened out;
+  struct stat st {};
+  out.fd.reset(open(device.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!out.fd.ok() || fstat(out.fd.get(), &st) != 0) {
+    return FromErrno("Device " + device + " cannot be opened", errno);
+  }
+  out.block = S_ISBLK(st.st_mode);
+  out.device = st.st_rdev;
+  return out;
+}
+
+Mounted MountOf(const Opened& opened) {
+  return opened.block ? FindMounted(opened.device) : Mounted{};
+}
+
+Error Covered(const std::string& device, const Mounted& mounted) {
+  return MakeError(Code::kFailedPrecondition,
+                   "The file system of " + device + " is mounted on " + mounted.where +
+                       ", but something else is mounted over it or shadowd may not look there.",
+                   "unmount what is over it, or mount it in another place as well");
+}
+
+Result<std::string> Signature(int fd, const std::string& device) {
+  const Probe probe(blkid_new_probe());
+  if (!probe || blkid_probe_set_device(probe.get(), fd, 0, 0) != 0) {
+    return MakeError(Code::kIoError, "libblkid cannot look at " + device + ".");
+  }
+  blkid_probe_enable_superblocks(probe.get(), 1);
+  blkid_probe_set_superblocks_flags(probe.get(), BLKID_SUBLKS_TYPE);
+  blkid_probe_enable_partitions(probe.get(), 1);
+  const int found = blkid_do_safeprobe(probe.get());
+  const char* value = nullptr;
+  // Ambivalent: nothing is known for sure.
+  if (found == -2) return std::string("several signatures");
+  if (found != 0) return std::string();
+  if (blkid_probe_lookup_value(probe.get(), "TYPE", &value, nullptr) == 0) {
+    return std::string(value);
+  }
+  if (blkid_probe_lookup_value(probe.get(), "PTTYPE", &value, nullptr) == 0) {
+    return std::string(value) + " partition table";
+  }
+  return std::string();
+}
+
 class LinuxFilesystems final : public Filesystems {
  public:
   explicit LinuxFilesystems(ProcessRunner& runner) : runner_(runner) {}
 
   Result<FsInfo> Inspect(const std::string& device) override {
-    struct stat st {};
-    const int fd = open(device.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return FromErrno("Device " + device + " cannot be opened", errno);
     FsInfo info;
-    if (fstat(fd, &st) == 0 && S_ISBLK(st.st_mode)) {
-      info.mount_point = FindMountPoint(ReadTextFile("/proc/self/mountinfo"), major(st.st_rdev),
-                                        minor(st.st_rdev));
-    }
-    Probe probe(blkid_new_probe());
-    if (!probe || blkid_probe_set_device(probe.get(), fd, 0, 0) != 0) {
-      close(fd);
-      return MakeError(Code::kIoError, "libblkid cannot look at " + device + ".");
-    }
-    blkid_probe_enable_superblocks(probe.get(), 1);
-    blkid_probe_set_superblocks_flags(probe.get(), BLKID_SUBLKS_TYPE);
-    blkid_probe_enable_partitions(probe.get(), 1);
-    const int found = blkid_do_safeprobe(probe.get());
-    const char* value = nullptr;
-    if (found == 0 && blkid_probe_lookup_value(probe.get(), "TYPE", &value, nullptr) == 0) {
-      info.type = value;
-    } else if (found == 0 &&
-               blkid_probe_lookup_value(probe.get(), "PTTYPE", &value, nullptr) == 0) {
-      info.type = std::string(value) + " partition table";
-    } else if (found == -2) {
-      info.type = "several signatures";  // ambivalent: nothing is known for sure
-    }
-    std::vector<std::uint8_t> start(kSuperblockBytes);
-    if (pread(fd, start.data(), start.size(), 0) == static_cast<ssize_t>(start.size())) {
+    Openers openers;
+    struct stat st {};
+    // Before we open it ourselves.
+    if (stat(device.c_str(), &st) == 0 && S_ISBLK(st.st_mode)) openers = FindOpeners(st.st_rdev);
+    SHADOW_ASSIGN(const Opened opened, Open(device));
+    const Mounted mounted = MountOf(opened);
+    info.mount_point = mounted.where;
+    info.openers = openers.holders + openers.processes + (mounted.where.empty() ? 0 : 1);
+    if (!mounted.where.empty()) {
+      info.type = mounted.type;
+      if (!mounted.root.ok()) {
+        info.doubt = Covered(device, mounted).message;
+      } else {
+        info.end_bytes = LiveEnd(mounted.root.get(), mounted.type, opened.device, opened.fd.get());
+      }
+    } else {
+      // While somebody has the device open its page cache stays, and direct writes pass it by.
+      if (opened.block && ioctl(opened.fd.get(), BLKFLSBUF) != 0) {
+        return FromErrno("What is cached of " + device + " cannot be dropped", errno);
+      }
+      SHADOW_ASSIGN(info.type, Signature(opened.fd.get(), device));
+      std::vector<std::uint8_t> start(kSuperblockBytes);
+      if (pread(opened.fd.get(), start.data(), start.size(), 0) < 0) {
+        return FromErrno("Device " + device + " cannot be read", errno);
+      }
       info.end_bytes = FilesystemEnd(info.type, start);
     }
-    close(fd);
+    if (openers.holders != 0) {
+      info.doubt = "The device " + openers.holder + " lies on it.";
+    } else if (mounted.where.empty() && !openers.writer.empty()) {
+      info.doubt = openers.writer + " has it open for writing.";
+    }
+    if (!info.doubt.empty()) info.end_bytes = 0;
     return info;
   }
 
-  Status Trim(const std::string& mount_point, std::uint64_t from, std::uint64_t bytes) override {
-    const int fd = open(mount_point.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return FromErrno("The file system on " + mount_point + " cannot be opened", errno);
-    fstrim_range range{};
-    range.start = from;
-    range.len = bytes;
-    const int trimmed = ioctl(fd, FITRIM, &range);
-    const int error = errno;
-    close(fd);
-    if (trimmed == 0) return Ok();
-    if (error == EOPNOTSUPP) {
-      return MakeError(Code::kUnimplemented,
-                       "The file system on " + mount_point + " cannot be trimmed.");
+  Status Trim(const std::string& device, std::uint64_t from, std::uint64_t bytes) override {
+    SHADOW_ASSIGN(const Opened opened, Open(device));
+    const Mounted mounted = MountOf(opened);
+    if (mounted.where.empty()) {
+      return MakeError(Code::kFailedPrecondition, "Nothing of " + device + " is mounted.");
     }
-    return FromErrno("The file system on " + mount_point + " cannot be trimmed", error);
+    if (!mounted.root.ok()) return Covered(device, mounted);
+    return LiveTrim(mounted.root.get(), from, bytes);
   }
 
-  Status Grow(const std::string& device, const FsInfo& info) override {
-    if (info.type == "ext2" || info.type == "ext3" || info.type == "ext4") {
-      return Run({"resize2fs", device}, info, device);
-    }
-    if (info.type == "xfs") {
-      if (info.mount_point.empty()) {
-        return MakeError(Code::kFailedPrecondition,
-                         "The xfs on " + device + " is not mounted, so it cannot be grown.",
-                         "mount it and run xfs_growfs");
+  Status Grow(const std::string& device) override {
+    SHADOW_ASSIGN(const Opened opened, Open(device));
+    const Mounted mounted = MountOf(opened);
+    if (!mounted.where.empty()) {
+      if (!mounted.root.ok()) return Covered(device, mounted);
+      std::uint64_t bytes = 0;
+      if (ioctl(opened.fd.get(), BLKGETSIZE64, &bytes) != 0) {
+        return FromErrno("Size of " + device, errno);
       }
-      return Run({"xfs_growfs", info.mount_point}, info, device);
+      return LiveGrow(mounted.root.get(), mounted.type, opened.device, bytes);
+    }
+    SHADOW_ASSIGN(const std::string type, Signature(opened.fd.get(), device));
+    if (type == "ext2" || type == "ext3" || type == "ext4") {
+      return Run({"resize2fs", device}, type, device);
+    }
+    if (type == "xfs" || type == "btrfs") {
+      return MakeError(Code::kFailedPrecondition,
+                       "The " + type + " on " + device +
+                           " is not mounted where shadowd can see it, so it cannot be grown.",
+                       "mount it and grow it by hand");
     }
     return MakeError(Code::kUnimplemented,
                      "shadowd does not know how to grow what is on " + device + " (" +
-                         (info.type.empty() ? "nothing known" : info.type) + ").",
+                         (type.empty() ? "nothing known" : type) + ").",
                      "grow it by hand");
   }
 
  private:
-  Status Run(const std::vector<std::string>& argv, const FsInfo& info, const std::string& device) {
+  Status Run(const std::vector<std::string>& argv, const std::string& type,
+             const std::string& device) {
     SHADOW_ASSIGN(const ProcessResult r, runner_.Run(argv, kResizeMs));
     if (r.exit_code == 0) return Ok();
-    return MakeError(
-        Code::kIoError,
-        "The " + info.type + " on " + device + " was not grown: " + FirstComplaint(r) + ".",
-        "run " + argv[0] + " by hand");
+    std::string complaint = FirstComplaint(r);
+    while (!complaint.empty() && (complaint.back() == '.' || complaint.back() == ' ')) {
+      complaint.pop_back();
+    }
+    return MakeError(Code::kIoError,
+                     "The " + type + " on " + device + " was not grown: " + complaint + ".",
+                     "run " + argv[0] + " by hand");
   }
 
   ProcessRunner& runner_;

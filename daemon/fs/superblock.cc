@@ -18,11 +18,6 @@ std::uint64_t Big(const std::vector<std::uint8_t>& b, std::size_t at, int bytes)
   return value;
 }
 
-std::uint64_t Product(std::uint64_t blocks, std::uint64_t size) {
-  if (size == 0 || blocks > kMostBytes / size) return 0;
-  return blocks * size;
-}
-
 // Fields as in the kernel's fs/ext4/ext4.h, struct ext4_super_block, at byte 1024.
 std::uint64_t ExtEnd(const std::vector<std::uint8_t>& b) {
   constexpr std::size_t kAt = 1024;
@@ -32,7 +27,7 @@ std::uint64_t ExtEnd(const std::vector<std::uint8_t>& b) {
   if (shift > 6) return 0;
   std::uint64_t blocks = Little(b, kAt + 0x04, 4);
   if ((Little(b, kAt + 0x60, 4) & k64BitFeature) != 0) blocks |= Little(b, kAt + 0x150, 4) << 32;
-  return Product(blocks, std::uint64_t{1024} << shift);
+  return BytesOf(blocks, std::uint64_t{1024} << shift);
 }
 
 // Fields as in the kernel's fs/xfs/libxfs/xfs_format.h, struct xfs_dsb; big endian.
@@ -40,15 +35,31 @@ std::uint64_t XfsEnd(const std::vector<std::uint8_t>& b) {
   if (Big(b, 0, 4) != 0x58465342) return 0;  // "XFSB"
   const std::uint64_t size = Big(b, 4, 4);
   if (size < 512 || size > 65536) return 0;
-  return Product(Big(b, 8, 8), size);
+  return BytesOf(Big(b, 8, 8), size);
+}
+
+// Fields as in the kernel's uapi/linux/btrfs_tree.h, struct btrfs_super_block, at byte 65536; its
+// dev_item is this device's, whatever others the file system has.
+std::uint64_t BtrfsEnd(const std::vector<std::uint8_t>& b) {
+  constexpr std::size_t kAt = 65536;
+  constexpr std::uint64_t kMagic = 0x4d5f53665248425fULL;  // "_BHRfS_M"
+  if (Little(b, kAt + 0x40, 8) != kMagic) return 0;
+  const std::uint64_t bytes = Little(b, kAt + 0xc9 + 8, 8);
+  return bytes > kMostBytes ? 0 : bytes;
 }
 
 }  // namespace
+
+std::uint64_t BytesOf(std::uint64_t blocks, std::uint64_t size) {
+  if (size == 0 || blocks > kMostBytes / size) return 0;
+  return blocks * size;
+}
 
 std::uint64_t FilesystemEnd(const std::string& type, const std::vector<std::uint8_t>& start) {
   if (start.size() < kSuperblockBytes) return 0;
   if (type == "ext2" || type == "ext3" || type == "ext4") return ExtEnd(start);
   if (type == "xfs") return XfsEnd(start);
+  if (type == "btrfs") return BtrfsEnd(start);
   return 0;
 }
 

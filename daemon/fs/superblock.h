@@ -9,11 +9,14 @@
 namespace shadow {
 
 /// Enough of the device's start to find every superblock we know.
-inline constexpr std::size_t kSuperblockBytes = 4096;
+inline constexpr std::size_t kSuperblockBytes = (64 << 10) + 4096;
 
 /// Bytes from the device's start to the end of a file system of `type` ("ext2", "ext3", "ext4",
-/// "xfs") whose first bytes are `start`; 0 if that cannot be told.
+/// "xfs", "btrfs") whose first bytes are `start`; 0 if that cannot be told.
 [[nodiscard]] std::uint64_t FilesystemEnd(const std::string& type,
                                           const std::vector<std::uint8_t>& start);
+
+/// blocks * size; 0 if that is more than any device has.
+[[nodiscard]] std::uint64_t BytesOf(std::uint64_t blocks, std::uint64_t size);
 
 }  // namespace shadow

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "daemon/base/sizes.h"
+#include "daemon/modify/shrink_guard.h"
 #include "daemon/modify/tables.h"
 #include "daemon/modify/tiers.h"
 
@@ -236,27 +237,13 @@ class Planner {
                     ReadTiers(*d_.dm, v_.name, BlockRange{keep, status_.kernel.blocks - keep}));
       SHADOW_TRY(CheckDrain(status_, beyond, v_.name));
     }
-    const auto fs = d_.fs->Inspect(DevicePath(v_.name));
-    const std::string force = "shrink the file system first, or force it";
-    if (!fs.ok() || fs->type.empty() || fs->end_bytes == 0) {
-      const std::string what = fs.ok() && !fs->type.empty() ? fs->type : "no known file system";
-      if (!r_.force_shrink) {
-        return NotNow("It cannot be told whether what lies on " + v_.name + " (" + what +
-                          ") ends before the new end.",
-                      "force it if you know that it does");
-      }
-      p_.plan.warnings.push_back("The shrink is forced: what lies beyond the new end is lost.");
-      return Ok();
+    SHADOW_TRY(GuardShrink(d_, v_.name, NewBytes(), r_.force_shrink));
+    if (!r_.force_shrink) return Ok();
+    const ShrinkVerdict verdict = LookBeyond(d_, v_.name, NewBytes());
+    if (!verdict.fits) {
+      p_.plan.warnings.push_back("The shrink is forced: what lies beyond the new end is lost. " +
+                                 verdict.why);
     }
-    if (fs->end_bytes <= NewBytes()) return Ok();
-    if (!r_.force_shrink) {
-      return NotNow("The " + fs->type + " file system on " + v_.name + " ends at " +
-                        FormatSize(fs->end_bytes) + ", beyond the new end " +
-                        FormatSize(NewBytes()) + ".",
-                    force);
-    }
-    p_.plan.warnings.push_back("The shrink is forced: the " + fs->type +
-                               " file system reaches beyond the new end and will be damaged.");
     return Ok();
   }
 

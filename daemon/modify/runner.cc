@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "daemon/base/sizes.h"
+#include "daemon/modify/shrink_guard.h"
 #include "daemon/modify/tables.h"
 
 namespace shadow {
@@ -234,13 +235,27 @@ StepOutcome ModificationRunner::RunStep() {
 Status ModificationRunner::CheckReversible(ModEvent event) {
   if (event != ModEvent::kAbort && event != ModEvent::kRollBack) return Ok();
   if (record_.state.kind != Kind::kMove || record_.state.step <= Step::kMakeTarget) return Ok();
+  return CheckTail();
+}
+
+// Whether anything lies beyond the old end of a volume that was grown: data, or the promise of a
+// file system that it ends there (btrfs grows without writing to what it gained).
+Status ModificationRunner::CheckTail() {
+  if (record_.new_sectors <= record_.old_sectors) return Ok();
   const auto status = ReadStatus(*deps_.dm, volume_name_);
-  if (!status.ok() || status->kernel.tail == 0) return Ok();
-  return MakeError(
-      Code::kFailedPrecondition,
-      "The volume was grown, and " + FormatSize(status->kernel.tail * status->kernel.block_bytes) +
-          " of data lie beyond its old end.",
-      "shrink the file system and discard what is beyond the old end (fstrim), or commit");
+  if (!status.ok() || status->kernel.phase == "steady") return Ok();
+  if (status->kernel.tail != 0) {
+    return MakeError(
+        Code::kFailedPrecondition,
+        "The volume was grown, and " +
+            FormatSize(status->kernel.tail * status->kernel.block_bytes) +
+            " of data lie beyond its old end.",
+        "shrink the file system and discard what is beyond the old end (fstrim), or commit");
+  }
+  const ShrinkVerdict verdict = LookBeyond(deps_, volume_name_, record_.old_sectors * kSectorBytes);
+  if (verdict.fits || !verdict.known) return Ok();
+  return MakeError(Code::kFailedPrecondition, verdict.why,
+                   "shrink the file system to what it was, or commit");
 }
 
 Result<ModificationInfo> ModificationRunner::Request(ModEvent event) {

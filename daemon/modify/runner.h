@@ -77,6 +77,8 @@ class ModificationRunner {
   StepOutcome ReleaseTarget();
   StepOutcome ShrinkBack();
 
+  Status LastLook(const ShadowTable& wanted);
+  Status CheckTail();
   StepOutcome PutTable(const ShadowTable& table, const std::optional<ShadowTable>& fallback);
   Result<ShadowTable> Tiered(const ShadowTable& table);
   StepOutcome DrainBeyond(std::uint64_t sectors);

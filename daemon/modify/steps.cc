@@ -8,6 +8,7 @@
 
 #include "daemon/base/sizes.h"
 #include "daemon/modify/runner.h"
+#include "daemon/modify/shrink_guard.h"
 #include "daemon/modify/tables.h"
 #include "daemon/modify/tiers.h"
 
@@ -35,7 +36,7 @@ StepOutcome ModificationRunner::Trim() {
   const auto info = deps_.fs->Inspect(DevicePath(volume_name_));
   if (!info.ok()) return Fail(info.error());
   if (info->mount_point.empty()) return {};
-  const Status trimmed = deps_.fs->Trim(info->mount_point, trimmed_bytes_, kTrimBytes);
+  const Status trimmed = deps_.fs->Trim(DevicePath(volume_name_), trimmed_bytes_, kTrimBytes);
   if (!trimmed.ok()) return Fail(trimmed.error());
   trimmed_bytes_ += kTrimBytes;
   // In between, requests (pause, abort) get their turn.
@@ -148,11 +149,22 @@ StepOutcome ModificationRunner::PutTable(const ShadowTable& table,
   const auto live = IsLive(*deps_.dm, volume_name_, *wanted);
   if (!live.ok()) return Fail(live.error());
   if (!*live) {
+    if (const Status fits = LastLook(*wanted); !fits.ok()) return Fail(fits.error());
     const auto pause = SwapTable(*deps_.dm, *deps_.clock, volume_name_, *wanted, back);
     if (!pause.ok()) return Fail(pause.error());
     record_.cutover_pause_us = std::max(record_.cutover_pause_us, *pause);
   }
   return {};
+}
+
+// Before a shorter table: the file system may have grown since the plan was made. On the way back
+// it is asked before the kernel gives the tail up (AbortTarget).
+Status ModificationRunner::LastLook(const ShadowTable& wanted) {
+  if (record_.state.ending != Ending::kNone) return Ok();
+  SHADOW_ASSIGN(const DmTarget now, deps_.dm->TableOf(volume_name_));
+  if (wanted.sectors >= now.sectors) return Ok();
+  return GuardShrink(deps_, volume_name_, wanted.sectors * kSectorBytes,
+                     record_.request.force_shrink);
 }
 
 // Every table carries the volume's tiers, as they are now; a device that is gone is missing.
@@ -226,9 +238,7 @@ StepOutcome ModificationRunner::Attach() {
 
 StepOutcome ModificationRunner::GrowFs() {
   if (!record_.request.grow_filesystem || record_.new_sectors <= record_.old_sectors) return {};
-  const auto info = deps_.fs->Inspect(DevicePath(volume_name_));
-  if (!info.ok()) return Fail(info.error());
-  return FromStatus(deps_.fs->Grow(DevicePath(volume_name_), *info));
+  return FromStatus(deps_.fs->Grow(DevicePath(volume_name_)));
 }
 
 StepOutcome ModificationRunner::Copy(Direction direction) {
@@ -348,6 +358,7 @@ StepOutcome ModificationRunner::RollBackTarget() {
 
 StepOutcome ModificationRunner::AbortTarget() {
   if (record_.new_sectors > record_.old_sectors) {
+    if (const Status fits = CheckTail(); !fits.ok()) return Fail(fits.error());
     StepOutcome drained = DrainBeyond(record_.old_sectors);
     if (drained.kind != OutcomeKind::kDone) return drained;
   }

@@ -267,13 +267,13 @@ class SimFilesystems final : public Filesystems {
     const auto it = w_.filesystems.find(device);
     return it == w_.filesystems.end() ? FsInfo{} : it->second;
   }
-  Status Trim(const std::string& mount_point, std::uint64_t /*from*/,
+  Status Trim(const std::string& device, std::uint64_t /*from*/,
               std::uint64_t /*bytes*/) override {
-    const Call call(&w_, "Trim", mount_point);
+    const Call call(&w_, "Trim", device);
     SHADOW_TRY(call.before());
     return call.after();
   }
-  Status Grow(const std::string& device, const FsInfo& /*info*/) override {
+  Status Grow(const std::string& device) override {
     const Call call(&w_, "Grow", device);
     SHADOW_TRY(call.before());
     const auto it = w_.filesystems.find(device);

@@ -28,7 +28,7 @@ std::string Quote(std::string_view s) {
 
 Error BadSize(std::string_view text) {
   return MakeError(Code::kInvalidArgument, Quote(text) + " is not a size.",
-                   "write a number with K, M, G, T or P, for example 20G or 512MiB");
+                   "write a number with K, M, G, T or P: 20G or 20GiB, or 20GB for powers of 1000");
 }
 
 struct Number {
@@ -59,18 +59,22 @@ bool ReadNumber(std::string_view s, Number* out) {
   return digits;
 }
 
-// The factor of "K", "KiB", "" ...; 0 if it is no unit.
-std::uint64_t UnitFactor(std::string_view unit) {
-  unit = Trim(unit);
-  if (unit.empty()) return 1;
-  const char letter = static_cast<char>(std::toupper(static_cast<unsigned char>(unit[0])));
-  const std::size_t power = kUnits.find(letter);
+// The factor of "K", "KiB", "KB", "B"; 0 if it is no unit. In upper case.
+std::uint64_t UnitFactor(const std::string& unit) {
+  const std::size_t power = unit.empty() ? std::string_view::npos : kUnits.find(unit[0]);
   if (power == std::string_view::npos) return 0;
-  const std::string_view tail = unit.substr(1);
-  const bool binary_tail =
-      tail.size() == 2 && (tail[0] == 'i' || tail[0] == 'I') && (tail[1] == 'B' || tail[1] == 'b');
-  if (!tail.empty() && (!binary_tail || power == 0)) return 0;
-  return std::uint64_t{1} << (10 * power);
+  const std::string tail = unit.substr(1);
+  if (tail.empty() || (tail == "IB" && power > 0)) return std::uint64_t{1} << (10 * power);
+  if (tail != "B" || power == 0) return 0;
+  std::uint64_t factor = 1;
+  for (std::size_t i = 0; i < power; ++i) factor *= 1000;
+  return factor;
+}
+
+std::string Upper(std::string_view s) {
+  std::string out;
+  for (char c : s) out += static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return out;
 }
 
 }  // namespace
@@ -78,7 +82,14 @@ std::uint64_t UnitFactor(std::string_view unit) {
 Result<std::uint64_t> ParseSize(std::string_view text) {
   Number n;
   if (!ReadNumber(Trim(text), &n)) return BadSize(text);
-  const std::uint64_t factor = UnitFactor(n.rest);
+  const std::string unit = Upper(Trim(n.rest));
+  if (unit.empty() && n.value == 0) return 0;
+  if (unit.empty()) {
+    const std::string number(Trim(text).substr(0, 20));
+    return MakeError(Code::kInvalidArgument, Quote(text) + " has no unit.",
+                     "write " + number + "G, " + number + "M or, for bytes, " + number + "B");
+  }
+  const std::uint64_t factor = UnitFactor(unit);
   if (factor == 0) return BadSize(text);
   const long double bytes = n.value * static_cast<long double>(factor);
   if (bytes > static_cast<long double>(kMax)) {
@@ -107,9 +118,7 @@ Result<std::uint64_t> ResolveSize(std::string_view spec, std::uint64_t current) 
     if (bytes > static_cast<long double>(kMax)) return BadSize(spec);
     amount = static_cast<std::uint64_t>(bytes);
   } else {
-    auto parsed = ParseSize(s);
-    if (!parsed.ok()) return BadSize(spec);
-    amount = *parsed;
+    SHADOW_ASSIGN(amount, ParseSize(s));
   }
   if (sign == '+') {
     if (amount > kMax - std::min(current, kMax)) return BadSize(spec);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sizes as people write them ("20GiB", "1.5T", "+50%", "-5G") and as we print them.
 //
-// Pure functions; hostile input gives an Error, never an overflow. K, M, G, T, P mean powers of
-// 1024 with or without "iB" (as LVM has it); "KB", "MB", ... are refused as ambiguous.
+// Pure functions; hostile input gives an Error, never an overflow. As in coreutils and util-linux
+// K, M, G, T, P are powers of 1024, with or without "iB", and KB, MB, ... powers of 1000. A bare
+// number is refused: to one tool it is bytes, to another sectors or MiB.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@
 
 namespace shadow {
 
-/// Parses "4096", "64K", "1.5GiB", "20 g". Bytes; at most 2^63-1.
+/// Parses "64K", "1.5GiB", "20 g", "20GB", "4096B", "0". Bytes; at most 2^63-1.
 [[nodiscard]] Result<std::uint64_t> ParseSize(std::string_view text);
 
 /// Parses a rate: a size, with "/s" or without. Bytes per second.

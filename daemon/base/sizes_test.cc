@@ -10,18 +10,31 @@ namespace {
 constexpr std::uint64_t kG = std::uint64_t{1} << 30;
 
 TEST(ParseSize, NumbersAndUnits) {
-  EXPECT_EQ(*ParseSize("4096"), 4096U);
+  EXPECT_EQ(*ParseSize("4096B"), 4096U);
   EXPECT_EQ(*ParseSize("64K"), 65536U);
   EXPECT_EQ(*ParseSize("20GiB"), 20 * kG);
   EXPECT_EQ(*ParseSize(" 20 g "), 20 * kG);
   EXPECT_EQ(*ParseSize("1.5T"), 1536 * kG);
   EXPECT_EQ(*ParseSize("0"), 0U);
   EXPECT_EQ(*ParseSize("512B"), 512U);
+  EXPECT_EQ(*ParseSize("20G"), 20 * kG);
+  EXPECT_EQ(*ParseSize("20GB"), 20'000'000'000U) << "as dd, truncate and fallocate have it";
+  EXPECT_EQ(*ParseSize("1.5kB"), 1500U);
+}
+
+TEST(ParseSize, ABareNumberIsAskedAbout) {
+  for (const char* bare : {"20", " 4096 ", "1.5", "00001"}) {
+    auto r = ParseSize(bare);
+    ASSERT_FALSE(r.ok()) << bare;
+    EXPECT_NE(r.error().message.find("no unit"), std::string::npos) << r.error().message;
+  }
+  EXPECT_NE(ParseSize("20").error().hint.find("20G"), std::string::npos);
+  for (const char* bare : {"20", "+20", "-20"}) EXPECT_FALSE(ResolveSize(bare, 2 * kG).ok());
 }
 
 TEST(ParseSize, RefusesWhatIsNoSize) {
-  for (const char* bad : {"", " ", "G", "-1", "+1", "1GB", "1e9", "0x10", "1.2.3", "1 G G", "nan",
-                          "99999999999P", "1Gi", "8E", "9223372036854775808000"}) {
+  for (const char* bad : {"", " ", "G", "-1", "+1", "1GBB", "1BB", "1BiB", "1e9", "0x10", "1.2.3",
+                          "1 G G", "nan", "99999999999P", "1Gi", "8E", "9223372036854775808000"}) {
     auto r = ParseSize(bad);
     ASSERT_FALSE(r.ok()) << bad;
     EXPECT_EQ(r.error().code, Code::kInvalidArgument);

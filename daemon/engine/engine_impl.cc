@@ -136,6 +136,7 @@ void EngineImpl::Stop() {
     if (options_.threads && (phase == Phase::kCopying || phase == Phase::kCatchingUp)) {
       (void)deps_.dm->Message(running->runner->volume_name(), "pause");
     }
+    if (options_.threads) running->runner->OnStop();
   }
   if (event_thread_.joinable()) event_thread_.join();
   if (tier_thread_.joinable()) tier_thread_.join();

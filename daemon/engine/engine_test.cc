@@ -102,6 +102,45 @@ TEST_F(EngineTest, GraceEndsByItself) {
   EXPECT_EQ(m.engine().GetModification(id)->phase, Phase::kCompleted);
 }
 
+// A promise in time that passes: neither NTP nor an administrator ends it by setting the clock.
+TEST_F(EngineTest, SettingTheClockDoesNotEndTheGracePeriod) {
+  const std::string id = Begin(Move());
+  ASSERT_TRUE(m.RunTo(id, Phase::kGrace));
+  m.clock.StepWallMs(3'600'000);
+  m.engine().Step();
+  m.Boot();  // a new daemon goes by the same clock
+  for (int i = 0; i < 50; ++i) {
+    m.Pass(1000);
+    m.engine().Step();
+  }
+  const ModificationInfo info = *m.engine().GetModification(id);
+  EXPECT_EQ(info.phase, Phase::kGrace);
+  EXPECT_NEAR(static_cast<double>(info.grace_ends_ms - m.clock.WallMs()), 10'000, 2000);
+  m.clock.StepWallMs(-7'200'000);
+  ASSERT_TRUE(m.RunUntil([&] { return IsFinal(m.engine().GetModification(id)->phase); }, 200));
+}
+
+TEST_F(EngineTest, AfterARebootWhatWasLeftOfTheGracePeriodCounts) {
+  ModifyRequest r = Move();
+  r.grace_ms = 600'000;
+  const std::string id = Begin(r);
+  ASSERT_TRUE(m.RunTo(id, Phase::kGrace));
+  for (int i = 0; i < 300; ++i) {
+    m.Pass(1000);
+    m.engine().Step();
+  }
+  m.world.Reboot();
+  m.clock.Reboot();
+  m.clock.StepWallMs(-86'400'000);  // it came up without a clock
+  m.Boot();
+  m.engine().Step();
+  const ModificationInfo info = *m.engine().GetModification(id);
+  EXPECT_EQ(info.phase, Phase::kGrace);
+  const std::int64_t left = info.grace_ends_ms - m.clock.WallMs();
+  EXPECT_GE(left, 298'000);
+  EXPECT_LE(left, 362'000) << "it is stored every minute";
+}
+
 TEST_F(EngineTest, AbortInTheMiddleWithRetiredBlocks) {
   ModifyRequest r = Move();
   r.retire = Retire::kEager;

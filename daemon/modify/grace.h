@@ -14,8 +14,8 @@ namespace shadow {
 /// A grace period of `grace_ms` (< 0: 0) that begins now.
 [[nodiscard]] GraceTime BeginGrace(const Clock& clock, std::int64_t grace_ms);
 
-/// What is left, milliseconds; <= 0: it is over. `grace` is set up for this boot if it is of another
-/// one, or was not begun (a record of an older version): then all of `grace_ms` is left.
+/// What is left, milliseconds; <= 0: it is over. `grace` is set up for this boot if it is of
+/// another one, or was not begun (a record of an older version): then all of `grace_ms` is left.
 [[nodiscard]] std::int64_t GraceLeft(const Clock& clock, std::int64_t grace_ms, GraceTime* grace);
 
 }  // namespace shadow

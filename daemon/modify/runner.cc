@@ -95,6 +95,8 @@ Status ModificationRunner::Enter(const Transition& t, const std::optional<Error>
   if (next.state.ending == Ending::kFail && next.error.empty()) next.error = record_.error;
   const Phase before = PhaseOf(record_.state);
   const Phase after = PhaseOf(next.state);
+  // A roll-back that was given up: what it took is not taken from the grace period.
+  if (next.state.step == Step::kGrace && record_.state.ending != Ending::kNone) next.grace = {};
   if (IsFinal(after)) next.finished_ms = deps_.clock->WallMs();
 
   std::optional<HistoryEntry> history;

@@ -42,6 +42,9 @@ class ModificationRunner {
   /// Bytes/s, or 0: by `impact`.
   Result<ModificationInfo> SetRate(std::uint64_t rate, Impact impact);
 
+  /// The daemon ends in good order: what is left of a grace period is stored.
+  void OnStop();
+
   /// Does `work` while no step is under way, and none begins.
   Status WhileIdle(const std::function<Status(const ModificationRecord&)>& work);
 
@@ -66,6 +69,7 @@ class ModificationRunner {
   StepOutcome CatchUp();
   StepOutcome Cutover();
   StepOutcome Grace();
+  void StoreGrace(std::int64_t left);
   StepOutcome Commit();
   StepOutcome Detach();
   StepOutcome ReleaseOrigin();
@@ -103,7 +107,8 @@ class ModificationRunner {
   std::unique_ptr<Copier> copier_;
   std::optional<CopyPath> path_;
   std::int64_t retry_at_us_ = 0;
-  bool mover_told_ = false;  // that it is paused
+  bool mover_told_ = false;    // that it is paused
+  bool grace_stored_ = false;  // since this runner began
   std::uint64_t last_copied_ = 0, last_mirrored_ = 0;
   bool counters_known_ = false;
   std::uint64_t trimmed_bytes_ = 0;  // of the step trim

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "daemon/base/sizes.h"
+#include "daemon/modify/grace.h"
 #include "daemon/modify/runner.h"
 #include "daemon/modify/shrink_guard.h"
 #include "daemon/modify/tables.h"
@@ -19,6 +20,7 @@ constexpr std::int64_t kCopyTickMs = 100;
 constexpr std::uint64_t kTrimBytes = std::uint64_t{1} << 30;
 constexpr std::int64_t kLowCopyTickMs = 200;  // looking takes CPU time from the application, too
 constexpr std::int64_t kGraceTickMs = 1000;
+constexpr std::int64_t kGraceStoreMs = 60'000;
 constexpr std::int64_t kBaselineMs = 500;
 
 StepOutcome Fail(const Error& error) { return {StepOutcome::Kind::kFailed, error, 0}; }
@@ -297,16 +299,40 @@ StepOutcome ModificationRunner::ForthMessage(const char* message, const char* do
 StepOutcome ModificationRunner::Cutover() {
   StepOutcome outcome = ForthMessage("cutover", "grace");
   if (outcome.kind == OutcomeKind::kDone) {
-    record_.grace_ends_ms =
-        deps_.clock->WallMs() + std::max<std::int64_t>(0, record_.request.grace_ms);
+    record_.grace = BeginGrace(*deps_.clock, record_.request.grace_ms);
+    record_.grace_ends_ms = deps_.clock->WallMs() + record_.grace.left_ms;
   }
   return outcome;
 }
 
 StepOutcome ModificationRunner::Grace() {
-  const std::int64_t left = record_.grace_ends_ms - deps_.clock->WallMs();
+  const std::int64_t left = GraceLeft(*deps_.clock, record_.request.grace_ms, &record_.grace);
+  record_.grace_ends_ms = deps_.clock->WallMs() + left;
   if (left <= 0) return {};
+  if (record_.grace.left_ms - left >= kGraceStoreMs || !grace_stored_) StoreGrace(left);
   return {OutcomeKind::kBusy, {}, std::min(left, kGraceTickMs)};
+}
+
+// After a reboot the rest of the grace period is what was stored last. If the store cannot take it
+// the period gets longer, not shorter.
+void ModificationRunner::StoreGrace(std::int64_t left) {
+  ModificationRecord next = record_;
+  next.grace.left_ms = left;
+  ModificationUpdate update;
+  update.record = &next;
+  const Status stored = deps_.store->PutModification(update);
+  if (!stored.ok()) {
+    spdlog::warn("{}: {}", volume_name_, stored.error().ToString());
+    return;
+  }
+  record_.grace.left_ms = left;
+  grace_stored_ = true;
+}
+
+void ModificationRunner::OnStop() {
+  const std::lock_guard<std::mutex> lock(work_);
+  if (record_.state.step != Step::kGrace || record_.grace.boot_id.empty()) return;
+  StoreGrace(GraceLeft(*deps_.clock, record_.request.grace_ms, &record_.grace));
 }
 
 StepOutcome ModificationRunner::Commit() {

@@ -188,6 +188,9 @@ void ModificationFields(Io& io, T& v) {
   io.Field("started_ms", v.started_ms);
   io.Field("finished_ms", v.finished_ms);
   io.Field("grace_ends_ms", v.grace_ends_ms);
+  io.Field("grace_boot_id", v.grace.boot_id);
+  io.Field("grace_ends_boot_ms", v.grace.ends_boot_ms);
+  io.Field("grace_left_ms", v.grace.left_ms);
   io.Field("bytes_total", v.bytes_total);
   io.Field("bytes_copied", v.bytes_copied);
   io.Field("cutover_pause_us", v.cutover_pause_us);

@@ -29,6 +29,13 @@ struct VolumeRecord {
   std::int64_t created_ms = 0;
 };
 
+/// When a grace period ends. The time of day does not count: it may be set.
+struct GraceTime {
+  std::string boot_id;            // in which boot `ends_boot_ms` means something; "": not begun
+  std::int64_t ends_boot_ms = 0;  // Clock::BootMs() at its end
+  std::int64_t left_ms = 0;       // what was left when this was stored; after a reboot, of that
+};
+
 struct ModificationRecord {
   std::string id;
   std::string volume;
@@ -39,7 +46,9 @@ struct ModificationRecord {
   Leg target;  // device "" until it is known
   std::uint64_t old_sectors = 0, new_sectors = 0;
   std::string error;  // last thing that went wrong, "" when nothing
-  std::int64_t started_ms = 0, finished_ms = 0, grace_ends_ms = 0;
+  std::int64_t started_ms = 0, finished_ms = 0;
+  std::int64_t grace_ends_ms = 0;  // for people: the clock may be set meanwhile
+  GraceTime grace;                 // what counts
   std::uint64_t bytes_total = 0, bytes_copied = 0, cutover_pause_us = 0, mirrored_writes = 0;
   std::uint64_t baseline_p50_us = 0, baseline_p99_us = 0;
 };

@@ -46,6 +46,7 @@ ModificationRecord AModification(const std::string& id) {
   m.state = {Kind::kMove, Step::kCopy, Ending::kNone, true, 2};
   m.target.device = "/dev/b";
   m.grace_ends_ms = 77;
+  m.grace = {"boot", 78, 79};
   return m;
 }
 

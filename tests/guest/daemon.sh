@@ -71,6 +71,19 @@ write_until() {
     dd if=/dev/urandom of="$2/load" bs=64k count=8 seek=$((i++ % 32)) conv=notrunc,fsync status=none
   done
 }
+# NTP after a boot without a clock, or an administrator: the way back is a promise in time that passes.
+test_a_step_of_the_clock_does_not_end_the_grace_period() {
+  volume_with_data
+  shadowctl volume modify db0 --to fast --grace 2h --wait --until cutover
+  date -s "+3 hours" >/dev/null
+  sleep 4
+  expect_eq "the phase" "$(op_phase db0)" GRACE
+  shadowctl op rollback db0 --wait || (($? == 4))
+  check_data /dev/mapper/db0
+  date -s "-3 hours" >/dev/null
+  tear_down
+}
+
 test_two_volumes_grow_with_their_file_systems_at_once() {
   two_classes fast fast
   lvremove -qq -y slow/db0

@@ -153,6 +153,12 @@ test_a_kept_cache_is_kept() {
   shadow_io fill /dev/a --length=2048 --journal="$SCRATCH/journal"
   cut all
   check_data /dev/a --durable=ack
+  # and it is a cache still
+  put new 0 8
+  cut all
+  expect_eq "sectors with the new text" "$(count_of 0 8 new)" 8
+  cut none
+  expect_eq "sectors with the new text" "$(count_of 0 8 new)" 0
 }
 
 test_power_cut_loses_only_what_was_not_flushed() {

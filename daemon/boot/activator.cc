@@ -21,9 +21,6 @@ namespace shadow {
 namespace {
 
 constexpr std::int64_t kLvmMs = 60'000;
-// LVM must not read volumes: one that hangs would hang it. Nothing lies under a leg that is one.
-constexpr const char* kLvmConfig =
-    "devices/global_filter=[\"r|^/dev/disk/by-id/dm-uuid-SHADOW-|\"]";
 
 // One process at a time works on a volume.
 class VolumeFileLock {
@@ -79,10 +76,9 @@ bool IsLvUuid(const std::string& id) {
 void Activator::ActivateLogicalVolume(const std::string& uuid) {
   if (deps_.runner == nullptr) return;
   // Legs carry activation skip, so that nobody else activates them: -K.
-  const auto done = deps_.runner->Run(
-      {"lvm", "lvchange", "--config", kLvmConfig, "--yes", "--ignoreactivationskip", "--activate",
-       "y", "--select", "lv_uuid=" + uuid},
-      kLvmMs);
+  const auto done = deps_.runner->Run({"lvm", "lvchange", "--yes", "--ignoreactivationskip",
+                                       "--activate", "y", "--select", "lv_uuid=" + uuid},
+                                      kLvmMs);
   if (!done.ok()) {
     spdlog::warn("{}", done.error().ToString());
   } else if (done->exit_code != 0) {
@@ -178,7 +174,7 @@ Result<Activation> Activator::Activate(const std::string& metadata,
         "shadowd knows the name; or say it: dm-shadow-activate --name NAME " + metadata);
   }
   if (deps_.legs != nullptr) {
-    const Status hidden = deps_.legs->Set(sb->uuid, LegsOf(*sb));
+    const Status hidden = deps_.legs->Update(sb->uuid, LegsOf(*sb));
     // Legs whose own names are not active yet could be mounted the moment they are.
     if (!hidden.ok()) return hidden.error();
   }

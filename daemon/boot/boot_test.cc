@@ -211,6 +211,19 @@ TEST(LegTable, ChangesOneVolumeInEveryPlace) {
   EXPECT_EQ(tables.Read().size(), 1U);
 }
 
+TEST(LegTable, WhatWasALegStaysHiddenAsAnOldCopy) {
+  const TempDir dir;
+  const LegTables tables({dir.path("run"), dir.path("etc")});
+  ASSERT_TRUE(tables.Set("u1", {{"sn:a", "origin", "u1", "db0"}}).ok());
+  ASSERT_TRUE(tables.Update("u1", {{"sn:b", "origin", "u1", "db0"}}).ok());
+  ASSERT_TRUE(tables.Update("u1", {{"sn:b", "origin", "u1", "db0"}}).ok());
+  EXPECT_EQ(tables.Read(), (std::vector<LegEntry>{{"sn:a", kOldCopy, "u1", "db0"},
+                                                  {"sn:b", "origin", "u1", "db0"}}));
+  ASSERT_TRUE(
+      tables.Update("u1", {{"sn:a", "target", "u1", "db0"}, {"sn:b", "origin", "u1", "db0"}}).ok());
+  EXPECT_EQ(tables.Read().size(), 2U) << "a leg again";
+}
+
 TEST(LegTable, ANameThatDoesNotLastIsForgottenAtTheNextBoot) {
   const TempDir dir;
   const LegTables tables({dir.path("run"), dir.path("etc")});
@@ -443,6 +456,8 @@ TEST(LegHider, HidesEveryLegBeforeTheKernelSeesTheTable) {
   EXPECT_EQ(w.lvm.calls.size(), 1U) << "once for each leg";
   ASSERT_TRUE(hider.Forget("u").ok());
   EXPECT_EQ(ids(), "");
+  ASSERT_EQ(w.lvm.calls.size(), 2U);
+  EXPECT_NE(w.lvm.calls[1].find("--setactivationskip n"), std::string::npos) << "LVM's again";
 }
 
 }  // namespace

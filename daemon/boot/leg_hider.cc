@@ -14,7 +14,6 @@ namespace shadow {
 namespace {
 
 constexpr std::int64_t kLvmMs = 60'000;
-constexpr const char* kOld = "old";
 
 struct TableDevice {
   LegEntry entry;
@@ -110,17 +109,17 @@ std::vector<LegEntry> LegHider::EntriesOf(const std::string& uuid) const {
   return entries;
 }
 
-void LegHider::SkipActivation(const std::string& id) {
+void LegHider::SkipActivation(const std::string& id, bool skip) {
   std::vector<std::string> argv = {"lvchange", "--yes"};
   if (!options_.udev) {
     argv.insert(argv.end(), {"--config",
                              "activation{udev_sync=0 udev_rules=0 monitoring=0} "
                              "devices{obtain_device_list_from_udev=0}"});
   }
-  argv.insert(argv.end(), {"--setactivationskip", "y", "--select", "lv_uuid=" + id});
+  argv.insert(argv.end(), {"--setactivationskip", skip ? "y" : "n", "--select", "lv_uuid=" + id});
   const auto done = runner_.Run(argv, kLvmMs);
   if (done.ok() && done->exit_code == 0) return;
-  spdlog::warn("LVM may activate the leg {} by itself: {}", id,
+  spdlog::warn("The activation skip of {} was not {}: {}", id, skip ? "set" : "taken away",
                done.ok() ? FirstComplaint(*done) : done.error().message);
 }
 
@@ -130,7 +129,7 @@ Status LegHider::Set(const std::string& uuid, const std::vector<LegEntry>& befor
   const std::string name = after.empty() ? "" : after.front().volume;
   for (const TableDevice& d : DevicesOf(uuid, name, table)) {
     if (HasId(before, d.entry.id)) continue;
-    if (IsLvUuid(d.entry.id)) SkipActivation(d.entry.id);
+    if (IsLvUuid(d.entry.id)) SkipActivation(d.entry.id, true);
     if (options_.udev) PokeUdev(d.device);
   }
   return Ok();
@@ -156,7 +155,7 @@ Status LegHider::Settle(const std::string& uuid, const std::string& name,
   for (const LegEntry& e : before) {
     if (HasId(after, e.id)) continue;
     after.push_back(e);
-    after.back().role = kOld;
+    after.back().role = kOldCopy;
   }
   return Set(uuid, before, after, table);
 }
@@ -166,13 +165,18 @@ Status LegHider::KeepHidden(const std::string& uuid, const std::string& name,
   const std::lock_guard<std::mutex> lock(mutex_);
   std::vector<LegEntry> after = EntriesOf(uuid);
   if (HasId(after, id)) return Ok();
-  after.push_back({id, kOld, uuid, name});
+  after.push_back({id, kOldCopy, uuid, name});
   return tables_.Set(uuid, after);
 }
 
 Status LegHider::Forget(const std::string& uuid) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return tables_.Set(uuid, {});
+  const std::vector<LegEntry> before = EntriesOf(uuid);
+  SHADOW_TRY(tables_.Set(uuid, {}));
+  for (const LegEntry& e : before) {
+    if (e.role != kOldCopy && IsLvUuid(e.id)) SkipActivation(e.id, false);
+  }
+  return Ok();
 }
 
 std::unique_ptr<DeviceMapper> HideLegs(DeviceMapper& dm, LegHider& hider) {

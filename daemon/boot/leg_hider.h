@@ -31,7 +31,7 @@ class LegHider {
   Status Add(const std::string& uuid, const std::string& name, const ShadowTable& table);
   /// The table is live: the volume has these legs. What is only a copy (role "old") stays hidden.
   Status Settle(const std::string& uuid, const std::string& name, const ShadowTable& table);
-  /// The volume is no more. Its devices can be seen again.
+  /// The volume is no more. Its devices can be seen again, and LVM activates its logical volumes.
   Status Forget(const std::string& uuid);
   /// The device is no leg of the volume any more, but holds an old copy: it stays hidden as `id`.
   Status KeepHidden(const std::string& uuid, const std::string& name, const std::string& id);
@@ -40,7 +40,7 @@ class LegHider {
   [[nodiscard]] std::vector<LegEntry> EntriesOf(const std::string& uuid) const;
   Status Set(const std::string& uuid, const std::vector<LegEntry>& before,
              const std::vector<LegEntry>& after, const ShadowTable& table);
-  void SkipActivation(const std::string& id);
+  void SkipActivation(const std::string& id, bool skip);
 
   LegTables tables_;
   ProcessRunner& runner_;

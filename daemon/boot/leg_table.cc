@@ -63,7 +63,7 @@ bool Lasts(const std::string& id) {
 }
 
 Status SetIn(const std::string& directory, const std::string& uuid,
-             const std::vector<LegEntry>& legs) {
+             const std::vector<LegEntry>& legs, bool keep_old) {
   const std::string path = directory + "/legs";
   if (mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) return Failed(path);
   const int lock = open((directory + "/legs.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -76,6 +76,13 @@ Status SetIn(const std::string& directory, const std::string& uuid,
   std::vector<LegEntry> after;
   std::copy_if(before.begin(), before.end(), std::back_inserter(after),
                [&](const LegEntry& e) { return e.uuid != uuid; });
+  for (const LegEntry& e : before) {
+    const bool still =
+        std::any_of(legs.begin(), legs.end(), [&](const LegEntry& leg) { return leg.id == e.id; });
+    if (!keep_old || e.uuid != uuid || still) continue;
+    after.push_back(e);
+    after.back().role = kOldCopy;
+  }
   after.insert(after.end(), legs.begin(), legs.end());
   const auto less = [](const LegEntry& a, const LegEntry& b) {
     return std::tie(a.uuid, a.role, a.id) < std::tie(b.uuid, b.role, b.id);
@@ -122,12 +129,21 @@ std::vector<LegEntry> LegTables::Read() const {
 }
 
 Status LegTables::Set(const std::string& uuid, const std::vector<LegEntry>& legs) const {
+  return Write(uuid, legs, false);
+}
+
+Status LegTables::Update(const std::string& uuid, const std::vector<LegEntry>& legs) const {
+  return Write(uuid, legs, true);
+}
+
+Status LegTables::Write(const std::string& uuid, const std::vector<LegEntry>& legs,
+                        bool keep_old) const {
   for (std::size_t i = 0; i < directories_.size(); ++i) {
     // A name that may lead to another device after a reboot is not kept over one.
     std::vector<LegEntry> kept;
     std::copy_if(legs.begin(), legs.end(), std::back_inserter(kept),
                  [&](const LegEntry& e) { return i == 0 || Lasts(e.id); });
-    const Status set = SetIn(directories_[i], uuid, kept);
+    const Status set = SetIn(directories_[i], uuid, kept, keep_old);
     if (set.ok()) continue;
     if (i == 0) return set;
     spdlog::warn("{}", set.error().ToString());

@@ -29,6 +29,9 @@ struct LegEntry {
 [[nodiscard]] std::vector<LegEntry> ParseLegTable(const std::string& text);
 [[nodiscard]] std::string FormatLegTable(const std::vector<LegEntry>& legs);
 
+/// The role of what holds an old copy of a volume and is no leg any more.
+inline constexpr const char* kOldCopy = "old";
+
 class LegTables {
  public:
   /// The first directory counts; what cannot be written to the others is only a warning.
@@ -38,8 +41,13 @@ class LegTables {
   [[nodiscard]] std::vector<LegEntry> Read() const;
   /// From now on the volume has exactly these legs; none: it is forgotten. Durable.
   [[nodiscard]] Status Set(const std::string& uuid, const std::vector<LegEntry>& legs) const;
+  /// The volume has these legs; what it had before and has no more stays, as "old". Durable.
+  [[nodiscard]] Status Update(const std::string& uuid, const std::vector<LegEntry>& legs) const;
 
  private:
+  [[nodiscard]] Status Write(const std::string& uuid, const std::vector<LegEntry>& legs,
+                             bool keep_old) const;
+
   std::vector<std::string> directories_;
 };
 

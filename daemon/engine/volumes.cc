@@ -7,6 +7,8 @@
 #include <cctype>
 
 #include "daemon/base/sizes.h"
+#include "daemon/boot/leg_hider.h"
+#include "daemon/boot/superblock.h"
 #include "daemon/engine/engine_impl.h"
 #include "daemon/engine/volume_lock.h"
 #include "daemon/modify/tables.h"
@@ -401,7 +403,15 @@ Status EngineImpl::FinishRemoval(const VolumeRecord& record) {
   const auto info = deps_.dm->Info(record.name);
   if (info.ok() && info->uuid == DmUuid(record.uuid)) SHADOW_TRY(deps_.dm->Remove(record.name));
   if (!info.ok() && info.error().code != Code::kNotFound) return info.error();
+  if (deps_.hider != nullptr && !record.metadata.made_here && !record.metadata.device.empty()) {
+    // Metadata that is left on a device would bring the volume back at the next boot.
+    const auto sb = ReadSuperblock(record.metadata.device);
+    if (sb.ok() && *sb && (*sb)->uuid == record.uuid) {
+      SHADOW_TRY(deps_.blocks->ZeroStart(record.metadata.device, kMetadataZeroBytes));
+    }
+  }
   SHADOW_TRY(RemoveLegsOf(record));
+  if (deps_.hider != nullptr) SHADOW_TRY(deps_.hider->Forget(record.uuid));
   SHADOW_TRY(deps_.store->RemoveVolume(record.name));
   DropKeeper(record.name);  // its heat is not that of another volume of this name
   const std::lock_guard<std::mutex> lock(state_);

@@ -20,6 +20,7 @@
 
 #include "daemon/boot/activator.h"
 #include "daemon/boot/device_events.h"
+#include "daemon/boot/leg_hider.h"
 #include "daemon/dm/libdm.h"
 #include "daemon/identity/device_facts.h"
 #include "daemon/identity/linux_identities.h"
@@ -37,7 +38,7 @@ constexpr const char* kRunDirectory = "/run/dm-shadow";
 
 struct Options {
   std::string what;  // a volume's name or UUID, or a metadata device
-  std::string udev, name;
+  std::string udev, name, release;
   std::string config = "/etc/dm-shadow/shadowd.toml";
   bool all = false, wait = false, list = false, without_missing = false;
 };
@@ -117,7 +118,34 @@ int ForUdev(const std::string& devnode) {
   std::cout << "DM_SHADOW_METADATA=1\nDM_SHADOW_UUID=" << (*sb)->uuid
             << "\nDM_SHADOW_UNIT=dm-shadow@" << Escaped((*sb)->uuid) << ".service\n";
   // Before any leg of the volume is looked at, if this one is the first to appear.
-  (void)LegTables({kRunDirectory}).Set((*sb)->uuid, LegsOf(**sb));
+  (void)LegTables({kRunDirectory}).Update((*sb)->uuid, LegsOf(**sb));
+  return kUp;
+}
+
+// The device is the administrator's again, old copy and all. Not while it is a leg.
+int Release(const std::string& device) {
+  const LegTables tables;
+  const std::vector<LegEntry> all = tables.Read();
+  const auto entry = EntryOf(device, all);
+  if (!entry) {
+    std::cerr << "dm-shadow-activate: " << device << " is not hidden.\n";
+    return kFailed;
+  }
+  if (entry->role != kOldCopy) {
+    std::cerr << "dm-shadow-activate: " << device << " is the " << entry->role << " of "
+              << entry->volume << "; export or delete the volume first.\n";
+    return kFailed;
+  }
+  std::vector<LegEntry> rest;
+  for (const LegEntry& e : all) {
+    if (e.uuid == entry->uuid && e.id != entry->id) rest.push_back(e);
+  }
+  const Status released = tables.Set(entry->uuid, rest);
+  if (!released.ok()) {
+    std::cerr << "dm-shadow-activate: " << released.error().ToString() << "\n";
+    return kFailed;
+  }
+  PokeUdev(device);
   return kUp;
 }
 
@@ -263,6 +291,7 @@ int Main(const Options& options) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("dm-shadow-activate"));
   spdlog::set_level(spdlog::level::warn);
   if (!options.udev.empty()) return ForUdev(options.udev);
+  if (!options.release.empty()) return Release(options.release);
   if (options.what.empty() && !options.all && !options.list) {
     std::cerr << "dm-shadow-activate: name a volume or its metadata device, or --all.\n";
     return kUsage;
@@ -287,6 +316,8 @@ int main(int argc, char** argv) {
                "Start without legs that hold no block's only current copy");
   app.add_option("--name", options.name, "Name of the device, if the metadata does not say it");
   app.add_flag("--list", options.list, "List metadata devices, volumes and legs");
+  app.add_option("--release", options.release,
+                 "Show a device again that holds an old copy of a volume");
   app.add_option("--udev", options.udev, "For udev's rule: what is this device?");
   app.add_option("--config", options.config, "Where leg_wait_seconds is set")
       ->capture_default_str();

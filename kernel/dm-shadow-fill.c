@@ -13,19 +13,6 @@
 
 #include "dm-shadow.h"
 
-/* Writes zeroes over a run of blocks of one leg; @fn is called when it is done. */
-static void zero_run(struct shadow_volume *v, u8 leg, u32 first, u32 count,
-		     dm_kcopyd_notify_fn fn, void *context)
-{
-	struct dm_io_region dest = {
-		.bdev = v->legs[leg],
-		.sector = shadow_block_start(v, first),
-		.count = shadow_run_sectors(v, first, count),
-	};
-
-	dm_kcopyd_zero(v->kc, 1, &dest, 0, fn, context);
-}
-
 static void batch_init(struct shadow_batch *b)
 {
 	atomic_set(&b->pending, 1);
@@ -44,7 +31,9 @@ static void batch_wait(struct shadow_batch *b)
 	wait_for_completion_io(&b->done);
 }
 
-static void fill_zeroed(int read_err, unsigned long write_err, void *context)
+/* --- zeroes ------------------------------------------------------------------ */
+
+static void zeroed(int read_err, unsigned long write_err, void *context)
 {
 	struct shadow_part *part = context;
 
@@ -52,7 +41,69 @@ static void fill_zeroed(int read_err, unsigned long write_err, void *context)
 	batch_end_one(part->io->batch);
 }
 
-static void fill_start(struct shadow_volume *v, struct bio *bio, struct shadow_batch *batch)
+static bool takes_zeroes(struct shadow_volume *v, u8 leg)
+{
+	return !(READ_ONCE(v->no_zeroes) & (1u << leg));
+}
+
+/*
+ * Zeroes over a run of blocks of one leg, in the part's batch. @written: as data, and at once, for a
+ * device that says it does REQ_OP_WRITE_ZEROES and does not, which nobody knows before it was tried.
+ */
+static void zero_run(struct shadow_volume *v, u8 leg, u32 first, u32 count, bool written,
+		     struct shadow_part *part)
+{
+	struct dm_io_region dest = {
+		.bdev = v->legs[leg],
+		.sector = shadow_block_start(v, first),
+		.count = shadow_run_sectors(v, first, count),
+	};
+	int r;
+
+	part->status = BLK_STS_OK;
+	atomic_inc(&part->io->batch->pending);
+	if (!written) {
+		dm_kcopyd_zero(v->kc, 1, &dest, 0, zeroed, part);
+		return;
+	}
+	r = blkdev_issue_zeroout(dest.bdev, dest.sector, dest.count, GFP_NOIO,
+				 BLKDEV_ZERO_NOUNMAP);
+	zeroed(0, r ? 1 : 0, part);
+}
+
+/* It took data after it had rejected zeroes. */
+static void remember_no_zeroes(struct shadow_volume *v, u8 leg)
+{
+	if (takes_zeroes(v, leg))
+		DMWARN("%s: the %s rejects zeroes: they are written as data from now on", v->name,
+		       shadow_leg_name(leg));
+	WRITE_ONCE(v->no_zeroes, v->no_zeroes | 1u << leg);
+}
+
+/* Waits. False: the leg has failed. */
+static bool zero_leg(struct shadow_volume *v, u8 leg, u32 first, u32 count)
+{
+	bool written = !takes_zeroes(v, leg);
+	struct shadow_batch batch;
+	struct shadow_io io = { .batch = &batch };
+	struct shadow_part part = { .io = &io };
+
+	for (;;) {
+		batch_init(&batch);
+		zero_run(v, leg, first, count, written, &part);
+		batch_wait(&batch);
+		if (!part.status || written)
+			break;
+		written = true;
+	}
+	if (!part.status && written)
+		remember_no_zeroes(v, leg);
+	return !part.status;
+}
+
+/* --- before the first write ---------------------------------------------------- */
+
+static void fill_start(struct shadow_volume *v, struct bio *bio)
 {
 	struct shadow_io *io = shadow_io(bio);
 	struct shadow_ctx ctx = shadow_get_ctx(v, io->block);
@@ -60,6 +111,7 @@ static void fill_start(struct shadow_volume *v, struct bio *bio, struct shadow_b
 	u8 leg;
 
 	/* where it will live says what has to be zeroed */
+	ctx.missing |= shadow_avoided(v, io->block);
 	done = shadow_transition(SHADOW_FILLING | SHADOW_BUSY, SHADOW_EV_FILL_DONE, &ctx);
 	io->filling = done.legal ? shadow_copies(done.next, &ctx) : 0;
 	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
@@ -67,8 +119,38 @@ static void fill_start(struct shadow_volume *v, struct bio *bio, struct shadow_b
 		io->parts[leg].status = BLK_STS_OK;
 		if (!(io->filling & (1u << leg)))
 			continue;
-		atomic_inc(&batch->pending);
-		zero_run(v, leg, io->block, 1, fill_zeroed, &io->parts[leg]);
+		zero_run(v, leg, io->block, 1, !takes_zeroes(v, leg), &io->parts[leg]);
+	}
+}
+
+/* Legs that failed get zeroes as data before they are believed to have failed. */
+static void fill_again(struct shadow_volume *v, struct bio_list *claimed, u8 took)
+{
+	struct shadow_batch batch;
+	struct bio *bio;
+	u8 leg;
+
+	batch_init(&batch);
+	bio_list_for_each(bio, claimed) {
+		struct shadow_io *io = shadow_io(bio);
+
+		io->batch = &batch;
+		io->tried = 0;
+		for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
+			if (!(took & (1u << leg)) || !io->parts[leg].status)
+				continue;
+			io->tried |= 1u << leg;
+			zero_run(v, leg, io->block, 1, true, &io->parts[leg]);
+		}
+	}
+	batch_wait(&batch);
+	bio_list_for_each(bio, claimed) {
+		struct shadow_io *io = shadow_io(bio);
+
+		for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++)
+			if ((io->tried & (1u << leg)) && !io->parts[leg].status)
+				remember_no_zeroes(v, leg);
+		io->tried = 0;
 	}
 }
 
@@ -91,6 +173,7 @@ static bool fill_to_home(struct shadow_volume *v, struct shadow_io *io)
 	 */
 	down_read(&v->phase_lock);
 	atomic_or(io->filling, &v->unflushed);
+	failed |= shadow_avoided(v, io->block);
 	ctx = shadow_get_ctx(v, io->block);
 	ctx.missing |= failed;
 	done = shadow_transition(SHADOW_FILLING | SHADOW_BUSY, SHADOW_EV_FILL_DONE, &ctx);
@@ -113,6 +196,7 @@ static bool fill_to_home(struct shadow_volume *v, struct shadow_io *io)
 void shadow_do_fills(struct shadow_volume *v, struct bio_list *bios)
 {
 	struct bio_list claimed = BIO_EMPTY_LIST, filled = BIO_EMPTY_LIST;
+	u8 took = ~READ_ONCE(v->no_zeroes);
 	struct shadow_batch batch;
 	struct bio *bio;
 	int r;
@@ -125,9 +209,10 @@ void shadow_do_fills(struct shadow_volume *v, struct bio_list *bios)
 		}
 		shadow_io(bio)->batch = &batch;
 		bio_list_add(&claimed, bio);
-		fill_start(v, bio, &batch);
+		fill_start(v, bio);
 	}
 	batch_wait(&batch);
+	fill_again(v, &claimed, took);
 
 	while ((bio = bio_list_pop(&claimed))) {
 		if (fill_to_home(v, shadow_io(bio))) {
@@ -155,51 +240,38 @@ void shadow_do_fills(struct shadow_volume *v, struct bio_list *bios)
 
 /* --- on request ------------------------------------------------------------- */
 
-struct fill_wait {
-	struct completion done;
-	bool failed;
-};
-
-static void fill_run_zeroed(int read_err, unsigned long write_err, void *context)
-{
-	struct fill_wait *w = context;
-
-	w->failed = read_err || write_err;
-	complete(&w->done);
-}
-
 /* Holes of [first, first + count) that we made busy become data. */
 bool shadow_fill_run(struct shadow_volume *v, u32 first, u32 count)
 {
 	struct shadow_ctx ctx = shadow_get_ctx(v, first);
-	struct shadow_step to = shadow_transition(SHADOW_FILLING | SHADOW_BUSY,
-						  SHADOW_EV_FILL_DONE, &ctx);
-	u8 legs = to.legal ? shadow_copies(to.next, &ctx) : 0;
-	bool ok = legs;
+	struct shadow_step to;
+	u8 legs, avoided, leg;
+	bool ok;
 	u32 b;
-	u8 leg;
+
+	ctx.missing |= shadow_avoided(v, first);
+	to = shadow_transition(SHADOW_FILLING | SHADOW_BUSY, SHADOW_EV_FILL_DONE, &ctx);
+	legs = to.legal ? shadow_copies(to.next, &ctx) : 0;
+	ok = legs;
 
 	for (leg = 0; leg < SHADOW_NR_HOME_LEGS && ok; leg++) {
-		struct fill_wait w = { .failed = false };
-
-		if (!(legs & (1u << leg)))
-			continue;
-		init_completion(&w.done);
-		zero_run(v, leg, first, count, fill_run_zeroed, &w);
-		wait_for_completion_io(&w.done);
-		if (w.failed) {
+		if ((legs & (1u << leg)) && !zero_leg(v, leg, first, count)) {
 			shadow_note_error(v, "write", leg, first);
 			atomic64_inc(&v->copy_errors);
 			ok = false;
 		}
 	}
 	down_read(&v->phase_lock);
+	avoided = shadow_avoided(v, first);	/* one of two may have failed meanwhile */
+	if (hweight8(legs) > 1)
+		legs &= ~avoided;
+	ok = ok && legs;
 	atomic_or(legs, &v->unflushed);
 	if (hweight8(legs) == 1)
 		atomic_or(legs, &v->sole);
 	smp_mb__after_atomic(); /* before the states change: see the commit rule in dm-shadow.h */
 	for (b = first; b < first + count && ok; b++)
-		ok = shadow_apply(v, b, SHADOW_EV_FILL_DONE, NULL);
+		ok = __shadow_apply(v, b, SHADOW_EV_FILL_DONE, avoided, NULL);
 	up_read(&v->phase_lock);
 	ok = ok && !shadow_commit(v);
 	for (b = first; b < first + count; b++)

@@ -75,8 +75,8 @@ void shadow_finish_bio(struct bio *bio, blk_status_t status)
 
 /*
  * All parts of a mirrored write have ended. True: *status is final. False: the bio has been
- * handed to the worker, which gives the failed copies up before the write is acknowledged. If a
- * shadow took part nothing may fail without that: it could differ from home.
+ * handed to the worker, which gives copies up before the write is acknowledged, or fails: also if
+ * all of them failed, because they may differ now.
  */
 static bool mirrored_write_over(struct bio *bio, blk_status_t *status)
 {
@@ -89,9 +89,8 @@ static bool mirrored_write_over(struct bio *bio, blk_status_t *status)
 		if (!(io->sent & (1u << leg)) || likely(!io->parts[leg].status))
 			continue;
 		failed |= 1u << leg;
-		*status = io->parts[leg].status;
 	}
-	if (unlikely(failed && (failed != io->sent || (io->sent & SHADOW_MASK_TIERS)))) {
+	if (unlikely(failed)) {
 		/* Listed, counted, then it leaves: who drained sees every failure until then. */
 		atomic_inc(&v->failing);
 		shadow_fetch_write_over(v, io);
@@ -101,8 +100,7 @@ static bool mirrored_write_over(struct bio *bio, blk_status_t *status)
 	}
 	shadow_fetch_write_over(v, io);
 	shadow_epoch_leave(&v->epoch, epoch);
-	if (!failed)
-		*status = BLK_STS_OK;
+	*status = BLK_STS_OK;
 	return true;
 }
 
@@ -447,25 +445,30 @@ static int map_tier_flush(struct shadow_volume *v, struct bio *bio, u8 leg)
  * An empty flush has no position: the one that comes before data is a clone that kept the sector of
  * the data. Nothing here looks at it, and the leg does not get to see it.
  *
- * One comes per leg: a leg that holds nothing needs none. A missing leg cannot say that
- * what only it holds is durable, and what its cache held may be gone. A discard of such a block
- * counts once it is durable.
+ * One comes per leg: a leg that holds nothing needs none. A missing leg cannot say that what only
+ * it holds is durable, and what its cache held may be gone. A discard of such a block counts once
+ * it is durable. One that has failed gets none as long as nothing counts that it holds.
  */
 static int map_flush(struct shadow_volume *v, struct bio *bio)
 {
 	union shadow_ctx_word w = { .word = READ_ONCE(v->ctx_word) };
 	unsigned int leg = dm_bio_get_target_bio_nr(bio);
-	bool idle = w.phase == SHADOW_STEADY ? leg != w.steady_leg : (w.missing >> leg) & 1;
+	bool missing = (w.missing >> leg) & 1;
+	bool idle = w.phase == SHADOW_STEADY ? leg != w.steady_leg : missing;
 
 	bio->bi_iter.bi_sector = 0;
 	if (leg >= SHADOW_NR_HOME_LEGS)
 		return map_tier_flush(v, bio, leg);
-	if (w.phase != SHADOW_STEADY && ((w.missing >> leg) & 1)) {
+	if (w.phase != SHADOW_STEADY && missing) {
 		bool only = shadow_only_on(v, leg);
 
 		smp_rmb(); /* pairs with do_discards(): given up before the counters change */
 		if (only || atomic_read(&v->given_up))
 			return fail_bio(bio, BLK_STS_IOERR);
+	} else if (w.phase != SHADOW_STEADY && unlikely(READ_ONCE(v->no_flush))) {
+		idle = !shadow_counts(v, leg);
+		smp_rmb(); /* pairs with do_discards(), and with shadow_drop_leg() */
+		idle &= !atomic_read(&v->given_up) && ((READ_ONCE(v->no_flush) >> leg) & 1);
 	}
 	if (idle || !leg_bdev(v, leg))
 		return fail_bio(bio, BLK_STS_OK);
@@ -620,8 +623,8 @@ int shadow_map(struct dm_target *ti, struct bio *bio)
 	unsigned int op = bio->bi_opf & REQ_OP_MASK;
 	sector_t block = sector >> v->shift;
 	/*
-	 * An empty bio has no position, whatever its sector is: with 32 bits for its length less one
-	 * it never ends in the block it begins in, and map_slow() asks what it is.
+	 * An empty bio has no position, whatever its sector is: with 32 bits for its length less
+	 * one it never ends in the block it begins in, and map_slow() asks what it is.
 	 */
 	unsigned int to_last = bio_sectors(bio) - 1;
 

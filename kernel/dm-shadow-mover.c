@@ -64,22 +64,29 @@ static u8 other_leg(u8 leg)
 
 /* --- the end of a copy: kcopyd's thread ----------------------------------- */
 
-/* Blocks of the job that nobody wrote become mirrored. True: some are left to copy again. */
+/*
+ * Blocks of the job that nobody wrote become mirrored. True: some are left to copy again. If the
+ * leg they were copied to failed meanwhile all are what they were. If it is the other one that
+ * failed the commit finds out, and drops it again.
+ */
 static bool settle(struct shadow_job *job)
 {
 	struct shadow_volume *v = job->v;
+	enum shadow_event event = SHADOW_EV_COPY_DONE;
 	struct shadow_step step;
 	bool again = false;
 	u32 b;
 
 	down_read(&v->phase_lock);
+	if (v->home_failed & (1u << other_leg(job->from)))
+		event = SHADOW_EV_COPY_FAILED;
 	atomic_or(SHADOW_MASK_BOTH, &v->unflushed);
 	smp_mb__after_atomic(); /* before the states change: see the commit rule in dm-shadow.h */
 	for (b = job->first; b < job->first + job->count; b++) {
 		if (!is_mine(job, b))
 			continue;
-		if (!shadow_apply(v, b, SHADOW_EV_COPY_DONE, &step)) {
-			forget_block(job, b);	/* became a hole meanwhile */
+		if (!shadow_apply(v, b, event, &step) || event == SHADOW_EV_COPY_FAILED) {
+			forget_block(job, b);	/* or it became a hole meanwhile */
 		} else if (step.actions & SHADOW_ACT_COPY_AGAIN) {
 			again = true;
 		} else {
@@ -322,7 +329,8 @@ static struct shadow_job *claim(struct shadow_volume *v, sector_t max, bool *mor
 	for (looked = 0; b < end && looked < MAX_LOOK; b++, looked++) {
 		if (job->count && shadow_run_sectors(v, job->first, job->count + 1) > max)
 			break;
-		if (shadow_block_start(v, b) < v->len && shadow_apply(v, b, event, NULL)) {
+		if (shadow_block_start(v, b) < v->len &&
+		    __shadow_apply(v, b, event, v->home_failed & (1u << other_leg(from)), NULL)) {
 			if (!job->count)
 				job->first = b;
 			add_block(job);

@@ -154,13 +154,16 @@ static void discard_release(struct shadow_volume *v, u32 block, u32 end, bool du
 	}
 }
 
-/* The block's only copy is on a missing leg. */
+/*
+ * The block's only copy is on a leg that gets no flush. v->no_flush does not grow before the end of
+ * the discard: that is the same worker's.
+ */
 static bool out_of_reach(struct shadow_volume *v, u32 block)
 {
 	struct shadow_ctx ctx = shadow_get_ctx(v, block);
 	u8 copies = shadow_copies(READ_ONCE(v->map[block]), &ctx);
 
-	return copies && !(copies & ~ctx.missing);
+	return copies && !(copies & ~(ctx.missing | READ_ONCE(v->no_flush)));
 }
 
 /*
@@ -255,6 +258,12 @@ static void read_elsewhere(struct shadow_volume *v, struct bio *bio)
 	submit_bio_noacct(bio);
 }
 
+/* Of REQ_OP_WRITE_ZEROES: the leg does not do that. No word on its health. */
+static bool unsupported(blk_status_t status)
+{
+	return status == BLK_STS_NOTSUPP || status == BLK_STS_TARGET;
+}
+
 static u8 failed_legs(const struct shadow_io *io)
 {
 	u8 leg, failed = 0;
@@ -279,7 +288,9 @@ static bool home_survives(struct shadow_volume *v, struct shadow_io *io, bool or
 
 /*
  * True: a home leg holds the write, and what failed is marked (commit before acknowledging). A
- * shadow is given up whenever it, or all of home, failed: they may differ now.
+ * shadow is given up whenever it, or all of home, failed: they may differ now. So may two homes
+ * that failed both: what one of them holds is the block's content from here on, and it is the one
+ * that an unclean stop would choose.
  */
 static bool write_survives(struct shadow_volume *v, struct bio *bio)
 {
@@ -289,14 +300,53 @@ static bool write_survives(struct shadow_volume *v, struct bio *bio)
 
 	if (ok && (home & failed))
 		ok = home_survives(v, io, failed & SHADOW_MASK_ORIGIN);
+	else if (!ok && home == SHADOW_MASK_BOTH)
+		home_survives(v, io, shadow_phase(v) == SHADOW_GRACE);
 	if ((io->sent & SHADOW_MASK_TIERS) && (!ok || (failed & SHADOW_MASK_TIERS))) {
-		if (failed & SHADOW_MASK_TIERS)
-			shadow_note_tier_failure(v, "write", __ffs(io->sent & SHADOW_MASK_TIERS),
-						 io->block);
+		u8 leg = __ffs(io->sent & SHADOW_MASK_TIERS);
+
+		if ((failed & SHADOW_MASK_TIERS) &&
+		    !(bio_op(bio) == REQ_OP_WRITE_ZEROES && unsupported(io->parts[leg].status)))
+			shadow_note_tier_failure(v, "write", leg, io->block);
 		if (shadow_tier_apply(v, io->block, SHADOW_TEV_LOST, NULL))
-			shadow_tier_end_drops(v);
+			shadow_tier_end_drop(v, io->block);
 	}
 	return ok;
+}
+
+/*
+ * A home leg that does not do REQ_OP_WRITE_ZEROES has not failed: it gets zeroes in writing, while
+ * the gate is closed. (A clean shadow is not worth that.)
+ */
+static void write_zeroes_again(struct shadow_volume *v, struct bio *bio)
+{
+	struct shadow_io *io = shadow_io(bio);
+	int r;
+	u8 leg;
+
+	if (bio_op(bio) != REQ_OP_WRITE_ZEROES)
+		return;
+	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
+		blk_status_t *status = &io->parts[leg].status;
+
+		if (!(io->sent & (1u << leg)) || !unsupported(*status) || !v->legs[leg])
+			continue;
+		r = blkdev_issue_zeroout(v->legs[leg], io->iter.bi_sector,
+					 io->iter.bi_size >> SECTOR_SHIFT, GFP_NOIO,
+					 BLKDEV_ZERO_NOUNMAP);
+		*status = errno_to_blk_status(r);
+	}
+}
+
+/* What a write is told that has failed: the words of a home leg, if one has failed. */
+static blk_status_t failed_status(const struct shadow_io *io)
+{
+	u8 leg;
+
+	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++)
+		if ((io->sent & (1u << leg)) && io->parts[leg].status)
+			return io->parts[leg].status;
+	return BLK_STS_IOERR;
 }
 
 /*
@@ -329,13 +379,16 @@ static bool is_read(struct bio *bio)
 
 /*
  * 1. nothing is written meanwhile, and every failure so far is in hand, 2. the failed copies are
- * given up, 3. durably, 4. the writes that another copy holds are acknowledged.
+ * given up, 3. durably, 4. the writes that another copy holds are acknowledged, and the others
+ * told.
  */
 static void do_failed_writes(struct shadow_volume *v, struct bio_list *bios)
 {
-	struct bio_list saved = BIO_EMPTY_LIST, more;
+	struct bio_list saved = BIO_EMPTY_LIST, lost = BIO_EMPTY_LIST, more;
+	u8 leg_failed = 0;
 	int decided = 0, r;
 	struct bio *bio;
+	u32 drops;
 
 	shadow_gate_close(v);
 	if (take(v, &v->failed, &more))
@@ -348,21 +401,33 @@ static void do_failed_writes(struct shadow_volume *v, struct bio_list *bios)
 			continue;
 		}
 		if (shadow_io(bio)->kind == SHADOW_IO_FLUSH) {
+			leg_failed |= 1u << shadow_io(bio)->leg;
 			ok = flush_survives(v, bio);
+			bio->bi_status = BLK_STS_IOERR;
 		} else {
+			write_zeroes_again(v, bio);
 			ok = write_survives(v, bio);
+			bio->bi_status = failed_status(shadow_io(bio));
 			decided++;
 		}
-		if (ok)
-			bio_list_add(&saved, bio);
-		else
-			shadow_finish_bio(bio, BLK_STS_IOERR);
+		bio_list_add(ok ? &saved : &lost, bio);
 	}
+	down_read(&v->phase_lock);
+	drops = v->drops;
+	up_read(&v->phase_lock);
 	r = shadow_commit(v);
+	if (!r && leg_failed) {
+		down_write(&v->phase_lock);
+		if (v->drops == drops)	/* all durable */
+			WRITE_ONCE(v->no_flush, v->no_flush | (leg_failed & v->home_failed));
+		up_write(&v->phase_lock);
+	}
 	if (decided && !atomic_sub_return(decided, &v->failing))
 		wake_up(&v->mover.wake);
 	while ((bio = bio_list_pop(&saved)))
 		shadow_finish_bio(bio, r ? BLK_STS_IOERR : BLK_STS_OK);
+	while ((bio = bio_list_pop(&lost)))
+		shadow_finish_bio(bio, bio->bi_status);
 	if (r)
 		shadow_release_parked(v);
 	else
@@ -402,6 +467,8 @@ static void slow_work(struct work_struct *work)
 		do_discards(v, &bios);
 	if (atomic_xchg(&v->drop_all, 0))
 		shadow_finish_all_drops(v);
+	else if (READ_ONCE(v->nr_dropping))
+		shadow_finish_some_drops(v);
 }
 
 /* --- write intent --------------------------------------------------------- */
@@ -468,13 +535,16 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 		nr++;
 	}
 	if (nr) {
-		u8 leg, failed;
+		u8 leg, failed, homes;
 		int r;
 
 		shadow_drain(v);
 		/* Under the lock: who is in it has ended its shadows, and dirtied their pages. */
 		down_read(&v->phase_lock);
 		failed = v->tier_failed;
+		homes = v->home_failed;
+		if (!shadow_has_mirrored(v))
+			failed |= homes;	/* nothing relies on them but shadows: below */
 		up_read(&v->phase_lock);
 		/*
 		 * What failed was counted before it left: until its loss is durable nothing is
@@ -482,10 +552,11 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 		 */
 		r = atomic_read(&v->failing) ? -EAGAIN : 0;
 		/*
-		 * A missing home cannot be flushed. Its copies were given up where there is another
-		 * home, but a clean shadow of a block that lives there alone relies on the bit.
+		 * A home that is missing or failed cannot be flushed. Its copies were given up
+		 * where there is another home, but a clean shadow of a block that lives there
+		 * alone relies on the bit.
 		 */
-		if (v->words && shadow_get_ctx(v, 0).missing)
+		if (v->words && (shadow_get_ctx(v, 0).missing || homes))
 			r = -EAGAIN;
 		/* shadows that ended because of those writes have no word left when the bits go */
 		if (!r && v->words)

@@ -41,6 +41,7 @@ bool __shadow_apply(struct shadow_volume *v, u32 block, enum shadow_event event,
 			shadow_mark_page_dirty(v, block);
 		smp_mb__before_atomic(); /* pairs with the one in phase_begin() */
 		atomic_long_inc(&v->homes[shadow_home(s.next)]);
+		smp_mb__after_atomic(); /* pairs with shadow_counts() */
 		atomic_long_dec(&v->homes[shadow_home(state)]);
 	}
 	return true;
@@ -60,8 +61,9 @@ void shadow_apply_own(struct shadow_volume *v, u32 block, enum shadow_event even
 {
 	if (likely(shadow_apply(v, block, event, NULL)))
 		return;
-	DMCRIT("%s: event %d is not legal for block %u in state %#x", v->name, event, block,
-	       READ_ONCE(v->map[block]));
+	if (READ_ONCE(v->mode) != SHADOW_MODE_FAIL)
+		DMCRIT("%s: event %d is not legal for block %u in state %#x", v->name, event, block,
+		       READ_ONCE(v->map[block]));
 	mutex_lock(&v->commit_lock);
 	shadow_set_mode(v, SHADOW_MODE_FAIL, "an invariant is broken");
 	mutex_unlock(&v->commit_lock);
@@ -93,6 +95,22 @@ bool shadow_only_on(struct shadow_volume *v, u8 leg)
 		       atomic_long_read(&v->homes[SHADOW_REMIRRORING]);
 	return atomic_long_read(&v->homes[SHADOW_ORIGIN]) ||
 	       atomic_long_read(&v->homes[SHADOW_COPYING]);
+}
+
+/* Is there any block that is on both legs? */
+bool shadow_has_mirrored(struct shadow_volume *v)
+{
+	return atomic_long_read(&v->homes[SHADOW_MIRRORED]) ||
+	       atomic_long_read(&v->homes[SHADOW_RETIRING]);
+}
+
+/* Does any block count on this leg? A block that moves is seen in one place or the other. */
+bool shadow_counts(struct shadow_volume *v, u8 leg)
+{
+	bool only = shadow_only_on(v, leg);
+
+	smp_rmb(); /* pairs with __shadow_apply(): the new place is counted first */
+	return only || shadow_has_mirrored(v);
 }
 
 /* Blocks beyond the old end that hold data. */
@@ -161,7 +179,11 @@ bool shadow_drop_home(struct shadow_volume *v, u32 block, u8 leg, struct shadow_
 	return legal;
 }
 
-/* The leg's copies are not to be trusted: every block that has another one gives this one up. */
+/*
+ * The leg's copies are not to be trusted: every block that has another one gives this one up, and
+ * no new one is made there. So there is mostly nothing to look for when it fails again: only
+ * copies from there, to save what is left, are mirrored until it does.
+ */
 void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 {
 	enum shadow_event event = leg == SHADOW_LEG_ORIGIN ? SHADOW_EV_ORIGIN_LOST :
@@ -170,8 +192,15 @@ void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 	unsigned long n = 0;
 	u32 b;
 
-	shadow_mover_set_paused(v, true);
 	down_write(&v->phase_lock);
+	if ((v->home_failed & (1u << leg)) && !shadow_has_mirrored(v)) {
+		up_write(&v->phase_lock);
+		return;
+	}
+	shadow_mover_set_paused(v, true);
+	WRITE_ONCE(v->home_failed, v->home_failed | 1u << leg);
+	WRITE_ONCE(v->no_flush, v->no_flush & ~(1u << leg));	/* until this is durable */
+	v->drops++;
 	atomic_or(SHADOW_MASK_BOTH & ~(1u << leg), &v->sole);
 	smp_mb__after_atomic(); /* before the states change, like v->unflushed */
 	for (b = 0; b < v->nr_blocks; b++) {
@@ -180,10 +209,12 @@ void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 		if ((home == SHADOW_MIRRORED || home == SHADOW_RETIRING) &&
 		    shadow_apply(v, b, event, &step))
 			n++;
+		if (!(b & 0xffff))
+			cond_resched();
 	}
 	up_write(&v->phase_lock);
 	atomic64_add(n, &v->stale);
-	DMERR("%s: the %s failed; %lu mirrored blocks live on the other leg only now", v->name,
-	      leg == SHADOW_LEG_ORIGIN ? "origin" : "target", n);
+	DMERR_LIMIT("%s: the %s failed; %lu mirrored blocks live on the other leg only now",
+		    v->name, leg == SHADOW_LEG_ORIGIN ? "origin" : "target", n);
 	shadow_raise_event(v);
 }

@@ -325,7 +325,7 @@ static bool settle(struct shadow_volume *v, struct shadow_tier_copy *c)
 	/* a failed tier keeps nothing that home has, too: the sweep does not flush it */
 	if (legal && failed && !(step.actions & SHADOW_ACT_COPY_AGAIN) &&
 	    shadow_tier_apply(v, c->block, SHADOW_TEV_LOST, NULL))
-		shadow_tier_end_drops(v);
+		shadow_tier_end_drop(v, c->block);
 	up_read(&v->phase_lock);
 	if (legal && (step.actions & SHADOW_ACT_COPY_AGAIN)) {
 		c->state = SHADOW_COPY_CLAIMED;

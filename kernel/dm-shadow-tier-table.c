@@ -168,7 +168,7 @@ int shadow_tier_configure(struct shadow_volume *v, struct shadow_target *s,
 	int r;
 
 	set_tier_word(v, s);
-	v->tier_failed = 0;
+	v->tier_failed = v->home_failed = v->no_flush = 0;
 	if (!had && !wants)
 		return 0;
 	*error = "out of memory";

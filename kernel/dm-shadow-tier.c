@@ -128,6 +128,38 @@ void shadow_finish_all_drops(struct shadow_volume *v)
 	shadow_release_parked(v);
 }
 
+/* The shadow of one block, of a list that is short most of the time. */
+void shadow_tier_end_drop(struct shadow_volume *v, u32 block)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->lock, flags);
+	if (v->nr_dropping < ARRAY_SIZE(v->dropping))
+		v->dropping[v->nr_dropping++] = block;
+	else
+		atomic_set(&v->drop_all, 1);
+	spin_unlock_irqrestore(&v->lock, flags);
+	queue_work(v->wq, &v->slow_work);
+}
+
+/* Those that shadow_tier_end_drop() listed, by the slow worker. */
+void shadow_finish_some_drops(struct shadow_volume *v)
+{
+	u32 list[ARRAY_SIZE(v->dropping)];
+	struct shadow_blocks blocks = { .list = list };
+	unsigned long flags;
+
+	mutex_lock(&v->drop_lock);
+	spin_lock_irqsave(&v->lock, flags);
+	blocks.n = v->nr_dropping;
+	memcpy(list, v->dropping, blocks.n * sizeof(u32));
+	v->nr_dropping = 0;
+	spin_unlock_irqrestore(&v->lock, flags);
+	shadow_finish_drops(v, &blocks);
+	mutex_unlock(&v->drop_lock);
+	shadow_release_parked(v);
+}
+
 void shadow_tier_end_drops(struct shadow_volume *v)
 {
 	atomic_set(&v->drop_all, 1);
@@ -190,7 +222,7 @@ void shadow_tier_read_failed(struct shadow_volume *v, u32 block, u8 leg)
 
 	shadow_note_tier_failure(v, "read", leg, block);
 	if (shadow_word_leg(word) == leg && shadow_tier_apply(v, block, SHADOW_TEV_LOST, NULL))
-		shadow_tier_end_drops(v);
+		shadow_tier_end_drop(v, block);
 }
 
 /* An event for all shadows of a tier. Caller: holds v->phase_lock for writing, or is alone. */
@@ -212,13 +244,18 @@ void shadow_tier_lose(struct shadow_volume *v, u8 leg, enum shadow_tier_event ev
  */
 void shadow_tier_flush_failed(struct shadow_volume *v, u8 leg)
 {
+	atomic64_inc(&v->tier_failures);
 	down_write(&v->phase_lock);
+	/* there are none any more, nor were new ones made */
+	if (v->tier_failed & (1u << leg)) {
+		up_write(&v->phase_lock);
+		return;
+	}
 	WRITE_ONCE(v->tier_failed, v->tier_failed | 1u << leg);
 	shadow_tier_lose(v, leg, SHADOW_TEV_LOST);
 	up_write(&v->phase_lock);
-	atomic64_inc(&v->tier_failures);
-	DMERR("%s: flush of %s failed: its clean shadows are dropped, %d dirty ones stay", v->name,
-	      shadow_leg_name(leg), atomic_read(&shadow_tier_of(v, leg)->dirty));
+	DMERR_LIMIT("%s: flush of %s failed: its clean shadows are dropped, %d dirty ones stay",
+		    v->name, shadow_leg_name(leg), atomic_read(&shadow_tier_of(v, leg)->dirty));
 	shadow_tier_end_drops(v);
 	shadow_raise_event(v);
 }

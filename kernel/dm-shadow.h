@@ -27,9 +27,9 @@
  * State bytes. Every change is a compare-and-swap of one byte to what shadow_transition() says
  * (shadow_apply()). Counters and dirty bits follow the swap, never lead it.
  *
- * Empty bios. An empty bio has no position, whatever its sector is: dm core hands out the flush that
- * comes before data as a clone that keeps the sector of the data. A decision asks for the operation
- * first, and for sectors only where there are any.
+ * Empty bios. An empty bio has no position, whatever its sector is: dm core hands out the flush
+ * that comes before data as a clone that keeps the sector of the data. A decision asks for the
+ * operation first, and for sectors only where there are any.
  *
  * Epoch. While two legs are attached a write enters the epoch before it reads the state byte and
  * leaves it when its device I/O has ended. Whoever changed a state and needs the writes mapped
@@ -47,6 +47,14 @@
  * Lost copies. When a leg fails a write, the block's copy there may be used no longer, and that has
  * to be durable before any write that relies on it is acknowledged. shadow_gate_close() makes new
  * writes wait and drains; then the states are changed and committed; then the gate is opened.
+ *
+ * A write that failed on all legs leaves copies that may differ: one of two homes is given up, too,
+ * the one that an unclean stop would not believe, before the error is reported.
+ *
+ * Failed legs. A leg that fails a flush loses its copies where there are others (v->home_failed,
+ * v->tier_failed), and takes no new ones until the next table: who makes one looks at the mask
+ * under v->phase_lock. When that loss is durable v->no_flush has a home leg, too: it gets no flush
+ * any more as long as nothing that it holds counts. A tier gets none while no slot of it is in use.
  *
  * Copies after failures. Which copy a failed mirrored write gives up is decided by the block's
  * state when the worker sees it, so no copy may be made between the failure and the decision: it
@@ -416,12 +424,18 @@ struct shadow_volume {
 	u32 *drop_words;		/* SHADOW_DROP_CHUNK of them, under drop_lock */
 	u32 *drop_blocks;		/* likewise */
 	atomic_t drop_all;		/* the worker shall end all shadows that are dropping */
+	u32 dropping[SHADOW_TIER_BATCH];	/* or those of these blocks. Under v->lock */
+	unsigned int nr_dropping;
 	u8 fetch_leg;			/* tier that reads may fetch to; 0: none */
 	struct shadow_traffic *traffic;	/* by hash of the block */
 	struct workqueue_struct *fetch_wq;
 	unsigned int nr_fetches;	/* live ones. Under v->lock */
 	struct shadow_fetch fetches[SHADOW_FETCHES];
 	u8 tier_failed;			/* mask: a flush failed. Under phase_lock */
+	u8 home_failed;			/* likewise */
+	u8 no_zeroes;			/* mask: rejected REQ_OP_WRITE_ZEROES, whatever it says */
+	u8 no_flush;			/* mask: failed, and that is durable */
+	u32 drops;			/* of home legs, so far. Under phase_lock */
 	atomic64_t promoted, demoted, written_back, fetched, tier_failures;
 
 	/* counters; see the status line */
@@ -475,6 +489,18 @@ static inline struct shadow_tier_ctx shadow_get_tier_ctx(struct shadow_volume *v
 static inline struct shadow_tier *shadow_tier_of(struct shadow_volume *v, u8 leg)
 {
 	return &v->tier[leg - SHADOW_LEG_TIER1];
+}
+
+/*
+ * Legs that failed and get no new copy of the block, if there is another place for it. Counts under
+ * phase_lock.
+ */
+static inline u8 shadow_avoided(struct shadow_volume *v, u32 block)
+{
+	struct shadow_ctx ctx = shadow_get_ctx(v, block);
+	u8 failed = READ_ONCE(v->home_failed);
+
+	return ctx.tail || (failed | ctx.missing) == SHADOW_MASK_BOTH ? 0 : failed;
 }
 
 /* The block's word, given its byte, which was read before. */
@@ -565,6 +591,8 @@ void shadow_apply_own(struct shadow_volume *v, u32 block, enum shadow_event even
 void shadow_raise_event(struct shadow_volume *v);
 void shadow_event_work(struct work_struct *work);
 bool shadow_only_on(struct shadow_volume *v, u8 leg);
+bool shadow_has_mirrored(struct shadow_volume *v);
+bool shadow_counts(struct shadow_volume *v, u8 leg);
 u32 shadow_tail_data(struct shadow_volume *v);
 void shadow_count_homes(struct shadow_volume *v);
 void shadow_set_ctx(struct shadow_volume *v, union shadow_ctx_word w);
@@ -638,6 +666,8 @@ void shadow_set_shadow(struct shadow_volume *v, u32 block, bool set);
 u32 shadow_tier_used(struct shadow_volume *v, u8 leg);
 int shadow_finish_drops(struct shadow_volume *v, const struct shadow_blocks *blocks);
 void shadow_tier_end_drops(struct shadow_volume *v);
+void shadow_tier_end_drop(struct shadow_volume *v, u32 block);
+void shadow_finish_some_drops(struct shadow_volume *v);
 void shadow_finish_all_drops(struct shadow_volume *v);
 void shadow_tier_read_failed(struct shadow_volume *v, u32 block, u8 leg);
 void shadow_tier_flush_failed(struct shadow_volume *v, u8 leg);

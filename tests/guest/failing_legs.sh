@@ -105,6 +105,107 @@ test_a_target_that_fails_writes_stops_no_application() {
   message v abort
 }
 
+# 8 KiB from the start: the one leg fails the first half, the other one the second.
+test_a_write_that_fails_on_both_legs_leaves_one_content() {
+  local size before
+  mirrored_volume
+  size=$(sectors /dev/org)
+  before=$(field v mirrored)
+  { yes old || true; } | dd of=/dev/mapper/v bs=8k count=1 iflag=fullblock oflag=direct status=none
+  dm_load fo "0 8 flakey /dev/org 0 0 3600 1 error_writes
+8 $((size - 8)) linear /dev/org 8"
+  dm_load ft "0 8 linear /dev/tgt 0
+8 8 flakey /dev/tgt 8 0 3600 1 error_writes
+16 $((size - 16)) linear /dev/tgt 16"
+  for leg in fo ft; do dm suspend --noflush --nolockfs $leg && dm_resume $leg; done
+  yes new | head -c 8192 >"$SCRATCH/new" || true
+  expect_failure dd if="$SCRATCH/new" of=/dev/mapper/v bs=8k count=1 oflag=direct
+  fault fo none
+  fault ft none
+  # Either half may be old or new. Which one is what every later read finds, by any route.
+  for policy in target origin balance mirror target; do
+    message v read $policy
+    dd if=/dev/mapper/v of="$SCRATCH/$policy" bs=8k count=1 iflag=direct status=none
+    cmp "$SCRATCH/target" "$SCRATCH/$policy" || fail "read by policy $policy it is something else"
+  done
+  expect_field v mirrored $((before - 1))
+  dm remove v
+  dm_create v "$(two_legs $LEN)" SHADOW-test
+  dd if=/dev/mapper/v of="$SCRATCH/again" bs=8k count=1 iflag=direct status=none
+  cmp "$SCRATCH/target" "$SCRATCH/again" || fail "after a restart it is something else"
+}
+
+# /dev/sda: says that it does write-zeroes, and rejects each.
+rejects_zeroes() {
+  load_module
+  modprobe sd_mod
+  modprobe scsi_debug dev_size_mb=16 lbpws=1 lbprz=1 write_same_length=0 delay=0
+  wait_until 20 "sda" test -b /dev/sda
+  null_device meta 8 fast
+}
+test_a_hole_on_a_device_that_rejects_zeroes() {
+  rejects_zeroes
+  junk /dev/sda
+  dm_create v "$(one_leg $LEN /dev/sda O fresh)"
+  shadow_io stress /dev/mapper/v --ops=300 --writes=90 --block=$BLOCK --discards=3 --journal="$SCRATCH/journal"
+  message v fill "0+$(field v blocks)"
+  wait_idle v
+  check_data /dev/mapper/v --block=$BLOCK
+  # The limit is what the disk says; the kernel has learnt better for some ways of asking only.
+  dm remove v
+  rmmod scsi_debug
+}
+test_mirrored_zeroes_on_a_leg_that_rejects_them() {
+  rejects_zeroes
+  modprobe zram
+  echo 16M >/sys/block/zram0/disksize
+  ORIGIN=/dev/zram0 TARGET=/dev/sda
+  import_volume $LEN
+  attach_target $LEN
+  junk /dev/mapper/v
+  copy_all
+  blkdiscard --zeroout --length $((1 << 20)) /dev/mapper/v
+  expect_field v mirrored "$(field v blocks)"
+  expect_field v stale 0
+  is_zero /dev/zram0 0 2048 || fail "the origin has no zeroes"
+  is_zero /dev/sda 0 2048 || fail "the target has no zeroes"
+  dm remove v
+  rmmod scsi_debug
+  echo 1 >/sys/block/zram0/reset
+}
+
+synced_writes() {
+  local i
+  for ((i = 0; i < $1; i++)); do
+    dd if=/dev/urandom of=/dev/mapper/v bs=4k seek="$i" count=1 oflag=direct conv=fsync,notrunc status=none
+  done
+}
+flushes() { awk '{print $16}' "/sys/block/$1/stat"; }
+test_a_dead_leg_is_remembered() {
+  breakable_legs $MIB cache_size=16
+  import_volume $LEN
+  attach_target $LEN
+  copy_all
+  local lines org
+  fault ft all
+  lines=$(dmesg | grep -c shadow:) org=$(flushes org)
+  synced_writes 100
+  lines=$(($(dmesg | grep -c shadow:) - lines)) org=$(($(flushes org) - org))
+  note "100 fsyncs with a dead target: $org flushes of the origin, $lines lines in the log"
+  ((lines <= 12)) || fail "$lines lines in the log"
+  ((org >= 100)) || fail "only $org flushes of the origin"
+  expect_field v mirrored 0
+  # Well again: it gets nothing until a table says so.
+  fault ft none
+  message v resume
+  message v copy 0+8
+  wait_idle v
+  expect_field v mirrored 0
+  swap_table v "$(two_legs $LEN)"
+  copy_all
+  expect_field v mirrored "$(field v blocks)"
+}
+
 test_a_table_with_a_missing_target_runs_on_the_origin() {
   mirrored_volume
   dm remove v

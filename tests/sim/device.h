@@ -38,8 +38,9 @@ class DataDevice {
   void PowerCut(Cut how, Random& random);
   u64 sequence() const { return sequence_; }
 
-  bool dead = false;  // has disappeared: every request fails
-  u32 identity = 0;   // its leg_id is "D<identity>"
+  bool dead = false;       // has disappeared: every request fails
+  bool no_zeroes = false;  // says it does write-zeroes, and rejects them
+  u32 identity = 0;        // its leg_id is "D<identity>"
 
  private:
   static constexpr u32 kDepth = 6;  // older ones are destaged

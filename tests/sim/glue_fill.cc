@@ -11,18 +11,47 @@ CellMask Volume::RunCells(u32 first, u32 count) const {
 }
 
 // zero_run
-DeviceOp& Volume::ZeroRun(u8 leg, u32 first, u32 count) {
+DeviceOp& Volume::ZeroRun(u8 leg, u32 first, u32 count, bool written) {
   if (legs_[leg] < 0) m_.Fail("zeroes were sent to a leg that is not there");
   DeviceOp& op = m_.NewOp(OpKind::kWrite, static_cast<u8>(legs_[leg] < 0 ? 0 : legs_[leg]));
   op.leg = leg;
   op.cells = RunCells(first, count);
+  op.zeroes = !written;
   for (CellMask m = op.cells; m; m &= m - 1) op.value[static_cast<u32>(__builtin_ctz(m))] = kZero;
   return op;
 }
 
-// fill_start, fill_zeroed
+// zero_leg: waits; false: the leg has failed
+Task<bool> Volume::ZeroLeg(u8 leg, u32 first, u32 count) {
+  bool written = no_zeroes_ >> leg & 1;
+  for (;;) {
+    DeviceOp& op = ZeroRun(leg, first, count, written);
+    m_.Begin(op);
+    const bool ok = co_await m_.Finish(op);
+    if (ok && written) no_zeroes_ |= static_cast<u8>(1u << leg);
+    if (ok || written) co_return ok;
+    written = true;
+  }
+}
+
+// fill_again: legs that failed get zeroes as data before they are believed to have failed
+Task<> Volume::FillAgain(const IoList& claimed) {
+  for (u32 i = 0; i < claimed.n; i++)
+    for (u8 leg = 0; leg < kHomeLegs; leg++) {
+      Io* const io = claimed.io[i];
+      if (!io->bad[leg]) continue;
+      DeviceOp& op = ZeroRun(leg, io->block, 1, true);
+      m_.Begin(op);
+      const bool ok = co_await m_.Finish(op);
+      io->bad[leg] = !ok;
+      if (ok) no_zeroes_ |= static_cast<u8>(1u << leg);
+    }
+}
+
+// fill_start, zeroed
 void Volume::FillStart(Io* io, u32* out) {
-  const shadow_ctx ctx = Ctx(io->block);
+  shadow_ctx ctx = Ctx(io->block);
+  ctx.missing |= Avoided(io->block);
   const shadow_step done =
       shadow_transition(SHADOW_FILLING | SHADOW_BUSY, SHADOW_EV_FILL_DONE, &ctx);
   io->filling = done.legal ? shadow_copies(done.next, &ctx) : 0;
@@ -30,7 +59,7 @@ void Volume::FillStart(Io* io, u32* out) {
     io->bad[leg] = false;
     if (!(io->filling >> leg & 1)) continue;
     ++*out;
-    DeviceOp& op = ZeroRun(leg, io->block, 1);
+    DeviceOp& op = ZeroRun(leg, io->block, 1, no_zeroes_ >> leg & 1);
     op.who = out;
     op.what = io;
     op.end = [](void* who, DeviceOp& o) {
@@ -47,6 +76,7 @@ Task<bool> Volume::FillToHome(Io* io) {
   for (u32 leg = 0; leg < kHomeLegs; leg++)
     if (io->bad[leg]) lost |= static_cast<u8>(1u << leg);
   co_await PhaseRead();
+  lost |= Avoided(io->block);
   unflushed_ |= io->filling;
   co_await m_.Maybe();
   shadow_ctx ctx = Ctx(io->block);
@@ -75,6 +105,7 @@ Task<> Volume::DoFills(IoList& ios) {
     FillStart(ios.io[i], &out);
   }
   co_await m_.Until(out, [](const u32& n) { return !n; });
+  co_await FillAgain(claimed);
 
   for (u32 i = 0; i < claimed.n; i++) {
     const bool ok = co_await FillToHome(claimed.io[i]);
@@ -102,21 +133,24 @@ Task<> Volume::DoFills(IoList& ios) {
 
 // shadow_fill_run
 Task<bool> Volume::FillRun(u32 first, u32 count) {
-  const shadow_ctx ctx = Ctx(first);
+  shadow_ctx ctx = Ctx(first);
+  ctx.missing |= Avoided(first);
   const shadow_step to = shadow_transition(SHADOW_FILLING | SHADOW_BUSY, SHADOW_EV_FILL_DONE, &ctx);
-  const u8 legs = to.legal ? shadow_copies(to.next, &ctx) : 0;
+  u8 legs = to.legal ? shadow_copies(to.next, &ctx) : 0;
   bool ok = legs;
   for (u8 leg = 0; leg < kHomeLegs && ok; leg++) {
     if (!(legs >> leg & 1)) continue;
-    DeviceOp& op = ZeroRun(leg, first, count);
-    m_.Begin(op);
-    ok = co_await m_.Finish(op);
+    ok = co_await ZeroLeg(leg, first, count);
   }
   co_await PhaseRead();
+  const u8 avoided = Avoided(first);
+  if (legs == SHADOW_MASK_BOTH) legs &= static_cast<u8>(~avoided);
+  ok = ok && legs;
   unflushed_ |= legs;
   if (legs != SHADOW_MASK_BOTH) sole_ |= legs;
   co_await m_.Maybe();
-  for (u32 b = first; b < first + count && ok; b++) ok = co_await Apply(b, SHADOW_EV_FILL_DONE);
+  for (u32 b = first; b < first + count && ok; b++)
+    ok = co_await Apply(b, SHADOW_EV_FILL_DONE, nullptr, avoided);
   phase_readers_--;
   if (ok) ok = co_await Commit();
   for (u32 b = first; b < first + count; b++)

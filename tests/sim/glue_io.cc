@@ -125,6 +125,7 @@ void Volume::SendPart(Io* io, u8 leg, u32 word, EndFn end) {
   op.cells = leg < kHomeLegs ? io->cells : SlotCells(word, io->cells);
   const u32 base = leg < kHomeLegs ? from : shadow_slot(word) * kCellsPerBlock;
   op.fua = io->fua;
+  op.zeroes = io->kind == IoKind::kZeroes;
   op.end = end;
   op.who = this;
   op.what = io;
@@ -181,6 +182,7 @@ void Volume::EndIo(void* who, DeviceOp& op) {
       return v.FinishIo(io, status);
     case Watch::kMirrored:
       io->bad[op.leg] = !op.ok;
+      if (op.unsupported) io->unsupported |= Bit(op.leg);
       if (!--io->pending) v.MirroredWriteOver(io);
       return;
     case Watch::kRead:
@@ -200,7 +202,7 @@ void Volume::MirroredWriteOver(Io* io) {
   u8 failed = 0;
   for (u8 leg = 0; leg < kLegs; leg++)
     if ((io->sent >> leg & 1) && io->bad[leg]) failed |= Bit(leg);
-  if (failed && (failed != io->sent || (io->sent & SHADOW_MASK_TIERS))) {
+  if (failed) {
     m_.Spawn("end of a failed write", [this, io, epoch] {
       return [](Volume& v, Io* failed, u8 index) -> Task<> {
         // listed and counted before it leaves: who drained sees every failure until then
@@ -214,7 +216,7 @@ void Volume::MirroredWriteOver(Io* io) {
     return;
   }
   LeaveWrite(io);
-  FinishIo(io, failed ? Status::kError : Status::kOk);
+  FinishIo(io, Status::kOk);
 }
 
 // ---------------------------------------------------------------------- reads
@@ -320,6 +322,7 @@ bool Volume::Park(Io* io, u32 block) {
 void Volume::MapSeveral(Io* io, u8 legs, u32 word) {
   io->watch = Watch::kMirrored;
   io->sent = legs;
+  io->unsupported = 0;
   io->pending = static_cast<u8>(__builtin_popcount(legs));
   for (u8 leg = 0; leg < kLegs && !m_.failed; leg++) {
     io->bad[leg] = false;
@@ -449,14 +452,28 @@ void Volume::MapTierFlush(Io* io, u8 leg) {
 }
 
 // map_flush
-void Volume::MapFlush(Io* io) {
+Task<> Volume::MapFlush(Io* io) {
   const u8 leg = io->nr;
   const shadow_ctx ctx = ctx_;
-  if (leg >= kHomeLegs) return MapTierFlush(io, leg);
-  const bool idle = ctx.phase == SHADOW_STEADY ? leg != ctx.steady_leg : (ctx.missing >> leg & 1);
+  if (leg >= kHomeLegs) {
+    MapTierFlush(io, leg);
+    co_return;
+  }
+  bool idle = ctx.phase == SHADOW_STEADY ? leg != ctx.steady_leg : (ctx.missing >> leg & 1);
   const bool missing = ctx.phase != SHADOW_STEADY && (ctx.missing >> leg & 1);
-  if (missing && (OnlyOn(leg) || given_up_)) return FinishIo(io, Status::kError);
-  if (idle || legs_[leg] < 0) return FinishIo(io, Status::kOk);
+  if (missing && (OnlyOn(leg) || given_up_)) {
+    FinishIo(io, Status::kError);
+    co_return;
+  }
+  if (ctx.phase != SHADOW_STEADY && !missing && no_flush_) {
+    const bool counts = co_await Counts(leg);
+    co_await m_.Maybe();
+    idle = !counts && !given_up_ && (no_flush_ >> leg & 1);
+  }
+  if (idle || legs_[leg] < 0) {
+    FinishIo(io, Status::kOk);
+    co_return;
+  }
   if (ctx.phase != SHADOW_STEADY) io->watch = Watch::kFlush;
   Send(io, leg);
 }
@@ -465,8 +482,9 @@ void Volume::MapFlush(Io* io) {
 u32 Volume::FlushDevices() const {
   u32 devices = 0;
   for (u8 leg = 0; leg < kLegs; leg++) {
-    const bool home =
-        phase() == SHADOW_STEADY ? leg == ctx_.steady_leg : !(ctx_.missing >> leg & 1);
+    const bool home = phase() == SHADOW_STEADY
+                          ? leg == ctx_.steady_leg
+                          : !((ctx_.missing | no_flush_) >> leg & 1) || OnlyOn(leg);
     if (legs_[leg] >= 0 && (leg < kHomeLegs ? home : tiered_ && TierDirty(leg)))
       devices |= 1u << legs_[leg];
   }
@@ -554,7 +572,7 @@ Task<> Volume::Map(Io* io) {
   if (mode_ == Mode::kFail)
     FinishIo(io, Status::kError);
   else if (io->kind == IoKind::kFlush)
-    MapFlush(io);
+    co_await MapFlush(io);
   else if (io->kind == IoKind::kDiscard)
     co_await MapDiscard(io);
   else

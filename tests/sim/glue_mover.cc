@@ -11,13 +11,15 @@ namespace sim {
 Task<bool> Volume::Settle(Job* job) {
   bool again = false;
   co_await PhaseRead();
+  const bool failed = home_failed_ >> (job->from ^ 1) & 1;
   unflushed_ |= SHADOW_MASK_BOTH;
   co_await m_.Maybe();
   for (u32 b = job->first; b < job->first + job->count; b++) {
     shadow_step step;
     if (!IsMine(*job, b)) continue;
-    const bool legal = co_await Apply(b, SHADOW_EV_COPY_DONE, &step);
-    if (legal && (step.actions & SHADOW_ACT_COPY_AGAIN)) {
+    const bool legal =
+        co_await Apply(b, failed ? SHADOW_EV_COPY_FAILED : SHADOW_EV_COPY_DONE, &step);
+    if (legal && !failed && (step.actions & SHADOW_ACT_COPY_AGAIN)) {
       again = true;
       continue;
     }
@@ -190,7 +192,8 @@ Task<Volume::Job*> Volume::Claim(bool* more) {
   Job* job = NewJob(from, b);
   for (; b < end; b++) {
     if (job->count && (job->count >= inflight_limit_ || !Adjoins(b - 1))) break;
-    const bool legal = co_await Apply(b, event);
+    const u8 failed = home_failed_ & static_cast<u8>(1u << (from ^ 1));
+    const bool legal = co_await Apply(b, event, nullptr, failed);
     if (legal) {
       if (!job->count) job->first = b;
       AddBlock(job);

@@ -62,7 +62,7 @@ Task<> Volume::DiscardRelease(Io* io, bool durable) {
 bool Volume::OutOfReach(u32 block) const {
   const shadow_ctx ctx = Ctx(block);
   const u8 copies = shadow_copies(map[block], &ctx);
-  return copies && !(copies & ~ctx.missing);
+  return copies && !(copies & ~(ctx.missing | no_flush_));
 }
 
 // discard_shadows: of holes of one request; false: their end could not be made durable
@@ -145,6 +145,19 @@ Task<> Volume::ReadElsewhere(Io* io) {
   Send(io, static_cast<u8>(__builtin_ctz(copies)));
 }
 
+// write_zeroes_again
+Task<> Volume::WriteZeroesAgain(Io* io) {
+  for (u8 leg = 0; leg < kHomeLegs; leg++) {
+    if (!(io->sent >> leg & 1) || !(io->unsupported >> leg & 1) || legs_[leg] < 0) continue;
+    DeviceOp& op = m_.NewOp(OpKind::kWrite, static_cast<u8>(legs_[leg]));
+    op.cells = io->cells;
+    for (CellMask m = op.cells; m; m &= m - 1) op.value[static_cast<u32>(__builtin_ctz(m))] = kZero;
+    m_.Begin(op);
+    const bool ok = co_await m_.Finish(op);
+    io->bad[leg] = !ok;
+  }
+}
+
 // write_survives
 Task<bool> Volume::WriteSurvives(Io* io) {
   u8 failed = 0;
@@ -155,9 +168,11 @@ Task<bool> Volume::WriteSurvives(Io* io) {
   if (ok && (home & failed))
     ok = co_await DropHome(io->block,
                            failed & SHADOW_MASK_ORIGIN ? SHADOW_LEG_ORIGIN : SHADOW_LEG_TARGET);
+  else if (!ok && home == SHADOW_MASK_BOTH)
+    co_await DropHome(io->block, phase() == SHADOW_GRACE ? SHADOW_LEG_ORIGIN : SHADOW_LEG_TARGET);
   if ((io->sent & SHADOW_MASK_TIERS) && (!ok || (failed & SHADOW_MASK_TIERS))) {
     const bool ends = co_await TierApply(io->block, SHADOW_TEV_LOST);
-    if (ends) EndDrops();
+    if (ends) EndDrop(io->block);
   }
   co_return ok;
 }
@@ -176,8 +191,9 @@ Task<bool> Volume::FlushSurvives(Io* io) {
 
 // do_failed_writes
 Task<> Volume::DoFailedWrites(IoList& ios) {
-  IoList saved;
+  IoList saved, lost;
   u32 decided = 0;
+  u8 leg_failed = 0;
   co_await GateClose();
   ios.Take(failed_);
   for (u32 i = 0; i < ios.n; i++) {
@@ -188,19 +204,27 @@ Task<> Volume::DoFailedWrites(IoList& ios) {
     }
     bool ok;
     if (io->watch == Watch::kFlush) {
+      leg_failed |= static_cast<u8>(1u << io->leg);
       ok = co_await FlushSurvives(io);
     } else {
+      co_await WriteZeroesAgain(io);
       ok = co_await WriteSurvives(io);
       decided++;
     }
-    if (ok)
-      saved.Add(io);
-    else
-      FinishIo(io, Status::kError);
+    (ok ? saved : lost).Add(io);
   }
+  co_await PhaseRead();
+  const u32 drops = drops_;
+  phase_readers_--;
   const bool durable = co_await Commit();
+  if (durable && leg_failed) {
+    co_await PhaseWrite();
+    if (drops == drops_) no_flush_ |= leg_failed & home_failed_;
+    phase_writer_ = false;
+  }
   failing_ -= decided;
   for (u32 i = 0; i < saved.n; i++) FinishIo(saved.io[i], durable ? Status::kOk : Status::kError);
+  for (u32 i = 0; i < lost.n; i++) FinishIo(lost.io[i], Status::kError);
   if (durable)
     GateOpen(1);
   else
@@ -240,7 +264,10 @@ Task<> Volume::SlowWork() {
     ios.n = 0;
     ios.Take(discards_);
     if (!ios.empty()) co_await DoDiscards(ios);
-    if (std::exchange(drop_all_, false)) co_await FinishAllDrops();
+    if (std::exchange(drop_all_, false))
+      co_await FinishAllDrops();
+    else if (nr_dropping_)
+      co_await FinishSomeDrops();
     slow_running_ = false;
   }
 }
@@ -302,11 +329,12 @@ Task<> Volume::IntentSweep(bool all) {
     bool ok = true;
     co_await Drain();
     co_await PhaseRead();
-    const u8 failed = tier_failed_;
+    const u8 homes = home_failed_;
+    const u8 failed = tier_failed_ | (HasMirrored() ? 0 : homes);
     phase_readers_--;
     // what failed was counted before it left: until its loss is durable nothing is clean
     if (failing_) ok = false;
-    if (tiered_ && ctx_.missing) ok = false;
+    if (tiered_ && (ctx_.missing || homes)) ok = false;
     // shadows that ended because of those writes have no word left when the bits go
     if (ok && tiered_) ok = co_await Commit();
     for (u8 leg = 0; leg < kLegs && ok; leg++) {

@@ -96,6 +96,26 @@ Task<> Volume::FinishAllDrops() {
   ReleaseParked();
 }
 
+// shadow_tier_end_drop
+void Volume::EndDrop(u32 block) {
+  if (nr_dropping_ < dropping_.size())
+    dropping_[nr_dropping_++] = block;
+  else
+    drop_all_ = true;
+  slow_queued_ = true;
+}
+
+// shadow_finish_some_drops
+Task<> Volume::FinishSomeDrops() {
+  Blocks blocks;
+  co_await m_.Lock(lock_drop_);
+  for (u32 i = 0; i < nr_dropping_; i++) blocks.at[blocks.n++] = dropping_[i];
+  nr_dropping_ = 0;
+  co_await FinishDrops(blocks);
+  lock_drop_ = false;
+  ReleaseParked();
+}
+
 // shadow_tier_end_drops
 void Volume::EndDrops() {
   drop_all_ = true;
@@ -135,7 +155,7 @@ Task<> Volume::DoDirties(IoList& ios) {
 Task<> Volume::TierReadFailed(u32 block, u8 leg) {
   if (shadow_word_leg(words[block]) != leg) co_return;
   const bool ends = co_await TierApply(block, SHADOW_TEV_LOST);
-  if (ends) EndDrops();
+  if (ends) EndDrop(block);
 }
 
 // shadow_tier_lose
@@ -148,6 +168,10 @@ Task<> Volume::TierLose(u8 leg, shadow_tier_event event) {
 Task<> Volume::TierFlushFailed(u8 leg) {
   m_.Note("    a flush of tier%d failed", leg - SHADOW_LEG_TIER1 + 1);
   co_await PhaseWrite();
+  if (tier_failed_ >> leg & 1) {
+    phase_writer_ = false;
+    co_return;
+  }
   tier_failed_ |= static_cast<u8>(1u << leg);
   co_await TierLose(leg, SHADOW_TEV_LOST);
   phase_writer_ = false;
@@ -240,7 +264,7 @@ void Volume::SetTierWord(const Table& t) {
 Task<const char*> Volume::TierConfigure(const Table& t, const shadow_superblock& next, bool load) {
   const bool had = sb_.slot_end, wants = next.slot_end;
   SetTierWord(t);
-  tier_failed_ = 0;
+  tier_failed_ = home_failed_ = no_flush_ = 0;
   if (!had && !wants) co_return nullptr;
   if (!tiered_) {
     tiered_ = true;

@@ -226,7 +226,7 @@ Task<bool> Volume::TierSettle(TierCopy& c) {
       co_await TierApply(c.block, promote ? SHADOW_TEV_PROMOTE_DONE : SHADOW_TEV_CLEAN_DONE, &step);
   if (legal && failed && !(step.actions & SHADOW_ACT_COPY_AGAIN)) {
     const bool ends = co_await TierApply(c.block, SHADOW_TEV_LOST);
-    if (ends) EndDrops();
+    if (ends) EndDrop(c.block);
   }
   phase_readers_--;
   if (legal && (step.actions & SHADOW_ACT_COPY_AGAIN)) {

@@ -58,6 +58,12 @@ void Volume::SetCtx(const shadow_ctx& ctx) {
 }
 
 /// Some block has its only copy there.
+Task<bool> Volume::Counts(u8 leg) {
+  const bool only = OnlyOn(leg);
+  co_await m_.Maybe();
+  co_return only || HasMirrored();
+}
+
 bool Volume::OnlyOn(u8 leg) const {
   return leg == SHADOW_LEG_TARGET ? homes_[SHADOW_TARGET] + homes_[SHADOW_REMIRRORING]
                                   : homes_[SHADOW_ORIGIN] + homes_[SHADOW_COPYING];
@@ -104,9 +110,16 @@ Task<bool> Volume::DropHome(u32 block, u8 leg) {
 
 // shadow_drop_leg
 Task<> Volume::DropLeg(u8 leg) {
+  co_await PhaseWrite();
+  if ((home_failed_ >> leg & 1) && !HasMirrored()) {
+    phase_writer_ = false;
+    co_return;
+  }
   paused_ = true;
   m_.Note("    the copies on the %s are given up", leg ? "target" : "origin");
-  co_await PhaseWrite();
+  home_failed_ |= static_cast<u8>(1u << leg);
+  no_flush_ &= static_cast<u8>(~(1u << leg));
+  drops_++;
   sole_ |= leg == SHADOW_LEG_ORIGIN ? SHADOW_MASK_TARGET : SHADOW_MASK_ORIGIN;
   for (u32 b = 0; b < nr_blocks_; b++) {
     const auto home = shadow_home(map[b]);

@@ -120,7 +120,7 @@ DeviceOp& Machine::NewOp(OpKind kind, u8 dev) {
   op.dev = dev;
   op.leg = dev;
   op.used = true;
-  op.begun = op.over = op.ok = op.fua = op.preflush = false;
+  op.begun = op.over = op.ok = op.fua = op.preflush = op.zeroes = op.unsupported = false;
   op.lazy = random.OneIn(lazy);
   op.id = kFixedIds + step_index_ * kIdsPerStep + ids_in_step_++;
   op.cells = 0;
@@ -175,6 +175,11 @@ void Machine::Tell(const DeviceOp& op) {
 /// A request goes through two steps, or one: a part of it, then the rest and its end.
 void Machine::StepOp(DeviceOp& op) {
   const bool dead = op.dev == kMetaDev ? meta.dead : data[op.dev].dead;
+  if (op.zeroes && data[op.dev].no_zeroes && !dead) {
+    op.begun = op.over = op.unsupported = true;
+    if (op.end) EndOp(op);
+    return;
+  }
   if (!op.begun) {
     op.begun = true;
     if (op.todo && !dead) DoCells(op, op.todo & static_cast<CellMask>(random.Next()));

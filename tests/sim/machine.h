@@ -41,6 +41,7 @@ struct DeviceOp {
   u8 dev;
   u8 leg;  // role the device had
   bool used, begun, over, ok, fua, preflush, lazy;
+  bool zeroes, unsupported;  // is a write-zeroes; was rejected as such
   u32 id;
   CellMask cells, todo;
   std::array<Value, kCells> value;

@@ -56,14 +56,14 @@ void Truth::Issue(CellMask cells, u32 id, bool zero, bool discard, bool steady) 
 }
 
 void Truth::Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, bool sure, bool fua,
-                   bool steady) {
+                   bool steady, bool stuck) {
   const u32 now = NextId();
   ForCells(cells, [&](u32 i) {
     Cell& c = cells_[i];
     const Value v = zero ? kZero : ValueOf(id, i);
     c.discards_out -= discard;
     if (discard) c.last_discard = now;
-    if (!ok) c.failed = true;
+    if (!ok && stuck) c.failed = true;
     if (c.raced && steady) c.differ = true;
     if (ok && sure && !c.overlap) {
       c.now = ValueSet(v);

@@ -2,9 +2,9 @@
 // What a user may see: the model every read, every leg and every restart is held against.
 //
 // Per cell: the contents it may have now, and those it may have after a power cut. A write that is
-// under way, or that failed, may be seen or not; an acknowledged one is seen; an acknowledged
-// flush, or FUA, forbids what was there before. Ids of operations grow, so "written since the
-// flush" is a comparison.
+// under way may be seen or not; so may one that failed, but all copies agree when it is answered,
+// and the first read decides; an acknowledged one is seen; an acknowledged flush, or FUA, forbids
+// what was there before. Ids of operations grow, so "written since the flush" is a comparison.
 #ifndef TESTS_SIM_TRUTH_H
 #define TESTS_SIM_TRUTH_H
 
@@ -65,9 +65,10 @@ class Truth {
   /// and a discard of its block at the same time may come in either order, as on any device; in the
   /// steady phase nobody counts writes, so one may even land after a read has found the discard.
   void Issue(CellMask cells, u32 id, bool zero, bool discard, bool steady);
-  /// @sure: its content is what is there now, unless something else was under way there.
+  /// @sure: its content is what is there now, unless something else was under way there. @stuck:
+  /// what became of it could not be written down.
   void Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, bool sure, bool fua,
-              bool steady);
+              bool steady, bool stuck);
 
   void StartFlush(FlushStart& f);
   void EndFlush(const FlushStart& f);
@@ -112,8 +113,9 @@ class Truth {
     u32 last_discard;  // id at the begin or end of the last discard
     u8 out, discards_out;
     bool overlap;     // two operations at once: the outcome is either
-    bool failed;      // an answered request failed: it may be seen or not, and copies may differ
-    bool differ;      // the same, from before a power cut, or a write raced a discard
+    bool failed;      // an answered request did while no metadata could be written: the next table
+                      // may find what was before, whatever was read until then
+    bool differ;      // copies may: likewise, after a power cut, or a write raced a discard
     bool raced;       // the operations under way are a write and a discard
     bool vague;       // since a power cut nobody has looked
     u32 wild_from;    // id when it was given up

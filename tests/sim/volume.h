@@ -44,6 +44,7 @@ struct Io {
   u8 pending;  // parts of a mirrored write, legs of a race, legs of a flush
   u8 sent;     // several legs: mask of them
   bool bad[kLegs];
+  u8 unsupported;        // mask of those of bad that reject zeroes
   bool counted, waited;  // in reading_ or writing_; a read: has waited for a copy
   bool won;              // race: somebody has answered
   Io* parent;            // flush: one bio per leg belongs to one request
@@ -190,6 +191,14 @@ class Volume {
   Task<> PhaseRead();                              // down_read(&v->phase_lock)
   Task<> PhaseWrite();                             // down_write
   bool OnlyOn(u8 leg) const;
+  bool HasMirrored() const {  // shadow_has_mirrored
+    return homes_[SHADOW_MIRRORED] || homes_[SHADOW_RETIRING];
+  }
+  Task<bool> Counts(u8 leg);     // shadow_counts
+  u8 Avoided(u32 block) const {  // shadow_avoided
+    const bool choice = block < tail_ && (home_failed_ | ctx_.missing) != SHADOW_MASK_BOTH;
+    return choice ? home_failed_ : 0;
+  }
   u32 TailData() const;                // shadow_tail_data
   void CountHomes();                   // shadow_count_homes
   void SetCtx(const shadow_ctx& ctx);  // shadow_set_ctx
@@ -210,7 +219,7 @@ class Volume {
   Task<> MapOne(Io* io);
   Task<bool> MapShadowed(Io* io);
   void MapSeveral(Io* io, u8 legs, u32 word);
-  void MapFlush(Io* io);
+  Task<> MapFlush(Io* io);
   void MapTierFlush(Io* io, u8 leg);
   void MapRace(Io* io);
   Task<> MapDiscard(Io* io);
@@ -245,6 +254,7 @@ class Volume {
   Task<bool> DiscardShadows(u32 first, u32 end);
   bool Punched(u32 b) const { return (map[b] & SHADOW_BUSY) && shadow_home(map[b]) == SHADOW_HOLE; }
   Task<bool> DropHome(u32 block, u8 leg);
+  Task<> WriteZeroesAgain(Io* io);
   Task<bool> WriteSurvives(Io* io);
   Task<bool> FlushSurvives(Io* io);
   Task<> IntentWork();
@@ -254,9 +264,11 @@ class Volume {
   // dm-shadow-fill.c
   Task<> DoFills(IoList& ios);
   void FillStart(Io* io, u32* out);
+  Task<> FillAgain(const IoList& claimed);
   Task<bool> FillToHome(Io* io);
   Task<bool> FillRun(u32 first, u32 count);
-  DeviceOp& ZeroRun(u8 leg, u32 first, u32 count);
+  DeviceOp& ZeroRun(u8 leg, u32 first, u32 count, bool written);
+  Task<bool> ZeroLeg(u8 leg, u32 first, u32 count);
 
   // dm-shadow-mover.c
   Task<> MoverThread();
@@ -295,7 +307,9 @@ class Volume {
   void FreeSlot(u32 word);
   Task<bool> FinishDrops(const Blocks& blocks);
   Task<> FinishAllDrops();
+  Task<> FinishSomeDrops();
   void EndDrops();
+  void EndDrop(u32 block);
   Task<> DoDirties(IoList& ios);
   Task<> TierReadFailed(u32 block, u8 leg);
   Task<> TierLose(u8 leg, shadow_tier_event event);
@@ -447,7 +461,10 @@ class Volume {
   std::array<u64, SHADOW_NR_TIERS> slot_bits_{};
   std::array<int, SHADOW_NR_TIERS> tier_dirty_{};
   bool lock_drop_ = false, drop_all_ = false;
-  u8 tier_failed_ = 0;
+  std::array<u32, 2> dropping_{};  // few, so that the list is too short now and then
+  u32 nr_dropping_ = 0;
+  u8 tier_failed_ = 0, home_failed_ = 0, no_flush_ = 0, no_zeroes_ = 0;
+  u32 drops_ = 0;
   std::array<TierRequest, 32> tier_requests_{};
   u32 nr_tier_requests_ = 0;
   std::array<TierCopy, kBlocks> copies_{};

@@ -98,6 +98,7 @@ void World::Begin(u64 seed) {
     max_in_flight_ = std::max(max_in_flight_, 4U);
   }
   preflushes_ = r.OneIn(3);
+  for (auto& d : m_.data) d.no_zeroes = r.OneIn(8);
 
   for (u32 d = 0; d < kDevices; d++) {
     m_.data[d].Fill(d || !import_ ? Garbage : Imported);
@@ -385,9 +386,13 @@ void World::Answer(void* self, Io* io, Status status) {
   w.figures_.operations++;
   if (!ok && !w.trouble_ && !w.m_.faults) {
     // beyond the old end there is no place any longer once the target is given up
+    const bool no_zeroes =
+        io->kind == IoKind::kZeroes && std::any_of(w.m_.data.begin(), w.m_.data.end(),
+                                                   [](const DataDevice& d) { return d.no_zeroes; });
     const bool no_place = w.v_->Ctx(io->block).tail && w.v_->phase() == SHADOW_STEADY;
-    if (!no_place) w.m_.Fail("a request failed although nothing was wrong");
+    if (!no_place && !no_zeroes) w.m_.Fail("a request failed although nothing was wrong");
   }
+  const bool stuck = w.v_ && w.v_->mode() != Mode::kRw;
   switch (io->kind) {
     case IoKind::kRead:
       w.m_.Note("  the read of block %u %s", kNumber[io->block], ok ? "is answered" : "fails");
@@ -408,13 +413,14 @@ void World::Answer(void* self, Io* io, Status status) {
                 ok ? "is acknowledged" : "fails");
       if (w.v_)
         for (u32 i = 0; i < io->count; i++) w.v_->touched |= 1u << (io->block + i);
-      w.truth_.Answer(io->punched, io->id, true, true, ok, true, false, w.Steady());
-      w.truth_.Answer(io->cells & ~io->punched, io->id, true, true, ok, false, false, w.Steady());
+      w.truth_.Answer(io->punched, io->id, true, true, ok, true, false, w.Steady(), stuck);
+      w.truth_.Answer(io->cells & ~io->punched, io->id, true, true, ok, false, false, w.Steady(),
+                      stuck);
       return;
     default:
       w.m_.Note("  #%u %s", io->id, ok ? "is acknowledged" : "fails");
       w.truth_.Answer(io->cells, io->id, io->kind == IoKind::kZeroes, false, ok, true, io->fua,
-                      w.Steady());
+                      w.Steady(), stuck);
       return;
   }
 }

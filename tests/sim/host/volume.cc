@@ -234,6 +234,9 @@ void Volume::Answer(Request* r) {
   if (!ok && !unknown && !world_.ErrorsExpected() && !tail_lost_)
     world_.Fail(index_, "a request failed although nothing was wrong (kind %u, status %u)", r->what,
                 r->io.status);
+  // whether the metadata could be written is not asked: a failure may come out either way, more
+  // than once
+  constexpr bool kStuck = true;
   switch (r->what) {
     case kRead: {
       world_.Note("  the read of block %u %s", geometry_.Number(r->block),
@@ -252,13 +255,14 @@ void Volume::Answer(Request* r) {
     case kDiscardPart:
       world_.Note("  the discard of block %u %s", geometry_.Number(r->block),
                   ok ? "is acknowledged" : "fails");
-      truth_.Answer(r->punched, r->id, true, true, ok, true, false, steady_);
-      truth_.Answer(r->cells & ~r->punched, r->id, true, true, ok, false, false, steady_);
+      truth_.Answer(r->punched, r->id, true, true, ok, true, false, steady_, kStuck);
+      truth_.Answer(r->cells & ~r->punched, r->id, true, true, ok, false, false, steady_, kStuck);
       return;
     default:
       world_.Note("  #%u %s", r->id, ok ? "is acknowledged" : "fails");
       if (ok && r->what == kJournal) truth_.EndFlush(r->flush);
-      truth_.Answer(r->cells, r->id, r->what == kZeroes, false, ok, true, r->io.fua, steady_);
+      truth_.Answer(r->cells, r->id, r->what == kZeroes, false, ok, true, r->io.fua, steady_,
+                    kStuck);
       return;
   }
 }

@@ -171,6 +171,7 @@ class LibDeviceMapper final : public DeviceMapper {
   Status Remove(const std::string& name) override {
     Request r{DM_DEVICE_REMOVE, name, "remove"};
     r.cookie = true;
+    r.retry = true;  // udev and its helpers open every device for a moment
     return Run(r);
   }
 
@@ -248,6 +249,7 @@ class LibDeviceMapper final : public DeviceMapper {
     std::string message = {};
     std::string* answer = nullptr;
     bool cookie = false;
+    bool retry = false;  // while it is busy, for 5 s
   };
 
   Status Run(const Request& r) {
@@ -267,6 +269,7 @@ class LibDeviceMapper final : public DeviceMapper {
     // No file system is frozen for a table swap: state and data stay where they are.
     ok = ok && dm_task_skip_lockfs(task.get()) != 0;
     if (!udev_) dm_task_set_add_node(task.get(), DM_ADD_NODE_ON_CREATE);
+    if (r.retry && ok) ok = dm_task_retry_remove(task.get()) != 0;
     std::uint32_t cookie = 0;
     if (r.cookie && ok) {
       ok = dm_task_set_cookie(task.get(), &cookie, 0) != 0;

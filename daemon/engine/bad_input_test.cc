@@ -146,7 +146,7 @@ TEST_F(BadInput, TwoModificationsAtOnce) {
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.error().code, Code::kFailedPrecondition);
   EXPECT_EQ(m.engine().ListModifications("")->size(), 1U);
-  auto gone = m.engine().DeleteVolume("db0", false);
+  auto gone = m.engine().DeleteVolume({"db0"});
   ASSERT_FALSE(gone.ok());
   EXPECT_EQ(gone.error().code, Code::kFailedPrecondition);
 }
@@ -225,7 +225,7 @@ TEST_F(BadInput, ImportRefuses) {
 }
 TEST_F(BadInput, OpenVolumesStay) {
   m.world.devices.at("db0").open_count = 1;
-  EXPECT_EQ(m.engine().DeleteVolume("db0", true).error().code, Code::kFailedPrecondition);
+  EXPECT_EQ(m.engine().DeleteVolume({"db0", true}).error().code, Code::kFailedPrecondition);
   EXPECT_EQ(m.engine().ExportVolume("db0").error().code, Code::kFailedPrecondition);
   EXPECT_TRUE(m.world.HasDevice("db0"));
 }

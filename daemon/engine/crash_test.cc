@@ -197,7 +197,7 @@ TEST(CrashVolumes, CreateAndDelete) {
       r.to = "hdd";
       r.request_id = "c";
       try {
-        if (m.engine().CreateVolume(r).ok()) (void)m.engine().DeleteVolume("db0", false);
+        if (m.engine().CreateVolume(r).ok()) (void)m.engine().DeleteVolume({"db0"});
         m.world.CrashAt(0);
       } catch (const sim::SimCrash& crash) {
         SCOPED_TRACE(crash.where);

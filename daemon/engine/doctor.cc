@@ -34,7 +34,9 @@ std::vector<Check> EngineImpl::LeftoverChecks() {
                       leg.leg.device +
                           " carries shadowd's tags, but this shadowd knows no volume " +
                           leg.volume_uuid + ".",
-                      "remove it with lvremove if no other shadowd uses it"});
+                      "it may hold data: look what is on it (lsblk -f, blkid) and whether another "
+                      "shadowd uses it; "
+                      "import it, or take the tags away (lvchange --deltag)"});
   }
   if (checks.empty()) checks.push_back(Good("leftovers", "no logical volumes are left over"));
   return checks;

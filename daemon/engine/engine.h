@@ -196,6 +196,24 @@ struct Check {
   std::string hint;
 };
 
+struct DeleteRequest {
+  std::string name;
+  bool destroy_data = false;
+  bool dry_run = false;  // only say what would go
+};
+
+/// What a delete does to one device of the volume.
+struct DeletedDevice {
+  std::string device;
+  std::string id;
+  bool removed = false;  // a logical volume is removed, another device wiped
+  std::string reason;
+};
+
+struct DeleteReport {
+  std::vector<DeletedDevice> devices;
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -205,9 +223,10 @@ class Engine {
   /// Gives the plain device back: fills holes, removes the shadow device. Returns the device's
   /// path. Refused while the volume is open or being modified.
   virtual Result<std::string> ExportVolume(const std::string& name) = 0;
-  /// Removes the volume and the logical volumes shadowd made for it. Refused while it is open;
-  /// data that was imported is left on its device unless `destroy_data`.
-  virtual Status DeleteVolume(const std::string& name, bool destroy_data) = 0;
+  /// Removes the volume and the logical volumes shadowd made for it. Refused while it is open, and
+  /// then nothing has changed. Data that was imported stays where it lies now unless
+  /// `destroy_data`.
+  virtual Result<DeleteReport> DeleteVolume(const DeleteRequest& request) = 0;
   virtual Result<std::vector<VolumeInfo>> ListVolumes() = 0;
   virtual Result<VolumeInfo> GetVolume(const std::string& name) = 0;
   virtual Result<std::vector<ClassInfo>> ListClasses() = 0;

@@ -94,14 +94,9 @@ Status EngineImpl::Start() {
   SHADOW_ASSIGN(const std::vector<VolumeRecord> volumes, deps_.store->Volumes());
   SHADOW_ASSIGN(const std::vector<ModificationRecord> modifications,
                 deps_.store->Modifications(""));
+  bool all_up = true;
   for (const VolumeRecord& volume : volumes) {
-    if (volume.state != VolumeState::kActive) {
-      spdlog::info("{}: finishing an interrupted {}", volume.name,
-                   volume.state == VolumeState::kCreating ? "creation (undone)" : "removal");
-      const Status finished = FinishRemoval(volume);
-      if (!finished.ok()) Say("warning", "leftover", volume.name, finished.error().ToString());
-      continue;
-    }
+    if (volume.state != VolumeState::kActive) continue;
     RememberVolume(volume);
     const ModificationRecord* running = nullptr;
     for (const ModificationRecord& m : modifications) {
@@ -109,11 +104,12 @@ Status EngineImpl::Start() {
     }
     const Status active = Activate(volume, running);
     if (!active.ok()) Say("error", "activate", volume.name, active.error().ToString());
+    all_up = all_up && active.ok();
     if (active.ok()) ResumeTierJobs(volume);
     if (running != nullptr) StartRunner(*running, volume);
   }
-  // A record that cannot be read may be of what looks like a leftover.
-  if (damaged_.empty()) CleanLeftovers(modifications);
+  // A record that cannot be read may be of a device that would go.
+  FinishInterrupted(volumes, all_up && damaged_.empty());
   if (options_.threads) {
     event_thread_ = std::thread([this] { EventLoop(); });
     tier_thread_ = std::thread([this] { TierLoop(); });

@@ -47,7 +47,7 @@ class EngineImpl final : public Engine {
   Result<VolumeInfo> CreateVolume(const CreateRequest& request) override;
   Result<VolumeInfo> ImportVolume(const ImportRequest& request) override;
   Result<std::string> ExportVolume(const std::string& name) override;
-  Status DeleteVolume(const std::string& name, bool destroy_data) override;
+  Result<DeleteReport> DeleteVolume(const DeleteRequest& request) override;
   Result<std::vector<VolumeInfo>> ListVolumes() override;
   Result<VolumeInfo> GetVolume(const std::string& name) override;
   Result<std::vector<ClassInfo>> ListClasses() override;
@@ -136,7 +136,14 @@ class EngineImpl final : public Engine {
   Status FinishRemoval(const VolumeRecord& volume);
   Status CheckNewName(const std::string& name);
   Status RemoveLegsOf(const VolumeRecord& volume);
-  void CleanLeftovers(const std::vector<ModificationRecord>& modifications);
+  Status TakeDown(const VolumeRecord& volume);
+  Status Remove(const VolumeRecord& volume);
+  Status RemoveOrigin(const VolumeRecord& volume);
+  Result<std::string> FinishExport(const VolumeRecord& volume);
+  Result<Leg> PlainOrigin(const VolumeRecord& volume);
+  Result<DeleteReport> WhatGoes(const VolumeRecord& volume);
+  static bool OursToDelete(const VolumeRecord& volume);
+  void FinishInterrupted(const std::vector<VolumeRecord>& volumes, bool all_up);
   Result<VolumeInfo> Finish(VolumeRecord record, const std::string& metadata_place,
                             const std::string& own_class);
   Result<VolumeInfo> Establish(VolumeRecord record, const std::string& metadata_place,

@@ -11,6 +11,7 @@
 #include "daemon/base/sizes.h"
 #include "daemon/engine/engine_impl.h"
 #include "daemon/engine/volume_lock.h"
+#include "daemon/modify/removal.h"
 #include "daemon/modify/tables.h"
 #include "daemon/store/codec.h"
 
@@ -155,15 +156,10 @@ void EngineImpl::UndoAdding(const VolumeRecord& volume, TiersRecord* tiers, Tier
   TierRecord& tier = tiers->tiers.at(IndexOf(level));
   // The table is without it, unless the kernel took it and only the record failed.
   Status undone = SwapTiers(volume, *tiers);
-  if (undone.ok()) {
-    const auto made = deps_.legs->ListMade();
-    if (!made.ok()) undone = made.error();
-    for (std::size_t i = 0; made.ok() && i < made->size(); ++i) {
-      const MadeLeg& leg = made->at(i);
-      if (leg.volume_uuid != volume.uuid || leg.role != TierName(level)) continue;
-      const Status removed = deps_.legs->Remove(leg.leg.device);
-      if (!removed.ok()) undone = removed;
-    }
+  const std::string why = TierOf(volume.name, level) + " could not be added";
+  if (undone.ok() && tier.leg.made_here) undone = RemoveLeg(deps_, tier.leg, volume.name, "", why);
+  if (undone.ok() && tier.leg.device.empty()) {
+    undone = RemoveOrdered(deps_, {"", 0, volume.name, volume.uuid, "", TierName(level)}, why);
   }
   if (!undone.ok()) {
     Say("warning", "leftover", volume.name, undone.error().ToString());
@@ -328,7 +324,8 @@ Status EngineImpl::ReleaseTier(const VolumeRecord& volume, TiersRecord* tiers, T
   const std::string device = tier.leg.device;
   if (tier.leg.made_here) {
     // A dead device may not let go of its logical volume: that must not keep the volume waiting.
-    const Status removed = deps_.legs->Remove(device);
+    const Status removed =
+        RemoveLeg(deps_, tier.leg, volume.name, "", TierOf(volume.name, level) + " was removed");
     if (!removed.ok()) {
       Say("warning", "leftover", volume.name,
           "The leg " + device + " could not be removed: " + removed.error().ToString());

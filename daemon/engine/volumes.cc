@@ -11,6 +11,7 @@
 #include "daemon/boot/superblock.h"
 #include "daemon/engine/engine_impl.h"
 #include "daemon/engine/volume_lock.h"
+#include "daemon/modify/removal.h"
 #include "daemon/modify/tables.h"
 #include "daemon/modify/tiers.h"
 #include "daemon/store/codec.h"
@@ -347,6 +348,7 @@ Result<std::string> EngineImpl::ExportVolume(const std::string& name) {
   SHADOW_ASSIGN(VolumeRecord record, FindVolume(name));
   SHADOW_TRY(CheckReady());
   SHADOW_TRY(CheckIdle(record));
+  if (record.state == VolumeState::kRemoving && !record.remove_origin) return FinishExport(record);
   SHADOW_TRY(DrainTiers(record));
   // A hole reads as zeroes through the volume, but the plain device shows what lay there before.
   std::uint64_t holes_before = ~std::uint64_t{0};
@@ -373,36 +375,131 @@ Result<std::string> EngineImpl::ExportVolume(const std::string& name) {
     options_.sleep(kFillTickMs);
     if (stopping_) return MakeError(Code::kUnavailable, "shadowd is stopping.", "try again later");
   }
+  SHADOW_TRY(TakeDown(record));
   record.state = VolumeState::kRemoving;
   record.remove_origin = false;
-  SHADOW_TRY(deps_.store->PutVolume(record, nullptr));
-  SHADOW_TRY(FinishRemoval(record));
-  Say("info", "volume", name, "Exported; the plain device is " + record.origin.device + ".");
-  return record.origin.device;
+  SHADOW_TRY(Remove(record));
+  return FinishExport(record);
 }
 
-Status EngineImpl::DeleteVolume(const std::string& name, bool destroy_data) {
+Result<std::string> EngineImpl::FinishExport(const VolumeRecord& record) {
+  // Nothing of shadowd's is on it now: its name, its tags and every record of it are gone.
+  SHADOW_ASSIGN(const Leg plain, PlainOrigin(record));
+  SHADOW_TRY(FinishRemoval(record));
+  Say("info", "volume", record.name, "Exported; the plain device is " + plain.device + ".");
+  return plain.device;
+}
+
+Result<DeleteReport> EngineImpl::DeleteVolume(const DeleteRequest& request) {
+  const std::string& name = request.name;
   const VolumeLock lock(this, name);
   SHADOW_TRY(lock.Check());
   SHADOW_ASSIGN(VolumeRecord record, FindVolume(name));
   SHADOW_TRY(deps_.dm->CheckControl());
   SHADOW_TRY(CheckIdle(record));
-  const bool remove_origin = destroy_data || (record.origin.made_here && !record.imported);
-  // What stays on the home device must be whole.
-  if (!remove_origin) SHADOW_TRY(DrainTiers(record));
-  record.state = VolumeState::kRemoving;
+  const bool again = record.state == VolumeState::kRemoving;
+  const bool remove_origin = again ? record.remove_origin || request.destroy_data
+                                   : request.destroy_data || OursToDelete(record);
   record.remove_origin = remove_origin;
-  SHADOW_TRY(deps_.store->PutVolume(record, nullptr));
+  SHADOW_ASSIGN(const DeleteReport report, WhatGoes(record));
+  if (request.dry_run) return report;
+  if (!again) {
+    // What stays on the home device must be whole.
+    if (!remove_origin) SHADOW_TRY(DrainTiers(record));
+    SHADOW_TRY(TakeDown(record));
+    record.state = VolumeState::kRemoving;
+  }
+  SHADOW_TRY(Remove(record));
   SHADOW_TRY(FinishRemoval(record));
   Say("info", "volume", name, "Deleted.");
-  return Ok();
+  return report;
+}
+
+// A volume that was created goes with its data. One that was imported leaves them, wherever they
+// have moved to.
+bool EngineImpl::OursToDelete(const VolumeRecord& record) {
+  return record.origin.made_here && !record.imported;
+}
+
+Result<DeleteReport> EngineImpl::WhatGoes(const VolumeRecord& record) {
+  DeleteReport report;
+  const auto add = [&](const Leg& leg, bool removed, const std::string& why) {
+    if (!leg.device.empty()) report.devices.push_back({leg.device, leg.id, removed, why});
+  };
+  const bool gone = record.origin.logical_volume;
+  add(record.origin, record.remove_origin,
+      !record.remove_origin ? "the volume's data stay on it"
+      : gone                ? "the volume's data go with it"
+                            : "the volume's data are discarded or wiped");
+  add(record.metadata, record.metadata.made_here,
+      record.metadata.made_here ? "it was made for the volume's metadata"
+                                : "it held the volume's metadata");
+  SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(record.name));
+  for (const TierRecord& tier : tiers.tiers) {
+    add(tier.leg, tier.leg.made_here,
+        tier.leg.made_here ? "it was made for a tier of the volume"
+                           : "it was a tier of the volume");
+  }
+  return report;
+}
+
+// The volume's device goes first: while anybody has it open nothing is recorded, and nothing
+// changes.
+Status EngineImpl::TakeDown(const VolumeRecord& record) {
+  const auto info = deps_.dm->Info(record.name);
+  if (!info.ok()) return info.error().code == Code::kNotFound ? Ok() : Status(info.error());
+  if (info->uuid != DmUuid(record.uuid)) return Ok();  // somebody else's, of this name
+  Status down = deps_.dm->Remove(record.name);
+  if (down.ok()) return Ok();
+  Error error = down.error();
+  error.message = "The volume " + record.name + " is in use; nothing was changed. " + error.message;
+  if (error.hint.empty()) error.hint = "unmount it and close what has it open, then try again";
+  return error;
+}
+
+// Records that the volume goes, now that it is down. If the first thing that has to go cannot, the
+// volume is brought back as it was.
+Status EngineImpl::Remove(const VolumeRecord& record) {
+  Status recorded = deps_.store->PutVolume(record, nullptr);
+  if (recorded.ok()) RememberVolume(record);
+  Status gone = recorded;
+  if (recorded.ok() && record.remove_origin) gone = RemoveOrigin(record);
+  if (gone.ok()) return Ok();
+  VolumeRecord back = record;
+  back.state = VolumeState::kActive;
+  back.remove_origin = false;
+  Error error = gone.error();
+  Status undone = recorded.ok() ? deps_.store->PutVolume(back, nullptr) : Ok();
+  if (undone.ok()) {
+    RememberVolume(back);
+    undone = Activate(back, nullptr);
+  }
+  error.message += undone.ok() ? " The volume " + record.name + " is as it was before."
+                               : " " + undone.error().message;
+  return error;
+}
+
+Status EngineImpl::RemoveOrigin(const VolumeRecord& record) {
+  if (record.origin.logical_volume) {
+    return RemoveLeg(deps_, record.origin, record.name, "",
+                     "the volume " + record.name + " was deleted with its data");
+  }
+  const Status discarded = deps_.blocks->Discard(record.origin.device);
+  if (discarded.ok() || discarded.error().code == Code::kNotFound) return Ok();
+  return deps_.blocks->ZeroStart(record.origin.device, kWipeBytes);
+}
+
+// The origin without anything of ours. Can be repeated.
+Result<Leg> EngineImpl::PlainOrigin(const VolumeRecord& record) {
+  if (!record.origin.logical_volume) return record.origin;
+  return deps_.legs->Release(record.origin, record.name);
 }
 
 // Takes down a volume that is to go, or of which only parts were made. Can be repeated.
 Status EngineImpl::FinishRemoval(const VolumeRecord& record) {
   const auto info = deps_.dm->Info(record.name);
-  if (info.ok() && info->uuid == DmUuid(record.uuid)) SHADOW_TRY(deps_.dm->Remove(record.name));
   if (!info.ok() && info.error().code != Code::kNotFound) return info.error();
+  if (info.ok() && info->uuid == DmUuid(record.uuid)) SHADOW_TRY(deps_.dm->Remove(record.name));
   if (deps_.hider != nullptr && !record.metadata.made_here && !record.metadata.device.empty()) {
     // Metadata that is left on a device would bring the volume back at the next boot.
     const auto sb = ReadSuperblock(record.metadata.device);
@@ -421,21 +518,72 @@ Status EngineImpl::FinishRemoval(const VolumeRecord& record) {
   return Ok();
 }
 
+// Creations and removals that the end of the daemon cut short. Nothing is removed in a start in
+// which a volume did not come up, or while the volume's device is there: somebody may have it.
+void EngineImpl::FinishInterrupted(const std::vector<VolumeRecord>& volumes, bool all_up) {
+  for (const VolumeRecord& volume : volumes) {
+    if (volume.state == VolumeState::kActive) continue;
+    const bool creating = volume.state == VolumeState::kCreating;
+    const auto info = deps_.dm->Info(volume.name);
+    const bool there = info.ok() && info->uuid == DmUuid(volume.uuid);
+    if (!creating && there) {
+      VolumeRecord back = volume;
+      back.state = VolumeState::kActive;
+      back.remove_origin = false;
+      const Status kept = deps_.store->PutVolume(back, nullptr);
+      RememberVolume(back);
+      Say("warning", "volume", volume.name,
+          kept.ok() ? "Its removal was interrupted and its device is up again: it is kept."
+                    : kept.error().ToString());
+      continue;
+    }
+    if (!all_up) {
+      RememberVolume(volume);
+      Say("warning", "leftover", volume.name,
+          std::string("Its ") + (creating ? "creation" : "removal") +
+              " was interrupted. Nothing is removed in a start in which a volume did not come up; "
+              "delete it, or restart shadowd when all volumes are up.");
+      continue;
+    }
+    spdlog::info("{}: finishing an interrupted {}", volume.name,
+                 creating ? "creation (undone)" : "removal");
+    const Status finished = FinishRemoval(volume);
+    if (finished.ok()) continue;
+    RememberVolume(volume);
+    Say("warning", "leftover", volume.name, finished.error().ToString());
+  }
+}
+
 Status EngineImpl::RemoveLegsOf(const VolumeRecord& record) {
   const bool unfinished = record.state == VolumeState::kCreating;
-  SHADOW_ASSIGN(const std::vector<MadeLeg> made, deps_.legs->ListMade());
-  for (const MadeLeg& leg : made) {
-    if (leg.volume_uuid != record.uuid) continue;
-    const bool home = leg.leg.device == record.origin.device;
-    if (home && !unfinished && !record.remove_origin) continue;
-    SHADOW_TRY(deps_.legs->Remove(leg.leg.device));
+  const std::string why = "the volume " + record.name +
+                          (unfinished ? " was not made to the end" : " was deleted or exported");
+  // What was ordered and not recorded before a crash.
+  const auto ordered = [&](const char* role) {
+    return RemoveOrdered(deps_, {"", 0, record.name, record.uuid, "", role}, why);
+  };
+  if (unfinished) {
+    if (record.metadata.device.empty()) SHADOW_TRY(ordered("metadata"));
+    if (record.origin.made_here && !record.imported) {
+      SHADOW_TRY(RemoveLeg(deps_, record.origin, record.name, "", why));
+    } else if (record.origin.device.empty()) {
+      SHADOW_TRY(ordered("origin"));
+    }
+  } else if (record.remove_origin) {
+    SHADOW_TRY(RemoveOrigin(record));
+  } else {
+    const auto plain = PlainOrigin(record);
+    // It may be the user's already, or be gone with its disk: that keeps nothing of ours.
+    if (!plain.ok() && plain.error().code != Code::kNotFound) return plain.error();
   }
-  if (unfinished || !record.remove_origin || record.origin.made_here) return Ok();
-  // Data that was imported, and that the user wants destroyed.
-  if (record.origin.logical_volume) return deps_.legs->Remove(record.origin.device);
-  const Status discarded = deps_.blocks->Discard(record.origin.device);
-  if (discarded.ok() || discarded.error().code == Code::kNotFound) return Ok();
-  return deps_.blocks->ZeroStart(record.origin.device, kWipeBytes);
+  if (record.metadata.made_here) {
+    SHADOW_TRY(RemoveLeg(deps_, record.metadata, record.name, "", why));
+  }
+  SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(record.name));
+  for (const TierRecord& tier : tiers.tiers) {
+    if (tier.leg.made_here) SHADOW_TRY(RemoveLeg(deps_, tier.leg, record.name, "", why));
+  }
+  return Ok();
 }
 
 // Makes the volume's device exist and run, after a reboot or a crash at any moment.
@@ -450,16 +598,16 @@ Status EngineImpl::Activate(const VolumeRecord& volume, const ModificationRecord
   if (info.ok() && info->live_table && !info->suspended) return Ok();
   SHADOW_TRY(CheckReady());
   SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(volume.name));
-  std::vector<std::string> devices = {volume.metadata.device, volume.origin.device};
+  std::vector<Leg> legs = {volume.metadata, volume.origin};
   if (running != nullptr) {
-    devices.push_back(running->origin.device);
-    if (!running->target.device.empty()) devices.push_back(running->target.device);
+    legs.push_back(running->origin);
+    if (!running->target.device.empty()) legs.push_back(running->target);
   }
   for (const TierRecord& tier : tiers.tiers) {
-    if (!tier.leg.device.empty()) devices.push_back(tier.leg.device);
+    if (!tier.leg.device.empty()) legs.push_back(tier.leg);
   }
-  for (const std::string& device : devices) {
-    const Status active = deps_.legs->Activate(device);
+  for (const Leg& leg : legs) {
+    const Status active = deps_.legs->Activate(leg);
     if (!active.ok()) spdlog::warn("{}: {}", volume.name, active.error().ToString());
   }
   Error last = MakeError(Code::kInternal, "No table fits.");
@@ -500,36 +648,6 @@ Status EngineImpl::Activate(const VolumeRecord& volume, const ModificationRecord
   }
   last.message = "The volume " + volume.name + " cannot be activated: " + last.message;
   return last;
-}
-
-// Logical volumes that a crash left over. Only what the store knows to be over is removed: tags of
-// a volume the store has never heard of may belong to another state directory.
-void EngineImpl::CleanLeftovers(const std::vector<ModificationRecord>& modifications) {
-  const auto made = deps_.legs->ListMade();
-  if (!made.ok()) return;
-  std::map<std::string, VolumeRecord> volumes;
-  {
-    const std::lock_guard<std::mutex> lock(state_);
-    volumes = volumes_;
-  }
-  for (const MadeLeg& leg : *made) {
-    if (leg.open) continue;
-    bool used = false;
-    for (const auto& [name, v] : volumes) {
-      used = used || v.origin.device == leg.leg.device || v.metadata.device == leg.leg.device;
-    }
-    bool over = false;
-    for (const ModificationRecord& m : modifications) {
-      over = over || (m.id == leg.modification && m.state.step == Step::kEnd);
-      used = used || (m.state.step != Step::kEnd &&
-                      (m.origin.device == leg.leg.device || m.target.device == leg.leg.device));
-    }
-    if (used || !over) continue;
-    const Status removed = deps_.legs->Remove(leg.leg.device);
-    Say(removed.ok() ? "info" : "warning", "leftover", "",
-        removed.ok() ? "Removed " + leg.leg.device + ", left over by a crash."
-                     : removed.error().ToString());
-  }
 }
 
 }  // namespace shadow

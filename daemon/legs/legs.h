@@ -2,7 +2,9 @@
 // Where legs come from: storage classes, and the logical volumes shadowd makes in them.
 //
 // LvmLegs (lvm_legs.h) drives LVM's commands; SimLegs (daemon/sim) a model. Everything made here
-// carries tags that name its volume and modification, so that what a crash left behind is found.
+// carries tags that name its volume and modification: they help a record find what it ordered just
+// before a crash, and people see what it is for. Tags prove nothing: only a record says what may be
+// removed, and it says it by LVM's UUID (docs/daemon.md, "Who may remove what").
 // Thread safe; calls take as long as LVM takes (seconds at worst). Sizes in bytes.
 #pragma once
 
@@ -23,7 +25,7 @@ struct Leg {
   std::string storage_class;  // "" outside every class
   std::uint64_t size_bytes = 0;
   bool logical_volume = false;  // of any volume group; can be extended and reduced
-  bool made_here = false;       // carries our tags: shadowd made it and may remove it
+  bool made_here = false;       // Make() returned it for the record that holds it
 };
 
 /// What to make. `role` is "origin", "target", "metadata", "tier1" or "tier2".
@@ -59,14 +61,21 @@ class LegProvider {
                                  const std::vector<std::string>& not_these) = 0;
   /// What is known of a device.
   virtual Result<Leg> Describe(const std::string& device) = 0;
-  /// Makes the logical volume at least as long. Already that long is fine.
-  virtual Status Extend(const std::string& device, std::uint64_t size_bytes) = 0;
+  /// What Make() made of exactly this order, if it is there. Changes nothing.
+  virtual Result<std::optional<Leg>> FindMade(const LegOrder& order) = 0;
+  /// Makes the logical volume at least as long. Already that long is fine. These take the leg by
+  /// its id, whatever it is called now; kFailedPrecondition: it is no logical volume.
+  virtual Status Extend(const Leg& leg, std::uint64_t size_bytes) = 0;
   /// Makes the logical volume as short as whole extents allow. Already that short is fine.
-  virtual Status Reduce(const std::string& device, std::uint64_t size_bytes) = 0;
-  /// Removes a logical volume. Not there any more is fine.
-  virtual Status Remove(const std::string& device) = 0;
+  virtual Status Reduce(const Leg& leg, std::uint64_t size_bytes) = 0;
+  /// Removes the logical volume of this UUID; was it there? Open it is not removed
+  /// (kFailedPrecondition). Called by RemoveLeg() (daemon/modify/removal.h) alone.
+  virtual Result<bool> Remove(const Leg& leg) = 0;
+  /// Takes our tags from a logical volume and, if it has a name that Make() gave, gives it the
+  /// plain name `name`, or one that is near it. Returns it as it is now. Can be repeated.
+  virtual Result<Leg> Release(const Leg& leg, const std::string& name) = 0;
   /// Makes the device node of a logical volume appear, e.g. after a reboot. Fine for other devices.
-  virtual Status Activate(const std::string& device) = 0;
+  virtual Status Activate(const Leg& leg) = 0;
   /// Every logical volume with our tags.
   virtual Result<std::vector<MadeLeg>> ListMade() = 0;
   /// A device of the class whose speed stands for the class; it is only read.

@@ -16,6 +16,7 @@ constexpr const char* kLvs = R"({"report": [{"lv": [
   {"lv_path":"/dev/slow/db0", "lv_name":"db0", "vg_name":"slow", "lv_uuid":"KuJfu6-aaaa", "lv_size":"268435456", "lv_tags":"", "lv_attr":"-wi-ao----"},
   {"lv_path":"/dev/fast/shadow.db0.target.01234567", "lv_name":"shadow.db0.target.01234567", "vg_name":"fast", "lv_uuid":"Zz-1", "lv_size":"402653184", "lv_tags":"shadow.modification=01234567-x,shadow.role=target,shadow.volume=u1", "lv_attr":"-wi-a-----"}
 ]}]})";
+constexpr const char* kTargetUuid = "Zz-1";
 constexpr const char* kVgs =
     R"({"report": [{"vg": [{"vg_name":"slow", "vg_size":"532676608", "vg_free":"264241152", "vg_extent_size":"4194304"},
                            {"vg_name":"fast", "vg_size":"532676608", "vg_free":"532676608", "vg_extent_size":"4194304"}]}]})";
@@ -124,6 +125,7 @@ class LvmLegsTest : public testing::Test {
     o.udev = false;
     legs = MakeLvmLegs(runner, devices, o);
   }
+  static Leg Lv(const std::string& uuid) { return {"/dev/x", uuid, "", 0, true}; }
   LegOrder Order() { return {"nvme", 1 << 20, "db0", "u1", "01234567-x", "target"}; }
   ScriptedRunner runner;
   FewDevices devices;
@@ -190,24 +192,50 @@ TEST_F(LvmLegsTest, DescribesByDeviceNumber) {
 }
 
 TEST_F(LvmLegsTest, NeverRemovesWhatIsOpenAndForgivesWhatIsGone) {
-  EXPECT_EQ(legs->Remove("/dev/slow/db0").error().code, Code::kFailedPrecondition);
-  EXPECT_TRUE(legs->Remove("/dev/slow/gone").ok());
-  EXPECT_TRUE(legs->Remove("/dev/fast/shadow.db0.target.01234567").ok());
-  EXPECT_EQ(runner.calls.back().substr(0, 8), "lvremove");
+  EXPECT_EQ(legs->Remove(Lv("KuJfu6-aaaa")).error().code, Code::kFailedPrecondition);
+  EXPECT_FALSE(*legs->Remove(Lv("gone")));
+  EXPECT_EQ(legs->Remove({"/dev/sda", "id"}).error().code, Code::kFailedPrecondition);
+  EXPECT_TRUE(*legs->Remove(Lv(kTargetUuid)));
+  EXPECT_NE(runner.calls.back().find("lvremove"), std::string::npos);
+  EXPECT_NE(runner.calls.back().find(std::string("lv_uuid=") + kTargetUuid), std::string::npos);
+}
+
+TEST_F(LvmLegsTest, ReleasesByTakingTagsAndNameAway) {
+  ASSERT_TRUE(legs->Release(Lv(kTargetUuid), "db0").ok());
+  std::string all;
+  for (const std::string& call : runner.calls) all += call + "\n";
+  EXPECT_NE(all.find("--deltag shadow.volume=u1"), std::string::npos) << all;
+  EXPECT_NE(all.find("--deltag shadow.modification="), std::string::npos) << all;
+  EXPECT_NE(all.find("fast shadow.db0.target.01234567 db0"), std::string::npos) << all;
+  EXPECT_LT(all.find("--deltag"), all.find("lvrename"));
+  runner.calls.clear();
+  ASSERT_TRUE(legs->Release(Lv("KuJfu6-aaaa"), "db0").ok());
+  for (const std::string& call : runner.calls) EXPECT_EQ(call.find("lvrename"), std::string::npos);
+}
+
+TEST_F(LvmLegsTest, FindsWhatWasOrderedAndNothingElse) {
+  LegOrder order = Order();
+  ASSERT_TRUE(legs->FindMade(order)->has_value());
+  EXPECT_EQ((*legs->FindMade(order))->id, kTargetUuid);
+  order.volume_uuid = "u2";
+  EXPECT_FALSE(legs->FindMade(order)->has_value());
+  order = Order();
+  order.role = "origin";
+  EXPECT_FALSE(legs->FindMade(order)->has_value());
 }
 
 TEST_F(LvmLegsTest, ExtendAndReduceAreIdempotent) {
-  EXPECT_TRUE(legs->Extend("/dev/slow/db0", 1000).ok());
-  EXPECT_TRUE(legs->Reduce("/dev/slow/db0", 268435455).ok());
+  EXPECT_TRUE(legs->Extend(Lv("KuJfu6-aaaa"), 1000).ok());
+  EXPECT_TRUE(legs->Reduce(Lv("KuJfu6-aaaa"), 268435455).ok());
   for (const std::string& call : runner.calls) {
     EXPECT_EQ(call.find("lvextend"), std::string::npos);
     EXPECT_EQ(call.find("lvreduce"), std::string::npos);
   }
-  EXPECT_TRUE(legs->Extend("/dev/slow/db0", 268435457).ok());
+  EXPECT_TRUE(legs->Extend(Lv("KuJfu6-aaaa"), 268435457).ok());
   EXPECT_NE(runner.calls.back().find("lvextend"), std::string::npos);
-  EXPECT_TRUE(legs->Reduce("/dev/slow/db0", 4194305).ok());
+  EXPECT_TRUE(legs->Reduce(Lv("KuJfu6-aaaa"), 4194305).ok());
   EXPECT_NE(runner.calls.back().find("8388608b"), std::string::npos) << "whole extents";
-  EXPECT_EQ(legs->Extend("/dev/sda", 5000).error().code, Code::kFailedPrecondition);
+  EXPECT_EQ(legs->Extend({"/dev/sda", "id"}, 5000).error().code, Code::kFailedPrecondition);
 }
 
 TEST_F(LvmLegsTest, ListsOnlyTaggedVolumes) {

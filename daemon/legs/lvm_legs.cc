@@ -2,6 +2,7 @@
 #include "daemon/legs/lvm_legs.h"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -63,9 +64,11 @@ class LvmLegs final : public LegProvider {
     SHADOW_ASSIGN(const std::vector<LvmVolume> existing, Volumes({config.volume_group}));
     for (const LvmVolume& v : existing) {
       if (v.name != name) continue;
-      if (v.Tag(kVolumeTag) == order.volume_uuid && v.size_bytes >= order.size_bytes) {
-        SHADOW_TRY(Activate(v.path));
-        return LegOf(v);
+      if (IsMadeFor(v, order) && v.size_bytes >= order.size_bytes) {
+        Leg leg = LegOf(v);
+        leg.made_here = true;
+        SHADOW_TRY(Activate(leg));
+        return leg;
       }
       return MakeError(Code::kAlreadyExists,
                        "There is a logical volume " + v.path + " that is not this one.",
@@ -84,7 +87,11 @@ class LvmLegs final : public LegProvider {
     argv.push_back(config.volume_group);
     SHADOW_TRY(Run(argv, "make a logical volume in " + config.volume_group));
     SHADOW_ASSIGN(const std::vector<LvmVolume> made, Volumes({config.volume_group + "/" + name}));
-    if (made.size() == 1) return LegOf(made[0]);
+    if (made.size() == 1) {
+      Leg leg = LegOf(made[0]);
+      leg.made_here = true;
+      return leg;
+    }
     return MakeError(Code::kIoError, "LVM made " + name + " but does not list it.");
   }
 
@@ -130,55 +137,98 @@ class LvmLegs final : public LegProvider {
     return leg;
   }
 
-  Status Extend(const std::string& device, std::uint64_t size_bytes) override {
-    SHADOW_ASSIGN(const BlockInfo info, blocks_.Describe(device));
-    if (info.size_bytes >= size_bytes) return Ok();
-    SHADOW_ASSIGN(const std::string lv, VolumeOf(device));
-    return Run({"lvextend", "--yes", "--size", std::to_string(size_bytes) + "b", lv},
-               "extend " + lv);
+  Result<std::optional<Leg>> FindMade(const LegOrder& order) override {
+    SHADOW_ASSIGN(const std::vector<LvmVolume> all, Volumes({}));
+    std::optional<Leg> found;
+    for (const LvmVolume& v : all) {
+      if (!IsMadeFor(v, order)) continue;
+      found = LegOf(v);
+      found->made_here = true;
+    }
+    return found;
   }
 
-  Status Reduce(const std::string& device, std::uint64_t size_bytes) override {
-    SHADOW_ASSIGN(const std::string lv, VolumeOf(device));
-    SHADOW_ASSIGN(const std::vector<LvmVolume> volumes, Volumes({lv}));
+  Status Extend(const Leg& leg, std::uint64_t size_bytes) override {
+    SHADOW_ASSIGN(const LvmVolume v, Find(leg));
+    if (v.size_bytes >= size_bytes) return Ok();
+    return Run({"lvextend", "--yes", "--size", std::to_string(size_bytes) + "b", v.FullName()},
+               "extend " + v.FullName());
+  }
+
+  Status Reduce(const Leg& leg, std::uint64_t size_bytes) override {
+    SHADOW_ASSIGN(const LvmVolume v, Find(leg));
     SHADOW_ASSIGN(const std::vector<LvmGroup> groups, Groups());
     std::uint64_t extent = 1;
     for (const LvmGroup& g : groups) {
-      if (!volumes.empty() && g.name == volumes[0].group)
-        extent = std::max<std::uint64_t>(1, g.extent_bytes);
+      if (g.name == v.group) extent = std::max<std::uint64_t>(1, g.extent_bytes);
     }
-    if (volumes.empty() || volumes[0].size_bytes <= RoundUp(size_bytes, extent)) return Ok();
+    if (v.size_bytes <= RoundUp(size_bytes, extent)) return Ok();
     return Run({"lvreduce", "--yes", "--force", "--size",
-                std::to_string(RoundUp(size_bytes, extent)) + "b", lv},
-               "reduce " + lv);
+                std::to_string(RoundUp(size_bytes, extent)) + "b", v.FullName()},
+               "reduce " + v.FullName());
   }
 
-  Status Remove(const std::string& device) override {
-    SHADOW_ASSIGN(const std::vector<LvmVolume> all, Volumes({}));
-    for (const LvmVolume& v : all) {
-      if (v.path != device) continue;
-      if (v.open) {
-        return MakeError(Code::kFailedPrecondition, "The logical volume " + device + " is in use.",
-                         "close what has it open");
+  Result<bool> Remove(const Leg& leg) override {
+    const auto v = Find(leg);
+    if (!v.ok() && v.error().code == Code::kNotFound) return false;
+    if (!v.ok()) return v.error();
+    if (v->open) {
+      return MakeError(Code::kFailedPrecondition, "The logical volume " + v->path + " is in use.",
+                       "close what has it open");
+    }
+    // By the UUID once more: LVM looks at it under its own lock, after the last rename.
+    SHADOW_TRY(Run({"lvremove", "--yes", "--select", "lv_uuid=" + v->uuid, v->group},
+                   "remove " + v->path));
+    return true;
+  }
+
+  Result<Leg> Release(const Leg& leg, const std::string& name) override {
+    SHADOW_ASSIGN(LvmVolume v, Find(leg));
+    std::vector<std::string> argv = {"lvchange", "--yes", "--setactivationskip", "n"};
+    for (const std::string& tag : v.tags) {
+      if (tag.rfind("shadow.", 0) != 0) continue;
+      argv.emplace_back("--deltag");
+      argv.push_back(tag);
+    }
+    argv.push_back(v.FullName());
+    SHADOW_TRY(Run(argv, "take the tags from " + v.FullName()));
+    if (v.name.rfind("shadow.", 0) == 0) {
+      // The name may be taken, or be one that LVM keeps to itself.
+      std::string plain = name;
+      std::replace(plain.begin(), plain.end(), '_', '.');
+      const std::string unique = plain + "." + v.uuid.substr(0, 6);
+      Status renamed = Ok();
+      for (const std::string& wish : {name, plain, unique}) {
+        renamed = Run({"lvrename", v.group, v.name, wish}, "rename " + v.FullName());
+        if (renamed.ok()) break;
       }
-      return Run({"lvremove", "--yes", v.group + "/" + v.name}, "remove " + device);
+      if (!renamed.ok()) spdlog::warn("{}", renamed.error().ToString());
+      const std::string before = v.path;
+      SHADOW_ASSIGN(v, Find(leg));
+      // Until the next reboot the old name leads there, too: it is what "volume show" told.
+      if (v.path != before && symlink(v.path.c_str(), before.c_str()) != 0)
+        spdlog::debug("{} does not lead to {}", before, v.path);
     }
-    return Ok();
+    return LegOf(v);
   }
 
-  Status Activate(const std::string& device) override {
-    if (blocks_.Describe(device).ok()) return Ok();
-    SHADOW_ASSIGN(const std::vector<LvmVolume> all, Volumes({}));
-    for (const LvmVolume& v : all) {
-      if (v.path != device) continue;
-      SHADOW_TRY(Run({"lvchange", "--yes", "--activate", "y", v.group + "/" + v.name},
-                     "activate " + device));
-      if (blocks_.Describe(device).ok()) return Ok();
-      // Active, but its node is missing: no udev made it.
-      return Run({"vgmknodes", v.group + "/" + v.name}, "make the node of " + device);
+  Status Activate(const Leg& leg) override {
+    const auto v = Find(leg);
+    if (!v.ok()) {
+      // Another kind of device is there or it is not.
+      if (v.error().code == Code::kFailedPrecondition && blocks_.Describe(leg.device).ok())
+        return Ok();
+      return MakeError(Code::kNotFound, "There is no device " + leg.device + ".",
+                       "look whether its disk is connected (lvs, lsblk)");
     }
-    return MakeError(Code::kNotFound, "There is no device " + device + ".",
-                     "look whether its disk is connected (lvs, lsblk)");
+    if (v->active && blocks_.Describe(v->path).ok()) return Ok();
+    // Legs carry activation skip, so that nobody but us activates them.
+    SHADOW_TRY(
+        Run({"lvchange", "--yes", "--ignoreactivationskip", "--activate", "y", v->FullName()},
+            "activate " + v->path));
+    if (blocks_.Describe(v->path).ok()) return Ok();
+    // Active, but its node is missing: no udev made it.
+    return Run({"vgmknodes", v->FullName()}, "make the node of " + v->path);
   }
 
   Result<std::vector<MadeLeg>> ListMade() override {
@@ -263,16 +313,25 @@ class LvmLegs final : public LegProvider {
                      "name one in shadowd.toml, or give the path of a device");
   }
 
-  // "vg/lv" of a device.
-  Result<std::string> VolumeOf(const std::string& device) {
-    SHADOW_ASSIGN(const BlockInfo info, blocks_.Describe(device));
+  // The logical volume that a leg is, by its UUID. kFailedPrecondition: it is no logical volume;
+  // kNotFound: it is gone, or its disks are not there.
+  Result<LvmVolume> Find(const Leg& leg) {
+    if (!leg.logical_volume || leg.id.empty()) {
+      return MakeError(Code::kFailedPrecondition, leg.device + " is no logical volume.");
+    }
     SHADOW_ASSIGN(const std::vector<LvmVolume> all, Volumes({}));
     for (const LvmVolume& v : all) {
-      if (!v.active) continue;
-      const auto lv = blocks_.Describe(v.path);
-      if (lv.ok() && lv->SameAs(info)) return v.group + "/" + v.name;
+      if (ToLegId(v.uuid) == leg.id) return v;
     }
-    return MakeError(Code::kFailedPrecondition, device + " is no logical volume.");
+    return MakeError(
+        Code::kNotFound,
+        "There is no logical volume with the UUID " + leg.id + " (" + leg.device + ").",
+        "look whether its disk is connected (pvs, lsblk)");
+  }
+
+  static bool IsMadeFor(const LvmVolume& v, const LegOrder& order) {
+    return v.name == LvNameFor(order) && v.Tag(kVolumeTag) == order.volume_uuid &&
+           v.Tag(kModificationTag) == order.modification && v.Tag(kRoleTag) == order.role;
   }
 
   [[nodiscard]] Leg LegOf(const LvmVolume& v) const {
@@ -281,7 +340,6 @@ class LvmLegs final : public LegProvider {
     leg.id = ToLegId(v.uuid);
     leg.size_bytes = v.size_bytes;
     leg.logical_volume = true;
-    leg.made_here = !v.Tag(kVolumeTag).empty();
     for (const ClassConfig& c : options_.classes) {
       if (c.volume_group == v.group && !v.group.empty()) leg.storage_class = c.name;
     }

@@ -20,6 +20,7 @@ struct LvmVolume {
   bool active = false;
   bool open = false;
 
+  [[nodiscard]] std::string FullName() const { return group + "/" + name; }
   /// The value of tag "<key>=<value>", "" when there is none.
   [[nodiscard]] std::string Tag(const std::string& key) const;
 };

@@ -76,6 +76,7 @@ class Planner {
     const auto known = d_.legs->Describe(v_.origin.device);
     if (known.ok()) p_.origin = *known;
     p_.origin.id = v_.origin.id;
+    p_.origin.made_here = v_.origin.made_here;
     p_.old_sectors = v_.sectors;
     return Ok();
   }

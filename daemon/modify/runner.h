@@ -61,6 +61,7 @@ class ModificationRunner {
   StepOutcome RunStep();
   StepOutcome Trim();
   StepOutcome Backup();
+  [[nodiscard]] LegOrder TargetOrder() const;
   StepOutcome MakeTarget();
   StepOutcome ExtendOrigin();
   StepOutcome Attach();

@@ -8,6 +8,7 @@
 
 #include "daemon/base/sizes.h"
 #include "daemon/modify/grace.h"
+#include "daemon/modify/removal.h"
 #include "daemon/modify/runner.h"
 #include "daemon/modify/shrink_guard.h"
 #include "daemon/modify/tables.h"
@@ -66,19 +67,23 @@ Status ModificationRunner::RoomInMetadata(std::uint64_t sectors) {
   return GrowMetadata(deps_, volume_, tiers, sectors);
 }
 
+LegOrder ModificationRunner::TargetOrder() const {
+  LegOrder order;
+  order.storage_class = record_.plan.to;
+  order.size_bytes = record_.new_sectors * kSectorBytes;
+  order.volume = volume_name_;
+  order.volume_uuid = volume_.uuid;
+  order.modification = record_.id;
+  order.role = "target";
+  return order;
+}
+
 StepOutcome ModificationRunner::MakeTarget() {
   if (auto room = RoomInMetadata(record_.new_sectors); !room.ok()) return Fail(room.error());
   const std::uint64_t bytes = record_.new_sectors * kSectorBytes;
   bool blank = false;
   if (record_.target.device.empty()) {
-    LegOrder order;
-    order.storage_class = record_.plan.to;
-    order.size_bytes = bytes;
-    order.volume = volume_name_;
-    order.volume_uuid = volume_.uuid;
-    order.modification = record_.id;
-    order.role = "target";
-    auto made = deps_.legs->Make(order);
+    auto made = deps_.legs->Make(TargetOrder());
     if (!made.ok()) return Fail(made.error());
     record_.target = *made;
     blank = true;
@@ -135,7 +140,7 @@ StepOutcome ModificationRunner::ExtendOrigin() {
   const auto info = deps_.blocks->Describe(record_.origin.device);
   if (!info.ok()) return Fail(info.error());
   if (info->size_bytes >= bytes) return {};
-  return FromStatus(deps_.legs->Extend(record_.origin.device, bytes));
+  return FromStatus(deps_.legs->Extend(record_.origin, bytes));
 }
 
 StepOutcome ModificationRunner::PutTable(const ShadowTable& table,
@@ -150,6 +155,14 @@ StepOutcome ModificationRunner::PutTable(const ShadowTable& table,
   }
   const auto live = IsLive(*deps_.dm, volume_name_, *wanted);
   if (!live.ok()) return Fail(live.error());
+  // A table that was loaded before a crash, and is not wanted any more, would hold its legs open.
+  if (*live) {
+    const auto info = deps_.dm->Info(volume_name_);
+    if (info.ok() && info->inactive_table) {
+      if (auto cleared = deps_.dm->ClearInactive(volume_name_); !cleared.ok())
+        return Fail(cleared.error());
+    }
+  }
   if (!*live) {
     if (const Status fits = LastLook(*wanted); !fits.ok()) return Fail(fits.error());
     const auto pause = SwapTable(*deps_.dm, *deps_.clock, volume_name_, *wanted, back);
@@ -338,10 +351,8 @@ void ModificationRunner::OnStop() {
 StepOutcome ModificationRunner::Commit() {
   StepOutcome outcome = ForthMessage("commit", "steady");
   // From here on the volume's home is the target: recorded together with the end of this step.
-  if (outcome.kind == OutcomeKind::kDone) {
-    volume_.origin = record_.target;
-    volume_.imported = !record_.target.made_here;
-  }
+  // What was imported stays the user's data wherever it lies.
+  if (outcome.kind == OutcomeKind::kDone) volume_.origin = record_.target;
   return outcome;
 }
 
@@ -358,7 +369,10 @@ StepOutcome ModificationRunner::ReleaseOrigin() {
                           discarded.error().code == Code::kNotFound;
     if (!harmless) return Fail(discarded.error());
   }
-  if (origin.made_here) return FromStatus(deps_.legs->Remove(origin.device));
+  if (origin.made_here) {
+    return FromStatus(RemoveLeg(deps_, origin, volume_name_, record_.id,
+                                "the volume has moved from it to " + record_.target.device));
+  }
   Emit("info", "origin_free",
        "The old origin " + origin.device +
            " is no part of the volume any more; it holds an old copy.");
@@ -367,7 +381,7 @@ StepOutcome ModificationRunner::ReleaseOrigin() {
 
 StepOutcome ModificationRunner::ReduceOrigin() {
   if (!record_.origin.logical_volume) return {};
-  return FromStatus(deps_.legs->Reduce(record_.origin.device, record_.new_sectors * kSectorBytes));
+  return FromStatus(deps_.legs->Reduce(record_.origin, record_.new_sectors * kSectorBytes));
 }
 
 StepOutcome ModificationRunner::StopCopy() {
@@ -399,15 +413,12 @@ StepOutcome ModificationRunner::RestoreTable() {
 }
 
 StepOutcome ModificationRunner::ReleaseTarget() {
-  // What was made but not recorded before a crash is found by its tags.
-  const auto made = deps_.legs->ListMade();
-  if (!made.ok()) return Fail(made.error());
-  for (const MadeLeg& leg : *made) {
-    if (leg.modification != record_.id || leg.role != "target") continue;
-    if (auto removed = deps_.legs->Remove(leg.leg.device); !removed.ok())
-      return Fail(removed.error());
+  const std::string why = "the modification turned back, and the volume is whole on its origin";
+  if (record_.target.made_here) {
+    return FromStatus(RemoveLeg(deps_, record_.target, volume_name_, record_.id, why));
   }
-  return {};
+  if (!record_.target.device.empty()) return {};
+  return FromStatus(RemoveOrdered(deps_, TargetOrder(), why));
 }
 
 StepOutcome ModificationRunner::ShrinkBack() {
@@ -415,7 +426,7 @@ StepOutcome ModificationRunner::ShrinkBack() {
   const auto info = deps_.blocks->Describe(record_.origin.device);
   if (!info.ok()) return Fail(info.error());
   if (info->size_bytes <= record_.origin.size_bytes) return {};
-  return FromStatus(deps_.legs->Reduce(record_.origin.device, record_.origin.size_bytes));
+  return FromStatus(deps_.legs->Reduce(record_.origin, record_.origin.size_bytes));
 }
 
 }  // namespace shadow

@@ -28,7 +28,7 @@ Status GrowMetadata(const Deps& deps, const VolumeRecord& volume, const TiersRec
                          FormatSize(sectors * kSectorBytes) + (tiered ? " and tiers." : "."),
                      "it needs " + FormatSize(needed) + ", and has " + FormatSize(info.size_bytes));
   }
-  Status extended = deps.legs->Extend(volume.metadata.device, good);
+  Status extended = deps.legs->Extend(volume.metadata, good);
   // Without room to grow it still works.
   if (!extended.ok() && usable >= needed) return Ok();
   return extended;

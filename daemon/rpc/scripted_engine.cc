@@ -147,12 +147,22 @@ Result<std::string> ScriptedEngine::ExportVolume(const std::string& name) {
   return origin;
 }
 
-Status ScriptedEngine::DeleteVolume(const std::string& name, bool destroy_data) {
+Result<DeleteReport> ScriptedEngine::DeleteVolume(const DeleteRequest& request) {
   const std::lock_guard lock(mutex_);
-  SHADOW_TRY(Enter("DeleteVolume", name + (destroy_data ? " destroy" : "")));
-  if (volumes_.erase(name) == 0) return NoVolume(name);
-  tiers_.erase(name);
-  return Ok();
+  SHADOW_TRY(Enter("DeleteVolume", request.name + (request.destroy_data ? " destroy" : "") +
+                                       (request.dry_run ? " dry" : "")));
+  const auto it = volumes_.find(request.name);
+  if (it == volumes_.end()) return NoVolume(request.name);
+  DeleteReport report;
+  report.devices.push_back(
+      {it->second.origin, "KuJfu6-aaaa-bbbb-cccc-dddd-eeee-ffffff", request.destroy_data,
+       request.destroy_data ? "the volume's data go with it" : "the volume's data stay on it"});
+  report.devices.push_back({it->second.metadata, "KuJfu6-aaaa-bbbb-cccc-dddd-eeee-gggggg", true,
+                            "it was made for the volume's metadata"});
+  if (request.dry_run) return report;
+  volumes_.erase(it);
+  tiers_.erase(request.name);
+  return report;
 }
 
 Result<std::vector<VolumeInfo>> ScriptedEngine::ListVolumes() {

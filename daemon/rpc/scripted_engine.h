@@ -41,7 +41,7 @@ class ScriptedEngine final : public Engine {
   Result<VolumeInfo> CreateVolume(const CreateRequest& request) override;
   Result<VolumeInfo> ImportVolume(const ImportRequest& request) override;
   Result<std::string> ExportVolume(const std::string& name) override;
-  Status DeleteVolume(const std::string& name, bool destroy_data) override;
+  Result<DeleteReport> DeleteVolume(const DeleteRequest& request) override;
   Result<std::vector<VolumeInfo>> ListVolumes() override;
   Result<VolumeInfo> GetVolume(const std::string& name) override;
   Result<std::vector<ClassInfo>> ListClasses() override;

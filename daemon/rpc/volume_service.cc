@@ -70,16 +70,26 @@ grpc::Status VolumeService::GetVolume(grpc::ServerContext* context,
 grpc::Status VolumeService::DeleteVolume(grpc::ServerContext* context,
                                          const v1::DeleteVolumeRequest* request,
                                          v1::DeleteVolumeResponse* response) {
-  return Handle(
-      state_, door_, context, *request, response, [&]() -> Result<v1::DeleteVolumeResponse> {
-        SHADOW_TRY(CheckVolumeName(request->name()));
-        Status deleted = state_.engine.DeleteVolume(request->name(), request->destroy_data());
-        if (!deleted.ok() &&
-            !(deleted.error().code == Code::kNotFound && request->allow_missing())) {
-          return deleted.error();
-        }
-        return v1::DeleteVolumeResponse();
-      });
+  return Handle(state_, door_, context, *request, response,
+                [&]() -> Result<v1::DeleteVolumeResponse> {
+                  SHADOW_TRY(CheckVolumeName(request->name()));
+                  const auto deleted = state_.engine.DeleteVolume(
+                      {request->name(), request->destroy_data(), request->dry_run()});
+                  if (!deleted.ok() &&
+                      !(deleted.error().code == Code::kNotFound && request->allow_missing())) {
+                    return deleted.error();
+                  }
+                  v1::DeleteVolumeResponse out;
+                  if (!deleted.ok()) return out;
+                  for (const DeletedDevice& device : deleted->devices) {
+                    v1::DeletedDevice* one = out.add_devices();
+                    one->set_device(device.device);
+                    one->set_id(device.id);
+                    one->set_removed(device.removed);
+                    one->set_reason(device.reason);
+                  }
+                  return out;
+                });
 }
 
 }  // namespace shadow::rpc

@@ -126,7 +126,9 @@ class SimLegs final : public LegProvider {
       w_.lvs[path] = SimLv{order.storage_class, order};
     }
     SHADOW_TRY(call.after());
-    return LegOf(path);
+    Leg leg = LegOf(path);
+    leg.made_here = true;
+    return leg;
   }
 
   Result<Leg> PickDevice(const std::string& storage_class, std::uint64_t size_bytes,
@@ -155,48 +157,87 @@ class SimLegs final : public LegProvider {
     return LegOf(device);
   }
 
-  Status Extend(const std::string& device, std::uint64_t size_bytes) override {
-    const Call call(&w_, "Extend", device);
+  Result<std::optional<Leg>> FindMade(const LegOrder& order) override {
+    const Call call(&w_, "", order.volume);
+    for (const auto& [path, lv] : w_.lvs) {
+      const LegOrder& o = lv.order;
+      if (o.volume_uuid != order.volume_uuid || o.modification != order.modification ||
+          o.role != order.role || o.role.empty()) {
+        continue;
+      }
+      Leg leg = LegOf(path);
+      leg.made_here = true;
+      return std::optional<Leg>(leg);
+    }
+    return std::optional<Leg>();
+  }
+
+  Status Extend(const Leg& leg, std::uint64_t size_bytes) override {
+    const Call call(&w_, "Extend", leg.device);
     SHADOW_TRY(call.before());
-    SHADOW_ASSIGN(SimLv * lv, Find(device));
-    Disk& disk = w_.disks.at(device);
+    SHADOW_ASSIGN(const std::string path, Find(leg));
+    Disk& disk = w_.disks.at(path);
+    const std::string& storage_class = w_.lvs.at(path).storage_class;
     const std::uint64_t size = RoundUp(size_bytes, kSimExtent);
-    if (size > disk.size_bytes && size - disk.size_bytes > Free(lv->storage_class)) {
-      return MakeError(Code::kOutOfSpace, "Class " + lv->storage_class + " is full.");
+    if (size > disk.size_bytes && size - disk.size_bytes > Free(storage_class)) {
+      return MakeError(Code::kOutOfSpace, "Class " + storage_class + " is full.");
     }
     disk.size_bytes = std::max(disk.size_bytes, size);
     return call.after();
   }
 
-  Status Reduce(const std::string& device, std::uint64_t size_bytes) override {
-    const Call call(&w_, "Reduce", device);
+  Status Reduce(const Leg& leg, std::uint64_t size_bytes) override {
+    const Call call(&w_, "Reduce", leg.device);
     SHADOW_TRY(call.before());
-    SHADOW_TRY(Find(device));
-    Disk& disk = w_.disks.at(device);
+    SHADOW_ASSIGN(const std::string path, Find(leg));
+    Disk& disk = w_.disks.at(path);
     disk.size_bytes = std::min(disk.size_bytes, RoundUp(size_bytes, kSimExtent));
     return call.after();
   }
 
-  Status Remove(const std::string& device) override {
-    const Call call(&w_, "RemoveLv", device);
+  Result<bool> Remove(const Leg& leg) override {
+    const Call call(&w_, "RemoveLv", leg.device);
     SHADOW_TRY(call.before());
+    const auto path = Find(leg);
+    if (!path.ok() && path.error().code == Code::kNotFound) return false;
+    if (!path.ok()) return path.error();
     for (const auto& [name, dm] : w_.devices) {
-      if (Uses(dm.target->table(), device)) {
-        return MakeError(Code::kFailedPrecondition, device + " is in use.");
+      if (Uses(dm.target->table(), *path)) {
+        return MakeError(Code::kFailedPrecondition, *path + " is in use.");
       }
     }
-    w_.lvs.erase(device);
-    w_.disks.erase(device);
-    w_.metadata.erase(device);
-    return call.after();
+    if (!w_.disks.at(*path).used_by.empty()) {
+      return MakeError(Code::kFailedPrecondition, *path + " is in use.");
+    }
+    w_.lvs.erase(*path);
+    w_.disks.erase(*path);
+    w_.metadata.erase(*path);
+    SHADOW_TRY(call.after());
+    return true;
   }
 
-  Status Activate(const std::string& device) override {
-    const Call call(&w_, "", device);
-    if (w_.disks.count(device) == 0) {
-      return MakeError(Code::kNotFound, "There is no device " + device + ".");
+  Result<Leg> Release(const Leg& leg, const std::string& name) override {
+    const Call call(&w_, "Release", leg.device);
+    SHADOW_TRY(call.before());
+    SHADOW_ASSIGN(std::string path, Find(leg));
+    const bool ours = !w_.lvs.at(path).order.role.empty();
+    w_.lvs.at(path).order = {};
+    if (ours) {
+      std::string plain = path.substr(0, path.rfind('/') + 1) + name;
+      while (w_.disks.count(plain) != 0) plain += ".x";
+      w_.SwapNames(path, plain);
+      path = plain;
     }
-    return Ok();
+    SHADOW_TRY(call.after());
+    return LegOf(path);
+  }
+
+  Status Activate(const Leg& leg) override {
+    const Call call(&w_, "", leg.device);
+    for (const auto& [path, disk] : w_.disks) {
+      if (disk.id == leg.id) return Ok();
+    }
+    return MakeError(Code::kNotFound, "There is no device " + leg.device + ".");
   }
 
   Result<std::vector<MadeLeg>> ListMade() override {
@@ -230,7 +271,6 @@ class SimLegs final : public LegProvider {
     if (lv != w_.lvs.end()) {
       leg.storage_class = lv->second.storage_class;
       leg.logical_volume = true;
-      leg.made_here = !lv->second.order.role.empty();
     }
     for (const auto& [name, paths] : w_.device_classes) {
       if (std::count(paths.begin(), paths.end(), path) > 0) leg.storage_class = name;
@@ -247,12 +287,15 @@ class SimLegs final : public LegProvider {
     return size > used ? size - used : 0;
   }
 
-  Result<SimLv*> Find(const std::string& device) {
-    const auto it = w_.lvs.find(device);
-    if (it == w_.lvs.end()) {
-      return MakeError(Code::kFailedPrecondition, device + " is no logical volume.");
+  // The path that the leg has now.
+  Result<std::string> Find(const Leg& leg) {
+    for (const auto& [path, lv] : w_.lvs) {
+      if (w_.disks.at(path).id == leg.id) return path;
     }
-    return &it->second;
+    if (leg.logical_volume) {
+      return MakeError(Code::kNotFound, "There is no logical volume " + leg.device + ".");
+    }
+    return MakeError(Code::kFailedPrecondition, leg.device + " is no logical volume.");
   }
 
   SimWorld& w_;
@@ -267,8 +310,7 @@ class SimFilesystems final : public Filesystems {
     const auto it = w_.filesystems.find(device);
     return it == w_.filesystems.end() ? FsInfo{} : it->second;
   }
-  Status Trim(const std::string& device, std::uint64_t /*from*/,
-              std::uint64_t /*bytes*/) override {
+  Status Trim(const std::string& device, std::uint64_t /*from*/, std::uint64_t /*bytes*/) override {
     const Call call(&w_, "Trim", device);
     SHADOW_TRY(call.before());
     return call.after();

@@ -155,6 +155,26 @@ Status NamesForNumbers(sqlite3* db) {
   return Ok();
 }
 
+// 4: what may be removed is decided by these records alone. Before, a removal was recorded first
+// and done at the next start when it had failed; "made here" was read from tags, also of what was
+// imported; and an import was forgotten with the first move.
+Status OwnershipInRecords(sqlite3* db) {
+  return Execute(db, R"sql(
+    UPDATE volumes SET record = json_set(record, '$.state', 'active', '$.remove_origin',
+                                         json('false'))
+      WHERE CASE WHEN json_valid(record) THEN json_extract(record, '$.state') END = 'removing';
+    UPDATE modifications SET record = json_set(record, '$.origin.made', json('false'))
+      WHERE json_valid(record) AND volume IN
+        (SELECT name FROM volumes
+         WHERE CASE WHEN json_valid(record) THEN json_extract(record, '$.imported') END = 1);
+    UPDATE volumes SET record = json_set(record, '$.origin.made', json('false'))
+      WHERE CASE WHEN json_valid(record) THEN json_extract(record, '$.imported') END = 1;
+    UPDATE volumes SET record = json_set(record, '$.imported', json('true'))
+      WHERE json_valid(record) AND EXISTS
+        (SELECT 1 FROM requests WHERE kind = 'import' AND object = volumes.name);
+  )sql");
+}
+
 struct Upgrade {
   int version;
   Status (*apply)(sqlite3* db);
@@ -162,10 +182,11 @@ struct Upgrade {
 
 // In order, without gaps. CREATE TABLE IF NOT EXISTS only where a released program may have made
 // the table without raising the version (1 and 2).
-constexpr std::array<Upgrade, 3> kUpgrades = {{
+constexpr std::array<Upgrade, 4> kUpgrades = {{
     {1, FirstTables},
     {2, TierTable},
     {3, NamesForNumbers},
+    {4, OwnershipInRecords},
 }};
 
 }  // namespace

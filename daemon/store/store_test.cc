@@ -219,6 +219,27 @@ TEST(Upgrade, AStateOfVersion2MeansTheSameAfterwards) {
   }
 }
 
+TEST(Upgrade, NothingThatAnEarlierVersionLeftBehindIsRemoved) {
+  const TempDir dir;
+  Sql(dir.File(), Read(STORE_TESTDATA "/state-v2.sql"));
+  Sql(dir.File(),
+      // A delete that had failed; an LV that was exported and imported again; one that has moved.
+      "UPDATE volumes SET record = replace(replace(record, '\"state\":1', '\"state\":2'), "
+      "'\"remove_origin\":false', '\"remove_origin\":true') WHERE name = 'db1';"
+      "UPDATE volumes SET record = replace(record, '\"imported\":false', '\"imported\":true') "
+      "WHERE name = 'db0';"
+      "UPDATE requests SET kind = 'import' WHERE id = 'create-db2'");
+  auto store = OpenStore({dir.File()}).value();
+  const auto volumes = *store->Volumes();
+  ASSERT_EQ(volumes.size(), 3U);
+  EXPECT_FALSE(volumes[0].origin.made_here);
+  EXPECT_FALSE(store->Modifications("db0")->at(0).origin.made_here);
+  EXPECT_EQ(volumes[1].state, VolumeState::kActive);
+  EXPECT_FALSE(volumes[1].remove_origin);
+  EXPECT_TRUE(volumes[2].imported);
+  EXPECT_TRUE(volumes[2].origin.made_here) << "its copy was made here, and goes with its next move";
+}
+
 TEST(Upgrade, DamagedRowsStayAsTheyAreAndCostOneVolume) {
   const TempDir dir;
   Sql(dir.File(), Read(STORE_TESTDATA "/state-v2.sql"));

@@ -3,6 +3,7 @@
 #include "daemon/base/sizes.h"
 #include "daemon/rpc/validate.h"
 #include "tools/shadowctl/commands.h"
+#include "tools/shadowctl/format_json.h"
 #include "tools/shadowctl/format_table.h"
 
 namespace shadow::ctl::volume_cmd {
@@ -17,6 +18,7 @@ constexpr std::chrono::hours kExportTimeout{24};
 struct VolumeOptions {
   string name, size, to, device, metadata, block_size, request_id;
   bool destroy_data = false;
+  bool dry_run = false;
   bool yes = false;
 };
 
@@ -153,10 +155,11 @@ Status Confirm(Context& context, const VolumeOptions& o) {
 int Delete(Context& context, const VolumeOptions& o) {
   const auto run = [&]() -> Result<v1::DeleteVolumeResponse> {
     SHADOW_TRY(rpc::CheckVolumeName(o.name));
-    SHADOW_TRY(Confirm(context, o));
+    if (!o.dry_run) SHADOW_TRY(Confirm(context, o));
     v1::DeleteVolumeRequest request;
     request.set_request_id(IdOr(o.request_id));
     request.set_name(o.name);
+    request.set_dry_run(o.dry_run);
     request.set_destroy_data(o.destroy_data);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
     return Call(client.volumes(), &Stub::DeleteVolume, request);
@@ -164,9 +167,21 @@ int Delete(Context& context, const VolumeOptions& o) {
   const auto response = run();
   if (!response.ok()) return context.Fail(response.error());
   if (context.json()) {
-    context.PrintJson({{"name", o.name}, {"deleted", true}});
-  } else {
-    context.out << "Deleted " << o.name << ".\n";
+    Json devices = Json::array();
+    for (const v1::DeletedDevice& d : response->devices()) {
+      devices.push_back(Json{{"device", d.device()},
+                             {"id", d.id()},
+                             {"removed", d.removed()},
+                             {"reason", d.reason()}});
+    }
+    context.PrintJson({{"name", o.name}, {"deleted", !o.dry_run}, {"devices", devices}});
+    return kExitOk;
+  }
+  if (!o.dry_run) context.out << "Deleted " << o.name << ".\n";
+  for (const v1::DeletedDevice& d : response->devices()) {
+    const char* fate = o.dry_run ? (d.removed() ? "Would remove " : "Would keep ")
+                                 : (d.removed() ? "Removed " : "Kept ");
+    context.out << fate << d.device() << " (" << d.id() << "): " << d.reason() << ".\n";
   }
   return kExitOk;
 }
@@ -258,6 +273,8 @@ void AddVolumeCommands(CLI::App& app, Context& context, Interrupts& interrupts) 
   CLI::App* delete_command =
       volume->add_subcommand("delete", "Remove a volume and what was made for it");
   AddName(*delete_command, delete_options);
+  delete_command->add_flag("--dry-run", delete_options->dry_run,
+                           "Only say which devices would be removed and which kept");
   delete_command->add_flag("--destroy-data", delete_options->destroy_data,
                            "Destroy imported data too; otherwise it stays on its device");
   delete_command->add_flag("--yes", delete_options->yes, "Do not ask");

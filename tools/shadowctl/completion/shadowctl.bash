@@ -18,7 +18,7 @@ _shadowctl_flags() {
       echo "--size --to --impact --rate --retire --grace --grow-fs --skip-trim --discard-origin" \
         "--force-shrink --request-id --dry-run --wait --until"
       ;;
-    "volume delete") echo "--destroy-data --yes --request-id" ;;
+    "volume delete") echo "--destroy-data --dry-run --yes --request-id" ;;
     "class list") ;;
     "tier add") echo "--to --size --write-back --request-id" ;;
     "tier remove") echo "--forget --lost --wait --yes --request-id" ;;

@@ -35,9 +35,13 @@ class ModuleTest : public user::MachineTest {
     return r == 1 ? answer : std::to_string(r);
   }
   std::string Status() {
-    char answer[4096];
-    sim_dm_status(md_, 0, false, answer, sizeof(answer));
-    return answer;
+    std::string text;
+    Run([&] {
+      char answer[4096];
+      sim_dm_status(md_, 0, false, answer, sizeof(answer));
+      text = answer;
+    });
+    return text;
   }
 
   sim_disk *a_, *b_, *meta_;
@@ -69,8 +73,8 @@ TEST_F(ModuleTest, MovesAndForgetsNothing) {
     ASSERT_EQ(Table("M 128 2 origin A target B 6 leg_id origin one leg_id target two"), 0);
     EXPECT_EQ(Message("copy 0+24"), "0");
   })) << machine.what;
+  EXPECT_NE(Status().find("mirrored=24"), std::string::npos) << Status();
   ASSERT_TRUE(Run([&] {
-    EXPECT_NE(Status().find("mirrored=24"), std::string::npos) << Status();
     EXPECT_EQ(Message("cutover"), "0");
     EXPECT_EQ(Message("commit"), "0");
     sim_dm_remove(md_);
@@ -118,6 +122,38 @@ TEST_F(ModuleTest, AFlushAloneHasNoPositionAndEnds) {
     sim_power_cut(SIM_LOSE_ALL);
     sim_boot();
   }
+}
+
+// A journal's commit: a preflush with data whose block has a dirty shadow. Everything that was
+// acknowledged before lies in the origin's cache, and has to be flushed there.
+TEST_F(ModuleTest, APreflushOfADirtyShadowFlushesTheOrigin) {
+  sim_disk* tier = sim_disk_create("T", 16, [](void*, u32) { return 7u; }, nullptr);
+  ASSERT_TRUE(Run([&] {
+    BringUp();
+    ASSERT_EQ(Table("M 128 2 origin A tier1 T 8 leg_id origin one leg_id tier1 t writeback tier1"),
+              0);
+    EXPECT_EQ(Message("promote tier1 7+1"), "0");
+  })) << machine.what;
+  ASSERT_TRUE(Run([&] {
+    Request dirty(md_, SIM_IO_WRITE, 7 * 4, 4);
+    dirty.data.fill(9);
+    EXPECT_EQ(dirty.Do(), SIM_OK);
+  })) << machine.what;
+  ASSERT_NE(Status().find("writeback:4:1:1"), std::string::npos) << Status();
+  ASSERT_TRUE(Run([&] {
+    Request write(md_, SIM_IO_WRITE, 50, 1);
+    write.data[0] = 42;
+    EXPECT_EQ(write.Do(), SIM_OK);
+    const u64 before = sim_disk_flushes(a_), tiers = sim_disk_flushes(tier);
+    Request both(md_, SIM_IO_WRITE, 7 * 4 + 1, 1);
+    both.data[0] = 43;
+    both.io.preflush = both.io.fua = true;
+    EXPECT_EQ(both.Do(), SIM_OK);
+    EXPECT_GT(sim_disk_flushes(a_), before);
+    EXPECT_GT(sim_disk_flushes(tier), tiers);
+  })) << machine.what;
+  sim_power_cut(SIM_LOSE_ALL);
+  EXPECT_EQ(sim_disk_cell(a_, 50), 42u);
 }
 
 TEST_F(ModuleTest, RefusesATableWithASentence) {

@@ -433,7 +433,8 @@ u32 sim_pick_ready(u64 (*random)(void *), void *arg)
 		}
 		/* time goes on, too, while others run */
 		if (!lazy || !machine.patience || random(arg) % machine.patience == 0)
-			return random(arg) % 64 == 0 && next_due() ? CLOCK : id;
+			return machine.hurry && random(arg) % machine.hurry == 0 && next_due() ?
+			       CLOCK : id;
 		slow = id;
 	}
 	if (slow != SIM_NO_STEP)

@@ -42,6 +42,7 @@ struct sim_machine {
 	u32 fault_kinds;	/* bit per enum sim_op_kind: which of them may */
 	u32 dry;		/* one in so many allocations fails; 0: none */
 	bool split;		/* lower layers split requests */
+	u32 hurry;		/* time goes on once in so many steps of others; 0: when all wait */
 	bool only_time;		/* what was picked last: nothing else could go on */
 	/* Figures: */
 	u64 steps, points, copies, events, faults, device_ops;

@@ -49,6 +49,8 @@ void Volume::Begin(sim::Random& r) {
   last_read_ = 0;
   md_ = nullptr;
   turned_ = 0;
+  formatted_ = false;
+  resizes_ = 0;
   in_flight_ = flushes_ = messages_ = statuses_ = 0;
   up_ = accept_ = busy_ = forgetting_ = hung_ = tail_lost_ = false;
   steady_ = true;
@@ -65,7 +67,7 @@ void Volume::Begin(sim::Random& r) {
     dev.geometry = &geometry_;
     dev.home = home;
     dev.content = d || !import_ ? Device::kGarbage : Device::kImported;
-    dev.identity = d < kHomes ? d + 1 : 0;
+    dev.identity = d ? 0 : 1;
     dev.disk = sim_disk_create(Name(d), cells, Device::ContentOf, &dev);
     if (r.OneIn(8)) sim_disk_set_zeroes(dev.disk, r.OneIn(2) ? SIM_NO : SIM_REJECTS);
     if (r.OneIn(8)) sim_disk_set_discards(dev.disk, r.OneIn(2) ? SIM_NO : SIM_REJECTS);
@@ -103,7 +105,8 @@ Request* Volume::NewRequest(Action what, sim_io_op op) {
     r.used = true;
     r.what = what;
     r.block = r.id = 0;
-    r.cells = r.punched = 0;
+    r.cells = r.punched = r.short_end = 0;
+    r.resizes = resizes_;
     r.io = {};
     r.io.md = md_;
     r.io.op = op;
@@ -132,7 +135,9 @@ bool Volume::UserIo(Action what) {
   switch (what) {
     case kRead:
       r = NewRequest(what, SIM_IO_READ);
-      r->block = fetch_ && last_read_ < Blocks() && !sim_one_in(3) ? last_read_ : b;
+      // again and again: by policy "balance" the other copy answers
+      r->block =
+          last_read_ < Blocks() && (fetch_ ? !sim_one_in(3) : sim_one_in(2)) ? last_read_ : b;
       last_read_ = r->block;
       r->cells = BlockCells(r->block) & CellsBelow(len_);
       r->io.first = geometry_.OnLeg(r->block * kCellsPerBlock);
@@ -146,7 +151,7 @@ bool Volume::UserIo(Action what) {
       r = NewRequest(what, SIM_IO_WRITE);
       r->io.preflush = true;
       // an empty bio has no position: what stands there means nothing
-      r->io.first = sim_one_in(2) ? geometry_.OnLeg(b * kCellsPerBlock) : 0;
+      r->io.first = sim_one_in(2) ? geometry_.OnLeg(b * kCellsPerBlock) + sim_below(4) : 0;
       truth_.StartFlush(r->flush);
       world_.Note("user flushes");
       break;
@@ -167,7 +172,9 @@ bool Volume::UserIo(Action what) {
       r->cells = Run(first, end - first);
       for (u32 i = b; i <= last; i++) {
         const CellMask whole = BlockCells(i) & CellsBelow(len_);
-        if ((r->cells & whole) == whole) r->punched |= whole;
+        if ((r->cells & whole) != whole) continue;
+        r->punched |= whole;
+        if (whole != BlockCells(i)) r->short_end |= whole;
       }
       r->io.first = geometry_.OnLeg(first);
       r->io.cells = end - first;
@@ -255,6 +262,8 @@ void Volume::Answer(Request* r) {
     case kDiscardPart:
       world_.Note("  the discard of block %u %s", geometry_.Number(r->block),
                   ok ? "is acknowledged" : "fails");
+      // put off by a suspend it may have met a longer table, for which it is a part of a block
+      if (r->resizes != resizes_ || resizes_ % 2) r->punched &= ~r->short_end;
       truth_.Answer(r->punched, r->id, true, true, ok, true, false, steady_, kStuck);
       truth_.Answer(r->cells & ~r->punched, r->id, true, true, ok, false, false, steady_, kStuck);
       return;

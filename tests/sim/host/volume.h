@@ -90,7 +90,8 @@ struct Request {
   bool used;
   Action what;
   u32 block, id;
-  CellMask cells, punched;
+  CellMask cells, punched, short_end;  // short_end: of punched, those of a last block that is short
+  u32 resizes;
   sim::ReadStart read;
   sim::FlushStart flush;
   std::array<u32, kCells> data;
@@ -197,6 +198,8 @@ class Volume {
   bool busy_ = false;    // the administrator
   bool steady_ = true;   // the phase may be
   bool forgetting_ = false;
+  u32 resizes_ = 0;         // tables of another length, loaded or live
+  bool formatted_ = false;  // was up once
   bool import_ = false, tiers_ = false, hung_ = false;
   bool tail_lost_ = false;  // a modification that grew the volume may have been given up
 };

@@ -63,7 +63,7 @@ void Volume::ChooseTiers(Plan& p, const shadow_superblock& sb, bool fancy, bool 
     } else if (tiers_ && fancy && sim_one_in(2)) {
       p.given[leg] = p.fancy = true;
       p.dev[leg] = static_cast<int>(leg);
-      p.id[leg] = ++next_identity_;
+      p.id[leg] = d.identity ? d.identity : ++next_identity_;
     }
   }
 }
@@ -73,10 +73,13 @@ Plan Volume::Choose(bool fancy, bool may_leave, bool may_shrink) {
   Plan p;
   shadow_superblock sb;
   bool blank = false;
-  p.policy = static_cast<u8>(sim_below(SHADOW_NR_POLICIES));
+  p.policy = sim_one_in(2) ? static_cast<u8>(SHADOW_READ_BALANCE)
+                           : static_cast<u8>(sim_below(SHADOW_NR_POLICIES));
   p.given[SHADOW_LEG_ORIGIN] = true;
   if (!Superblock(&sb, &blank)) {
-    if (!blank) world_.Fail(index_, "no superblock is valid");
+    // a first superblock that was torn: the device is wiped and formatted again
+    if (!blank && formatted_) world_.Fail(index_, "no superblock is valid");
+    if (!blank) sim_disk_clear(meta_);
     p.dev[SHADOW_LEG_ORIGIN] = 0;
     p.id[SHADOW_LEG_ORIGIN] = devices_[0].identity;
     sim_disk_set_dead(devices_[0].disk, false);
@@ -115,7 +118,9 @@ Plan Volume::Choose(bool fancy, bool may_leave, bool may_shrink) {
   if (!sim_one_in(3)) {
     p.attach = p.given[SHADOW_LEG_TARGET] = true;
     p.dev[SHADOW_LEG_TARGET] = !p.dev[SHADOW_LEG_ORIGIN];
-    p.id[SHADOW_LEG_TARGET] = ++next_identity_;
+    // one whose attach failed may be named by the metadata all the same: it stays what it is
+    const u32 before = devices_[static_cast<u32>(p.dev[SHADOW_LEG_TARGET])].identity;
+    p.id[SHADOW_LEG_TARGET] = before ? before : ++next_identity_;
     // the block at the shorter end would have two lengths
     if (std::min(p.len, len) % kCellsPerBlock) p.len = len;
   }
@@ -189,7 +194,9 @@ void Volume::Live(const Plan& p) {
     other.Refill(Device::kGarbage);
     other.identity = 0;
   }
+  if (resizes_ % 2) resizes_++;
   len_ = p.len;
+  formatted_ = true;
   steady_ = !p.given[SHADOW_LEG_TARGET];
   tail_lost_ = false;
   accept_ = up_ = true;
@@ -210,6 +217,7 @@ int Volume::Load(const Plan& p) {
   Text(p, text, sizeof(text));
   world_.Note("administrator: table of %u cells: %s", p.len, text);
   Prepare(p);
+  if (len_ && p.len != len_) resizes_ |= 1;  // odd until a table is live
   const int r = sim_dm_load(md_, geometry_.Sectors(p.len), text, why);
   if (r && !p.fancy && !world_.ErrorsExpected())
     world_.Fail(index_, "a table was refused although nothing was wrong: %s (%s)", why, text);

@@ -196,10 +196,11 @@ int shadow_fetch_init(struct shadow_volume *v)
 {
 	unsigned int i;
 
-	v->fetch_wq = alloc_workqueue("dm-shadow-fetch", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
-	v->traffic = kvcalloc(1u << SHADOW_TRAFFIC_BITS, sizeof(*v->traffic), GFP_NOIO);
+	v->fetch_wq = alloc_workqueue("dm-shadow-fetch/%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0,
+				      v->name);
+	v->traffic = kvcalloc(1u << SHADOW_TRAFFIC_BITS, sizeof(*v->traffic), GFP_KERNEL);
 	if (v->traffic)
-		v->mem += sizeof(*v->traffic) << SHADOW_TRAFFIC_BITS;
+		v->fixed_mem += sizeof(*v->traffic) << SHADOW_TRAFFIC_BITS;
 	if (!v->fetch_wq || !v->traffic) {
 		shadow_fetch_exit(v);
 		return -ENOMEM;
@@ -223,8 +224,6 @@ void shadow_fetch_exit(struct shadow_volume *v)
 	if (v->fetch_wq)
 		destroy_workqueue(v->fetch_wq);
 	v->fetch_wq = NULL;
-	if (v->traffic)
-		v->mem -= sizeof(*v->traffic) << SHADOW_TRAFFIC_BITS;
 	kvfree(v->traffic);
 	v->traffic = NULL;
 	v->fetch_leg = 0;

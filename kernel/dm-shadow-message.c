@@ -9,6 +9,8 @@
  *
  * Context: process, may sleep.
  */
+#include <linux/sched/mm.h>
+
 #include "dm-shadow.h"
 
 #define ANSWER_ROOM 64		/* one run and the last word fit in here */
@@ -50,6 +52,11 @@ static struct shadow_range asked_range(struct shadow_volume *v, const struct sha
 	return range;
 }
 
+static u8 home_of(struct shadow_volume *v, u64 block)
+{
+	return shadow_counted_as(v, shadow_home(READ_ONCE(v->map[block])));
+}
+
 /* Runs of equal states, or of equally accessed blocks. */
 static void answer_runs(struct shadow_volume *v, const struct shadow_message *msg, char **argv,
 			char *result, unsigned int maxlen)
@@ -68,8 +75,8 @@ static void answer_runs(struct shadow_volume *v, const struct shadow_message *ms
 			return;
 		}
 		if (map) {
-			what = shadow_home(READ_ONCE(v->map[b]));
-			while (++b < end && shadow_home(READ_ONCE(v->map[b])) == what)
+			what = home_of(v, b);
+			while (++b < end && home_of(v, b) == what)
 				;
 			DMEMIT("%llu+%llu:%s ", first, b - first, shadow_home_name(what));
 		} else {
@@ -276,14 +283,23 @@ int shadow_message(struct dm_target *ti, unsigned int argc, char **argv, char *r
 	struct shadow_volume *v = s->v;
 	const char *error = "failed";
 	struct shadow_message msg;
+	unsigned int noio;
 	int r;
 
-	if (!v) {
-		DMERR("message refused: the volume is not active yet: resume it first");
-		return -EBUSY;
+	/*
+	 * Under dm's SRCU lock: a suspend that begins meanwhile holds new I/O back and then waits for
+	 * us, so reclaim must not wait for that I/O.
+	 */
+	noio = memalloc_noio_save();
+	if (mutex_lock_killable(&v->admin)) {
+		memalloc_noio_restore(noio);
+		return -EINTR;
 	}
-	mutex_lock(&v->admin);
 	r = shadow_parse_message(argc, argv, v->nr_blocks, &msg, &error);
+	if (!s->attached) {
+		error = "the volume is not active yet: resume it first";
+		r = -EBUSY;
+	}
 	if (!r && dm_suspended(ti) && !allowed_suspended(msg.type)) {
 		error = "the volume is suspended: resume it first";
 		r = -EBUSY;
@@ -291,6 +307,7 @@ int shadow_message(struct dm_target *ti, unsigned int argc, char **argv, char *r
 	if (!r)
 		r = do_message(v, &msg, argv, result, maxlen, &error);
 	mutex_unlock(&v->admin);
+	memalloc_noio_restore(noio);
 	if (r < 0)
 		DMERR("%s: message \"%s\" refused: %s", v->name, argc ? argv[0] : "", error);
 	return r;

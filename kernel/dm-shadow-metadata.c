@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The metadata device: reading it at the first resume, committing changes, formatting.
+ * The metadata device: committing changes. dm-shadow-load.c reads and formats it.
  *
  * Every state page has two places; a commit writes the one that does not hold the newest valid
  * copy, so a torn write leaves the copy of the commit before. The superblock alternates
@@ -28,17 +28,18 @@ static void *batch_page(struct shadow_volume *v, unsigned int i)
 	return v->meta.buffers + i * SHADOW_PAGE_SIZE;
 }
 
-static int sync_io(struct shadow_volume *v, blk_opf_t opf, sector_t sector, void *buf,
+/* Reads or writes, and waits. @buf: of vmalloc() */
+int shadow_meta_io(struct shadow_metadata *m, blk_opf_t opf, sector_t sector, void *buf,
 		   unsigned int sectors)
 {
 	struct dm_io_region where = {
-		.bdev = v->meta.bdev, .sector = sector, .count = sectors,
+		.bdev = m->bdev, .sector = sector, .count = sectors,
 	};
 	struct dm_io_request req = {
 		.bi_opf = opf | REQ_SYNC | REQ_META,
 		.mem.type = DM_IO_VMA,
 		.mem.ptr.vma = buf,
-		.client = v->meta.io,
+		.client = m->io,
 	};
 
 	return dm_io(&req, 1, &where, NULL, IOPRIO_DEFAULT);
@@ -373,6 +374,25 @@ void shadow_record_name(struct shadow_volume *v, struct shadow_superblock *sb)
 	strscpy(sb->name, name, sizeof(sb->name));
 }
 
+void shadow_set_sb(struct shadow_volume *v, const struct shadow_superblock *sb)
+{
+	spin_lock(&v->sb_lock);
+	v->sb = *sb;
+	spin_unlock(&v->sb_lock);
+}
+
+/* For who does not hold commit_lock, and must not wait for it. False: nothing was loaded yet. */
+bool shadow_copy_sb(struct shadow_volume *v, struct shadow_superblock *sb)
+{
+	bool loaded;
+
+	spin_lock(&v->sb_lock);
+	*sb = v->sb;
+	loaded = v->loaded;
+	spin_unlock(&v->sb_lock);
+	return loaded;
+}
+
 /**
  * shadow_metadata_write_sb() - write a superblock and make it the volume's.
  * @sb: what it is to say; its generation is set here, and the name the device has by now
@@ -387,280 +407,26 @@ int shadow_metadata_write_sb(struct shadow_volume *v, const struct shadow_superb
 	next.generation = v->sb.generation + 1;
 	shadow_record_name(v, &next);
 	shadow_sb_encode(&next, batch_page(v, 0));
-	r = sync_io(v, REQ_OP_WRITE | REQ_FUA | REQ_PREFLUSH,
-		    (next.generation & 1) * SHADOW_PAGE_SECTORS, batch_page(v, 0),
-		    SHADOW_PAGE_SECTORS);
+	r = shadow_meta_io(&v->meta, REQ_OP_WRITE | REQ_FUA | REQ_PREFLUSH,
+			   (next.generation & 1) * SHADOW_PAGE_SECTORS, batch_page(v, 0),
+			   SHADOW_PAGE_SECTORS);
 	if (!r) {
-		v->sb = next;
+		shadow_set_sb(v, &next);
 		v->sb_behind = false;
 	}
 	return r;
-}
-
-/* --- load ----------------------------------------------------------------- */
-
-/**
- * shadow_metadata_peek() - the newest valid superblock of a device, read on its own.
- * @blank: set if both places are zero
- *
- * Return: 0, -ENODATA if there is none that is valid, or an I/O error.
- */
-int shadow_metadata_peek(struct block_device *bdev, struct shadow_superblock *sb, bool *blank)
-{
-	struct shadow_superblock one;
-	struct shadow_volume *v;
-	bool found = false;
-	int i, r = -ENOMEM;
-
-	*blank = true;
-	v = kzalloc(sizeof(*v), GFP_KERNEL);
-	if (!v)
-		return r;
-	v->meta.bdev = bdev;
-	v->meta.buffers = vmalloc(SHADOW_NR_SUPERBLOCKS * SHADOW_PAGE_SIZE);
-	v->meta.io = dm_io_client_create();
-	if (!v->meta.buffers || IS_ERR(v->meta.io))
-		goto out;
-	r = sync_io(v, REQ_OP_READ, 0, v->meta.buffers,
-		    SHADOW_NR_SUPERBLOCKS * SHADOW_PAGE_SECTORS);
-	for (i = 0; i < SHADOW_NR_SUPERBLOCKS && !r; i++) {
-		enum shadow_format_error e = shadow_sb_decode(batch_page(v, i), &one);
-
-		if (e != SHADOW_FORMAT_BLANK)
-			*blank = false;
-		if (e == SHADOW_FORMAT_OK && (!found || one.generation > sb->generation)) {
-			*sb = one;
-			found = true;
-		}
-	}
-	if (!r && !found)
-		r = -ENODATA;
-out:
-	if (!IS_ERR_OR_NULL(v->meta.io))
-		dm_io_client_destroy(v->meta.io);
-	vfree(v->meta.buffers);
-	kfree(v);
-	return r;
-}
-
-/* Takes the states of one page over. */
-static void page_apply(struct shadow_volume *v, u32 page, const void *buf,
-		       const struct shadow_page_header *header)
-{
-	bool clean = v->sb.flags & SHADOW_SB_CLEAN;
-	bool current_epoch = header->epoch == v->sb.epoch;
-	const u8 *homes = shadow_page_homes_const(buf);
-	const u8 *intent = shadow_page_intent_const(buf);
-	u32 first = page * SHADOW_BLOCKS_PER_PAGE;
-	u32 i;
-
-	for (i = 0; i < SHADOW_BLOCKS_PER_PAGE && first + i < v->nr_tracked; i++) {
-		struct shadow_ctx ctx = shadow_get_ctx(v, first + i);
-		u32 region = i >> SHADOW_REGION_SHIFT;
-		bool dirty = !clean && (intent[region / 8] >> (region % 8) & 1);
-		enum shadow_home home = shadow_from_disk(homes[i], &ctx, current_epoch, dirty);
-
-		v->map[first + i] = home;
-		if (home != (enum shadow_home)homes[i])
-			shadow_mark_page_dirty(v, first + i);
-	}
-	for (i = 0; i < SHADOW_REGIONS_PER_PAGE; i++) {
-		u32 region = (first >> SHADOW_REGION_SHIFT) + i;
-
-		if (!(intent[i / 8] >> (i % 8) & 1))
-			continue;
-		shadow_mark_page_dirty(v, first);	/* to clear the bits */
-		/* for the shadows, which are read next; see shadow_tier_configure() */
-		if (!clean && region < v->nr_regions)
-			set_bit(region, v->intent_recent);
-	}
-}
-
-/*
- * Picks the newer valid copy of a page: 0, 1, or an error. After a clean stop both have to be
- * valid.
- */
-static int page_pick(struct shadow_volume *v, const struct page_set *set, u32 page,
-		     void *copies[2], struct shadow_page_header *header)
-{
-	const char *kind = set->slots ? "slot" : "metadata";
-	u64 tag = shadow_uuid_tag(v->sb.uuid);
-	struct shadow_page_header h[2];
-	enum shadow_format_error e[2];
-	int i, pick;
-
-	for (i = 0; i < 2; i++)
-		e[i] = set->slots ? shadow_slot_page_decode(copies[i], tag, page, &h[i]) :
-				    shadow_page_decode(copies[i], tag, page, &h[i]);
-
-	if (e[0] && e[1]) {
-		DMERR("%s: both copies of %s page %u are damaged (%s; %s): run shadow_check",
-		      v->name, kind, page, shadow_format_strerror(e[0]),
-		      shadow_format_strerror(e[1]));
-		return -EILSEQ;
-	}
-	if ((e[0] || e[1]) && (v->sb.flags & SHADOW_SB_CLEAN)) {
-		DMERR("%s: %s page %u is damaged (%s) after a clean stop: run shadow_check",
-		      v->name, kind, page, shadow_format_strerror(e[0] ? e[0] : e[1]));
-		return -EILSEQ;
-	}
-	pick = e[0] ? 1 : e[1] ? 0 : h[1].generation > h[0].generation;
-	if (h[pick].epoch > v->sb.epoch) {
-		DMERR("%s: %s page %u is newer than the superblock: run shadow_check", v->name,
-		      kind, page);
-		return -EILSEQ;
-	}
-	if (e[0] || e[1]) {
-		DMWARN("%s: %s page %u has one torn copy; the other one is used", v->name, kind,
-		       page);
-		set_bit(page, set->dirty);
-	}
-	if (pick)
-		set_bit(page, set->newest);
-	else
-		clear_bit(page, set->newest);
-	v->meta.page_generation = max(v->meta.page_generation, h[pick].generation);
-	*header = h[pick];
-	return pick;
-}
-
-/**
- * shadow_metadata_load() - read the states of all blocks from @first_block's page on.
- *
- * Caller: has set v->sb, nr_tracked, ctx and the maps; nothing else runs.
- */
-int shadow_metadata_load(struct shadow_volume *v, u32 first_block)
-{
-	u32 page = first_block / SHADOW_BLOCKS_PER_PAGE;
-	struct page_set set = state_pages(v);
-	struct shadow_page_header header;
-	int r;
-
-	while (page < set.nr) {
-		u32 n = min(BATCH_PAGES / 2, set.nr - page);
-		u32 i;
-
-		r = sync_io(v, REQ_OP_READ, shadow_page_sector(page, 0), v->meta.buffers,
-			    n * 2 * SHADOW_PAGE_SECTORS);
-		for (i = 0; i < n && r >= 0; i++) {
-			void *copies[2] = { batch_page(v, 2 * i), batch_page(v, 2 * i + 1) };
-
-			r = page_pick(v, &set, page + i, copies, &header);
-			if (r >= 0)
-				page_apply(v, page + i, copies[r], &header);
-		}
-		if (r < 0)
-			return r;
-		page += n;
-	}
-	return 0;
-}
-
-/**
- * shadow_slot_pages_load() - read the words of all blocks.
- * @take: is given each that is not zero
- *
- * Caller: as above, and the states are loaded.
- */
-int shadow_slot_pages_load(struct shadow_volume *v,
-			   int (*take)(struct shadow_volume *v, u32 block, u32 word))
-{
-	struct page_set set = slot_pages(v);
-	struct shadow_page_header header;
-	u32 page, i;
-	int r;
-
-	for (page = 0; page < set.nr; page++) {
-		void *copies[2] = { batch_page(v, 0), batch_page(v, 1) };
-
-		r = sync_io(v, REQ_OP_READ, page_sector(v, &set, page, 0), v->meta.buffers,
-			    2 * SHADOW_PAGE_SECTORS);
-		if (r >= 0)
-			r = page_pick(v, &set, page, copies, &header);
-		if (r < 0)
-			return r;
-		for (i = 0; i < SHADOW_WORDS_PER_PAGE; i++) {
-			u32 word = shadow_slot_page_word(copies[r], i);
-			int wrong = word ? take(v, page * SHADOW_WORDS_PER_PAGE + i, word) : 0;
-
-			if (wrong)
-				return wrong;
-		}
-		cond_resched();
-	}
-	return 0;
-}
-
-/**
- * shadow_slot_pages_format() - write both copies of slot pages without any shadow.
- * @slot_end: as the superblock will say
- *
- * Durable when it returns 0. Caller: alone (resume).
- */
-int shadow_slot_pages_format(struct shadow_volume *v, u64 slot_end, u32 first_page, u32 end_page)
-{
-	u32 page = first_page;
-	int r;
-
-	while (page < end_page) {
-		u32 n = min(BATCH_PAGES / 2, end_page - page);
-		u32 i;
-
-		/* page numbers fall as sectors rise: one write covers pages page + n - 1 .. page */
-		for (i = 0; i < 2 * n; i++) {
-			struct shadow_page_header header = {
-				.generation = ++v->meta.page_generation,
-				.tag = shadow_uuid_tag(v->sb.uuid),
-				.number = page + n - 1 - i / 2,
-			};
-
-			memset(batch_page(v, i), 0, SHADOW_PAGE_SIZE);
-			shadow_slot_page_seal(batch_page(v, i), &header);
-		}
-		r = sync_io(v, REQ_OP_WRITE, shadow_slot_page_sector(slot_end, page + n - 1, 0),
-			    v->meta.buffers, n * 2 * SHADOW_PAGE_SECTORS);
-		if (r)
-			return r;
-		page += n;
-	}
-	bitmap_set(v->meta.slot_newest, first_page, end_page - first_page);
-	bitmap_clear(v->meta.slot_dirty, first_page, end_page - first_page);
-	return blkdev_issue_flush(v->meta.bdev);
-}
-
-/**
- * shadow_metadata_format_pages() - write both copies of new pages from the map.
- *
- * Durable when it returns 0. Caller: alone (resume).
- */
-int shadow_metadata_format_pages(struct shadow_volume *v, u32 first_page, u32 end_page)
-{
-	u32 page, copy;
-	int r;
-
-	for (page = first_page; page < end_page; page++) {
-		for (copy = 0; copy < 2; copy++) {
-			page_picture(v, page, batch_page(v, copy));
-			r = sync_io(v, REQ_OP_WRITE, shadow_page_sector(page, copy),
-				    batch_page(v, copy), SHADOW_PAGE_SECTORS);
-			if (r)
-				return r;
-		}
-		set_bit(page, v->meta.newest);
-		clear_bit(page, v->meta.dirty);
-	}
-	return blkdev_issue_flush(v->meta.bdev);
 }
 
 int shadow_metadata_init(struct shadow_volume *v)
 {
 	int r;
 
+	spin_lock_init(&v->sb_lock);
 	mutex_init(&v->commit_lock);
 	v->meta.buffers = vmalloc(BATCH_PAGES * SHADOW_PAGE_SIZE);
 	if (!v->meta.buffers)
 		return -ENOMEM;
-	v->mem += BATCH_PAGES * SHADOW_PAGE_SIZE;
+	v->fixed_mem += BATCH_PAGES * SHADOW_PAGE_SIZE;
 	v->meta.io = dm_io_client_create();
 	if (IS_ERR(v->meta.io)) {
 		r = PTR_ERR(v->meta.io);

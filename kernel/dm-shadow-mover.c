@@ -672,7 +672,7 @@ int shadow_mover_init(struct shadow_volume *v)
 	r = mempool_init_kmalloc_pool(&m->jobs, MIN_JOBS, sizeof(struct shadow_job));
 	if (r)
 		return r;
-	m->thread = kthread_run(mover_thread, v, "dm-shadow-mover");
+	m->thread = kthread_run(mover_thread, v, "shadow-m/%s", v->name);
 	if (IS_ERR(m->thread)) {
 		r = PTR_ERR(m->thread);
 		m->thread = NULL;
@@ -680,10 +680,16 @@ int shadow_mover_init(struct shadow_volume *v)
 	return r;
 }
 
-void shadow_mover_exit(struct shadow_volume *v)
+void shadow_mover_stop_thread(struct shadow_volume *v)
 {
 	if (v->mover.thread)
 		kthread_stop(v->mover.thread);
+	v->mover.thread = NULL;
+}
+
+/* The thread is stopped, and the kcopyd client is gone: it may have called back until then. */
+void shadow_mover_exit(struct shadow_volume *v)
+{
 	if (v->mover.queue.list.next)
 		mover_clear(v);
 	mempool_exit(&v->mover.jobs);

@@ -98,6 +98,8 @@ static bool tail_has_shadows(struct shadow_volume *v)
 {
 	u32 b;
 
+	if (!shadow_tier_used(v, SHADOW_LEG_TIER1) && !shadow_tier_used(v, SHADOW_LEG_TIER2))
+		return false;
 	for (b = min(v->tail, v->nr_blocks); v->words && b < v->nr_blocks; b++)
 		if (READ_ONCE(v->words[b]))
 			return true;
@@ -180,6 +182,8 @@ int shadow_finish(struct shadow_volume *v, u8 keep, const char **error)
 	sb.old_sectors = sb.nr_sectors;
 	sb.tracked_sectors = sb.nr_sectors;
 	r = set_phase(v, &sb, keep, error);
+	if (!r)
+		v->tidy_due = true;
 	phase_end(v);
 	return r;
 }

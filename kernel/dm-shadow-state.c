@@ -10,6 +10,21 @@
  */
 #include "dm-shadow.h"
 
+/* A block went from one home to another. */
+static void count_home(struct shadow_volume *v, u32 block, enum shadow_home from,
+		       enum shadow_home to)
+{
+	if (block >= READ_ONCE(v->tail) && (from == SHADOW_HOLE || to == SHADOW_HOLE))
+		atomic_long_add(to == SHADOW_HOLE ? -1 : 1, &v->tail_data);
+	from = shadow_counted_as(v, from);
+	to = shadow_counted_as(v, to);
+	if (from == to)
+		return;
+	atomic_long_inc(&v->homes[to]);
+	smp_mb__after_atomic(); /* pairs with shadow_counts() */
+	atomic_long_dec(&v->homes[from]);
+}
+
 /**
  * __shadow_apply() - an event happens to a block, and legs fail in the same instant.
  * @lost: legs that took no part, as if they were missing for this one event
@@ -40,9 +55,7 @@ bool __shadow_apply(struct shadow_volume *v, u32 block, enum shadow_event event,
 		if (shadow_disk_home(state, &ctx) != shadow_disk_home(s.next, &ctx))
 			shadow_mark_page_dirty(v, block);
 		smp_mb__before_atomic(); /* pairs with the one in phase_begin() */
-		atomic_long_inc(&v->homes[shadow_home(s.next)]);
-		smp_mb__after_atomic(); /* pairs with shadow_counts() */
-		atomic_long_dec(&v->homes[shadow_home(state)]);
+		count_home(v, block, shadow_home(state), shadow_home(s.next));
 	}
 	return true;
 }
@@ -67,18 +80,6 @@ void shadow_apply_own(struct shadow_volume *v, u32 block, enum shadow_event even
 	mutex_lock(&v->commit_lock);
 	shadow_set_mode(v, SHADOW_MODE_FAIL, "an invariant is broken");
 	mutex_unlock(&v->commit_lock);
-}
-
-void shadow_count_homes(struct shadow_volume *v)
-{
-	unsigned long n[SHADOW_NR_HOMES] = { 0 };
-	u32 b;
-	int i;
-
-	for (b = 0; b < v->nr_blocks; b++)
-		n[shadow_home(v->map[b])]++;
-	for (i = 0; i < SHADOW_NR_HOMES; i++)
-		atomic_long_set(&v->homes[i], n[i]);
 }
 
 void shadow_set_ctx(struct shadow_volume *v, union shadow_ctx_word w)
@@ -116,12 +117,7 @@ bool shadow_counts(struct shadow_volume *v, u8 leg)
 /* Blocks beyond the old end that hold data. */
 u32 shadow_tail_data(struct shadow_volume *v)
 {
-	u32 b, n = 0;
-
-	for (b = min(v->tail, v->nr_blocks); b < v->nr_blocks; b++)
-		if (shadow_home(READ_ONCE(v->map[b])) != SHADOW_HOLE)
-			n++;
-	return n;
+	return atomic_long_read(&v->tail_data);
 }
 
 void shadow_event_work(struct work_struct *work)

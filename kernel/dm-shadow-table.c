@@ -98,16 +98,21 @@ static int decide_tiers(const struct shadow_superblock *sb, const struct shadow_
 }
 
 /* What the superblock keeps of a table so that the volume can be put together from it alone. */
-static void describe(struct shadow_superblock *next, const struct shadow_target *s)
+static int describe(const struct shadow_superblock *sb, const struct shadow_target *s,
+		    struct shadow_superblock *next, const char **error)
 {
-	u8 leg;
+	u32 sizes[SHADOW_NR_LEGS], bad, leg;
 
+	for (leg = 0; leg < SHADOW_NR_LEGS; leg++)
+		sizes[leg] = s->legs[leg] ? bdev_logical_block_size(s->legs[leg]->bdev) : 0;
+	bad = shadow_logical_block(sb, sizes, &next->logical_block);
+	if (bad == SHADOW_LEG_TARGET)
+		return no(error, "Target has larger logical blocks than the volume");
+	if (bad < SHADOW_NR_LEGS)
+		return no(error, "A tier has larger logical blocks than the volume");
 	next->policy = s->policy;
 	next->writeback = s->writeback;
-	for (leg = 0; leg < SHADOW_NR_LEGS; leg++)
-		if (s->legs[leg])
-			next->logical_block = max_t(u32, next->logical_block,
-						    bdev_logical_block_size(s->legs[leg]->bdev));
+	return 0;
 }
 
 /**
@@ -141,17 +146,16 @@ int shadow_decide(const struct shadow_superblock *sb, const struct shadow_target
 			sizeof(next->legs[0].id));
 		next->legs[SHADOW_LEG_ORIGIN].sectors =
 			bdev_nr_sectors(s->legs[SHADOW_LEG_ORIGIN]->bdev);
-		describe(next, s);
-		return SHADOW_FORMAT;
+		r = describe(NULL, s, next, error);
+		return r ?: SHADOW_FORMAT;
 	}
 
 	*next = *sb;
-	describe(next, s);
 	if (strcmp(sb->uuid, uuid))
 		return no(error, "Metadata belongs to another volume: it has another UUID");
 	if (sb->block_sectors != s->block_sectors)
 		return no(error, "Block size is not the one in the metadata");
-	r = decide_tiers(sb, s, len, next, error);
+	r = describe(sb, s, next, error) ?: decide_tiers(sb, s, len, next, error);
 	if (r)
 		return r;
 	if (sb->phase == SHADOW_STEADY)
@@ -174,7 +178,6 @@ int shadow_check_sizes(const struct shadow_target *s, const struct shadow_superb
 	u64 blocks = shadow_nr_blocks(next->tracked_sectors, next->block_sectors);
 	const struct dm_dev *origin = s->legs[SHADOW_LEG_ORIGIN];
 	const struct dm_dev *target = s->legs[SHADOW_LEG_TARGET];
-	u8 leg;
 
 	if (blocks > SHADOW_MAX_BLOCKS)
 		return no(error, "Too many blocks: use a larger block size");
@@ -187,14 +190,6 @@ int shadow_check_sizes(const struct shadow_target *s, const struct shadow_superb
 		return no(error, "Origin is smaller than the volume");
 	if (target && bdev_nr_sectors(target->bdev) < next->nr_sectors)
 		return no(error, "Target is smaller than the table");
-	if (origin && target && bdev_logical_block_size(target->bdev) >
-				bdev_logical_block_size(origin->bdev))
-		return no(error, "Target has larger logical blocks than the origin");
-	for (leg = SHADOW_LEG_TIER1; leg < SHADOW_NR_LEGS; leg++)
-		if (s->legs[leg] && origin &&
-		    bdev_logical_block_size(s->legs[leg]->bdev) >
-		    bdev_logical_block_size(origin->bdev))
-			return no(error, "A tier has larger logical blocks than the origin");
 	return 0;
 }
 

@@ -111,9 +111,10 @@ static int shadow_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	r = open_devices(ti, s, &table);
 	if (r)
 		goto bad;
-	r = shadow_volume_check(s, ti, &error);
+	r = shadow_volume_prepare(s, ti, &error);
 	if (r) {
 		ti->error = (char *)error;
+		shadow_volume_put(s);
 		goto bad;
 	}
 
@@ -146,27 +147,27 @@ static void shadow_presuspend(struct dm_target *ti)
 {
 	struct shadow_target *s = ti->private;
 
-	if (s->v) {
-		shadow_mover_suspend(s->v);
-		shadow_tier_mover_suspend(s->v);
-	}
+	if (!smp_load_acquire(&s->attached))
+		return;
+	shadow_mover_suspend(s->v);
+	shadow_tier_mover_suspend(s->v);
 }
 
 static void shadow_presuspend_undo(struct dm_target *ti)
 {
 	struct shadow_target *s = ti->private;
 
-	if (s->v) {
-		shadow_mover_resume(s->v);
-		shadow_tier_mover_resume(s->v);
-	}
+	if (!smp_load_acquire(&s->attached))
+		return;
+	shadow_mover_resume(s->v);
+	shadow_tier_mover_resume(s->v);
 }
 
 static void shadow_postsuspend(struct dm_target *ti)
 {
 	struct shadow_target *s = ti->private;
 
-	if (s->v)
+	if (smp_load_acquire(&s->attached))
 		shadow_volume_quiesce(s->v);
 }
 
@@ -185,6 +186,8 @@ static void shadow_resume(struct dm_target *ti)
 		queue_delayed_work(v->wq, &v->sweep_work, HZ);
 	shadow_mover_resume(v);
 	shadow_tier_mover_resume(v);
+	shadow_tidy_start(v);
+	queue_work(system_unbound_wq, &s->leftovers);
 }
 
 /* --- status --------------------------------------------------------------- */
@@ -210,7 +213,8 @@ static void count_hits(struct shadow_volume *v, int tier, u64 *reads, u64 *write
 }
 
 /* Nothing, for a volume without tiers. Returns the characters written, like DMEMIT. */
-static ssize_t status_tiers(struct shadow_volume *v, char *result, unsigned int maxlen, ssize_t sz)
+static ssize_t status_tiers(struct shadow_volume *v, const struct shadow_superblock *sb,
+			    char *result, unsigned int maxlen, ssize_t sz)
 {
 	struct shadow_tier_ctx tctx = shadow_get_tier_ctx(v);
 	struct shadow_tier_mover *m = &v->tmover;
@@ -225,7 +229,7 @@ static ssize_t status_tiers(struct shadow_volume *v, char *result, unsigned int 
 		const struct shadow_tier *t = shadow_tier_of(v, leg);
 		const char *name = shadow_leg_name(leg);
 
-		if (!v->words || !v->sb.legs[leg].present)
+		if (!v->words || !sb->legs[leg].present)
 			continue;
 		DMEMIT(" %s=%s:%s:%u:%u:%d", name,
 		       !(tctx.tiers & (1u << leg)) ? "missing" :
@@ -249,16 +253,22 @@ static ssize_t status_tiers(struct shadow_volume *v, char *result, unsigned int 
 	return sz;
 }
 
+/*
+ * A picture at one moment. A resume may be under way: what it changes of all this it changes under
+ * v->view, in one go, after its I/O.
+ */
 static void status_info(struct shadow_volume *v, char *result, unsigned int maxlen)
 {
 	union shadow_ctx_word w = { .word = READ_ONCE(v->ctx_word) };
 	struct shadow_mover *m = &v->mover;
 	char last_error[sizeof(v->last_error)];
+	struct shadow_superblock sb;
 	u64 queued, inflight;
 	unsigned long flags;
 	ssize_t sz = 0;
 	int i;
 
+	shadow_copy_sb(v, &sb);
 	spin_lock_irqsave(&v->lock, flags);
 	memcpy(last_error, v->last_error, sizeof(last_error));
 	queued = m->queue.blocks;
@@ -270,7 +280,7 @@ static void status_info(struct shadow_volume *v, char *result, unsigned int maxl
 	for (i = 0; i < SHADOW_NR_HOMES; i++)
 		DMEMIT(" %s=%ld", shadow_home_name(i), atomic_long_read(&v->homes[i]));
 	DMEMIT(" tail=%u old_sectors=%llu", shadow_tail_data(v),
-	       w.phase == SHADOW_STEADY ? 0ull : (unsigned long long)v->sb.old_sectors);
+	       w.phase == SHADOW_STEADY ? 0ull : (unsigned long long)sb.old_sectors);
 	DMEMIT(" queue=%llu inflight=%llu", queued, inflight / 2);
 	DMEMIT(" copied=%lld recopied=%lld filled=%lld", atomic64_read(&v->copied),
 	       atomic64_read(&v->recopied), atomic64_read(&v->filled));
@@ -284,9 +294,8 @@ static void status_info(struct shadow_volume *v, char *result, unsigned int maxl
 	       READ_ONCE(m->inflight_limit) / 2, READ_ONCE(m->paused));
 	DMEMIT(" read=%s commits=%lld generation=%llu needs_check=%d mem=%zu",
 	       shadow_policy_name(w.policy), atomic64_read(&v->commits),
-	       (unsigned long long)v->sb.generation,
-	       !!(v->sb.flags & SHADOW_SB_NEEDS_CHECK), v->mem);
-	status_tiers(v, result, maxlen, sz);
+	       (unsigned long long)sb.generation, !!(sb.flags & SHADOW_SB_NEEDS_CHECK), v->mem);
+	status_tiers(v, &sb, result, maxlen, sz);
 }
 
 static const char *leg_name(struct shadow_target *s, int leg)
@@ -336,10 +345,12 @@ static void shadow_status(struct dm_target *ti, status_type_t type, unsigned int
 
 	switch (type) {
 	case STATUSTYPE_INFO:
-		if (s->v)
+		down_read(&s->v->view);
+		if (s->v->loaded && READ_ONCE(s->resuming))
 			status_info(s->v, result, maxlen);
 		else
 			DMEMIT("inactive");
+		up_read(&s->v->view);
 		break;
 	case STATUSTYPE_TABLE:
 		status_table(s, result, maxlen);
@@ -375,6 +386,15 @@ static void shadow_io_hints(struct dm_target *ti, struct queue_limits *limits)
 	struct shadow_target *s = ti->private;
 	unsigned int max = 1u << 22;	/* 2 GiB a discard: bounded work for the worker */
 
+	/*
+	 * What a file system has once seen must not grow under it: the volume's own block size, also
+	 * where every leg of this table has smaller ones.
+	 */
+	limits->logical_block_size = max_t(unsigned int, limits->logical_block_size,
+					   s->logical_block);
+	limits->physical_block_size = max_t(unsigned int, limits->physical_block_size,
+					    limits->logical_block_size);
+	limits->io_min = max(limits->io_min, limits->physical_block_size);
 	limits->discard_granularity = s->block_sectors << SECTOR_SHIFT;
 	limits->discard_alignment = 0;
 	/* 6.1 looks at the first, later kernels derive the first from the second */

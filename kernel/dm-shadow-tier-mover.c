@@ -215,7 +215,7 @@ int shadow_tier_mover_init(struct shadow_volume *v)
 	struct shadow_tier_mover *m = &v->tmover;
 	int r;
 
-	m->thread = kthread_run(tier_thread, v, "dm-shadow-tier");
+	m->thread = kthread_run(tier_thread, v, "shadow-t/%s", v->name);
 	r = PTR_ERR_OR_ZERO(m->thread);
 	if (r)
 		m->thread = NULL;

@@ -5,7 +5,11 @@
  *   dm-shadow-target.c    constructor, suspend and resume hooks, status
  *   dm-shadow-message.c   messages
  *   dm-shadow-table.c     what a table means for a volume
- *   dm-shadow-volume.c    the shared volume: find, load, grow
+ *   dm-shadow-registry.c  which volumes there are; how one begins and ends
+ *   dm-shadow-volume.c    what a table does to its volume: reserved when it is loaded, carried out
+ *                         when it is resumed
+ *   dm-shadow-array.c     memory for an entry a block, and how it grows
+ *   dm-shadow-tidy.c      states of a modification that is over
  *   dm-shadow-state.c     the states of its blocks, its modes, its events
  *   dm-shadow-phase.c     cut-over, rollback, commit, abort, retire
  *   dm-shadow-io.c        map and end_io: the path of every bio
@@ -19,7 +23,8 @@
  *   dm-shadow-tier-round.c  blocks that are copied to or from tiers together
  *   dm-shadow-fetch.c     reads that wait for a copy of their block
  *   dm-shadow-tier-table.c  tiers that a table gives or takes away; slot pages read at a load
- *   dm-shadow-metadata.c  reads and commits the metadata device
+ *   dm-shadow-metadata.c  commits to the metadata device
+ *   dm-shadow-load.c      reads and formats it
  *   core/                 the rules, pure
  *
  * Ordering rules, in one place:
@@ -92,8 +97,17 @@
  * Busy blocks. SHADOW_BUSY is set by a swap; only its setter clears it, and then calls
  * shadow_release_parked(). A bio is parked with v->lock held after seeing the bit under the lock.
  *
- * Locks, outermost first: registry lock, v->admin, v->intent_lock, v->drop_lock, v->commit_lock,
- * v->phase_lock, v->lock.
+ * Life. Every method of a table but map and end_io may run at any moment between its constructor and
+ * its destructor, beside a resume, too. So a table has its volume from the constructor on and keeps
+ * it until the destructor, and a message looks at s->attached under v->admin. What status reads
+ * changes under v->view, which is never held over I/O or an allocation. The constructor makes all
+ * that the table can need; a resume decides again, does metadata I/O, and exchanges pointers.
+ * v->layout is held while the volume's size is being decided on: by a resume, and by a constructor
+ * that reserves memory or formats pages beyond the volume's end. The registry's lock is for its list
+ * alone.
+ *
+ * Locks, outermost first: v->parts, v->admin, v->layout, v->intent_lock, v->drop_lock, v->commit_lock,
+ * v->phase_lock, v->view, v->lock. The registry's lock and v->sb_lock are innermost.
  */
 #ifndef DM_SHADOW_H
 #define DM_SHADOW_H
@@ -224,10 +238,50 @@ struct shadow_mover {
 	ktime_t next_start;		/* rate limit: not before */
 };
 
+/* Pages and a mapping of them; see dm-shadow-array.c. */
+struct shadow_array {
+	void *p;
+	struct page **pages;
+	unsigned int nr;
+	unsigned int borrowed;		/* of them: those of the array it grew from */
+};
+
+enum shadow_array_id {
+	SHADOW_A_STATES,
+	SHADOW_A_INTENT,
+	SHADOW_A_INTENT_DISK,
+	SHADOW_A_INTENT_RECENT,
+	SHADOW_A_DIRTY,
+	SHADOW_A_NEWEST,
+	/* with tiers */
+	SHADOW_A_WORDS,
+	SHADOW_A_SLOT_DIRTY,
+	SHADOW_A_SLOT_NEWEST,
+	SHADOW_A_TIER1,
+	SHADOW_A_TIER2,
+	SHADOW_NR_ARRAYS,
+};
+
+/* How large a volume is, for its memory. */
+struct shadow_extent {
+	u32 blocks;
+	bool tiers;
+	u32 slots[SHADOW_NR_TIERS];
+};
+
+/* Memory for what a table makes of its volume. */
+struct shadow_reserve {
+	unsigned int seq;		/* v->array_seq when it was made */
+	struct shadow_array arrays[SHADOW_NR_ARRAYS];
+	struct shadow_array trash[SHADOW_NR_ARRAYS - SHADOW_A_WORDS];
+};
+
+#define SHADOW_BULK_PAGES 256u		/* of one I/O that reads or formats */
+
 struct shadow_metadata {
 	struct block_device *bdev;
 	struct dm_io_client *io;
-	void *buffers;			/* SHADOW_BATCH pages */
+	void *buffers;			/* a few pages, under commit_lock */
 	u64 page_generation;		/* last one written */
 	u32 nr_pages;
 	unsigned long *dirty;		/* bit per page */
@@ -356,20 +410,38 @@ struct shadow_volume {
 
 	/* identity and lifetime */
 	struct list_head list;		/* registry */
-	unsigned int refs;		/* under the registry lock */
+	unsigned int refs;		/* tables. Under the registry's lock */
+	dev_t meta_dev;			/* what it is found by */
 	struct mapped_device *md;
 	struct dm_target *ti;		/* the live one; NULL while suspended */
+	struct shadow_target *owner;	/* the table whose devices are in legs. Under admin */
 	struct mutex admin;		/* messages, resume */
+	struct mutex layout;		/* see above */
+	struct mutex parts;		/* of constructors that make threads and clients; outermost */
+	struct rw_semaphore view;	/* see above */
 	char name[128];
 
 	/* geometry */
+	spinlock_t sb_lock;		/* sb is written under it and commit_lock */
 	struct shadow_superblock sb;	/* as on disk, but for what sb_behind tells */
 	bool sb_behind;			/* policy or writeback were changed since. Under commit_lock */
 	sector_t len;			/* of the live table */
 	u32 nr_blocks;			/* of the live table */
 	u32 nr_tracked;			/* states kept: more than that while a shrink can go back */
-	bool loaded;
+	u32 nr_counted;			/* blocks that homes[] counts: nr_blocks but for a resume */
+	bool loaded;			/* written under view and sb_lock */
+	struct shadow_array arrays[SHADOW_NR_ARRAYS];
+	unsigned int array_seq;		/* grows when one is exchanged. Under layout */
+	unsigned int size_seq;		/* grows with each resume of a table. Under layout */
 	size_t mem;			/* bytes allocated */
+	size_t fixed_mem;		/* of them, but for arrays */
+
+	/* states that tell of a modification that is over; see dm-shadow-tidy.c */
+	bool tidy_due;			/* a modification has ended; no table since */
+	bool untidy;
+	u32 tidy_next;
+	bool tidy_stop;
+	struct work_struct tidy_work;
 
 	/* the slow path */
 	spinlock_t lock;
@@ -440,6 +512,7 @@ struct shadow_volume {
 
 	/* counters; see the status line */
 	atomic_long_t homes[SHADOW_NR_HOMES];
+	atomic_long_t tail_data;	/* blocks from tail on that are no holes */
 	atomic64_t copied, recopied, filled, copy_errors;
 	atomic64_t mirrored_writes, failovers, stale, commits;
 	char last_error[48];		/* under lock */
@@ -448,7 +521,18 @@ struct shadow_volume {
 
 /* A loaded table. */
 struct shadow_target {
-	struct shadow_volume *v;	/* from the first resume on */
+	struct shadow_volume *v;	/* as long as the table is there */
+	bool attached;			/* carried out; acquire/release, and under v->admin */
+	bool resuming;			/* status shows what the volume is until then */
+	struct shadow_reserve reserve;
+	struct work_struct leftovers;	/* frees reserve and bulk when the device runs again */
+	void *bulk;			/* SHADOW_BULK_PAGES pages, until it was carried out */
+	u32 logical_block;		/* of the volume, with this table */
+	/* pages beyond the volume's end that were formatted when the table was loaded */
+	unsigned int ahead_seq;		/* v->size_seq then */
+	u32 ahead_pages;		/* state pages: up to this one */
+	u32 ahead_slot_pages;
+	u64 ahead_slot_end;		/* where those lie */
 	struct dm_dev *meta;
 	struct dm_dev *legs[SHADOW_NR_LEGS];
 	char ids[SHADOW_NR_LEGS][SHADOW_ID_MAX + 1];
@@ -518,6 +602,14 @@ static inline sector_t shadow_slot_start(struct shadow_volume *v, u32 word)
 	return (sector_t)shadow_slot(word) << v->shift;
 }
 
+/* What a block of this home counts as, and is shown as: see dm-shadow-tidy.c. */
+static inline enum shadow_home shadow_counted_as(struct shadow_volume *v, enum shadow_home home)
+{
+	if (likely(!READ_ONCE(v->untidy)) || home == SHADOW_HOLE || home == SHADOW_FILLING)
+		return home;
+	return SHADOW_ORIGIN;
+}
+
 static inline u8 shadow_phase(struct shadow_volume *v)
 {
 	union shadow_ctx_word w = { .word = READ_ONCE(v->ctx_word) };
@@ -562,6 +654,13 @@ static inline sector_t shadow_run_sectors(struct shadow_volume *v, u32 first, u3
 	return end - shadow_block_start(v, first);
 }
 
+/* Slots of a tier, as the superblock has it. */
+static inline u32 shadow_nr_slots(const struct shadow_superblock *sb, u8 leg)
+{
+	return sb->legs[leg].present ? min_t(u64, sb->legs[leg].sectors / sb->block_sectors,
+					     SHADOW_MAX_SLOTS) : 0;
+}
+
 /* dm-shadow-table.c: process context */
 enum shadow_decision {
 	SHADOW_RUN,		/* as it is */
@@ -594,18 +693,44 @@ bool shadow_only_on(struct shadow_volume *v, u8 leg);
 bool shadow_has_mirrored(struct shadow_volume *v);
 bool shadow_counts(struct shadow_volume *v, u8 leg);
 u32 shadow_tail_data(struct shadow_volume *v);
-void shadow_count_homes(struct shadow_volume *v);
 void shadow_set_ctx(struct shadow_volume *v, union shadow_ctx_word w);
 void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char *why);
 void shadow_drop_leg(struct shadow_volume *v, u8 leg);
 bool shadow_drop_home(struct shadow_volume *v, u32 block, u8 leg, struct shadow_step *step);
 
+/* dm-shadow-registry.c: process context, may sleep */
+struct shadow_volume *shadow_registry_get(dev_t meta, struct mapped_device *md,
+					  const char **error);
+struct shadow_volume *shadow_registry_add(struct shadow_volume *v, const char **error);
+struct shadow_volume *shadow_volume_new(dev_t meta, struct block_device *bdev,
+					struct mapped_device *md);
+void shadow_registry_put(struct shadow_volume *v);
+int shadow_tier_parts(struct shadow_volume *v);
+
 /* dm-shadow-volume.c: process context, may sleep */
-int shadow_volume_check(struct shadow_target *s, struct dm_target *ti, const char **error);
+int shadow_volume_prepare(struct shadow_target *s, struct dm_target *ti, const char **error);
 int shadow_volume_attach(struct shadow_target *s, struct dm_target *ti);
 void shadow_volume_put(struct shadow_target *s);
 void shadow_volume_quiesce(struct shadow_volume *v);
-void *shadow_resize_array(struct shadow_volume *v, void *old, size_t old_size, size_t size);
+
+/* dm-shadow-array.c */
+int shadow_reserve(struct shadow_volume *v, struct shadow_reserve *r,
+		   const struct shadow_extent *e);
+bool shadow_reserve_fits(struct shadow_volume *v, const struct shadow_reserve *r,
+			 const struct shadow_extent *e);
+void shadow_reserve_take(struct shadow_volume *v, struct shadow_reserve *r,
+			 const struct shadow_extent *e);
+void shadow_reserve_free(struct shadow_reserve *r);
+void shadow_arrays_drop_tiers(struct shadow_volume *v, struct shadow_reserve *r);
+void shadow_array_free(struct shadow_array *a);
+
+/* dm-shadow-tidy.c: process context, may sleep */
+void shadow_tidy_work(struct work_struct *work);
+void shadow_tidy_start(struct shadow_volume *v);
+void shadow_tidy_stop(struct shadow_volume *v);
+void shadow_tidy_wait(struct shadow_volume *v);
+void shadow_tidy_now(struct shadow_volume *v);
+u32 shadow_count_holes(struct shadow_volume *v, u32 first, u32 end);
 
 /* dm-shadow-phase.c: process context, the caller holds v->admin */
 int shadow_cutover(struct shadow_volume *v, const char **error);
@@ -639,6 +764,7 @@ bool shadow_fill_run(struct shadow_volume *v, u32 first, u32 count);
 /* dm-shadow-mover.c */
 void shadow_note_error(struct shadow_volume *v, const char *what, u8 leg, u32 block);
 int shadow_mover_init(struct shadow_volume *v);
+void shadow_mover_stop_thread(struct shadow_volume *v);
 void shadow_mover_exit(struct shadow_volume *v);
 int shadow_mover_queue(struct shadow_volume *v, u8 type, unsigned int nr, char **ranges,
 		       const char **error);
@@ -709,28 +835,41 @@ void shadow_fetch_set(struct shadow_volume *v, u8 leg);
 int shadow_fetch_init(struct shadow_volume *v);
 void shadow_fetch_exit(struct shadow_volume *v);
 
-/* dm-shadow-tier-table.c: process context, alone (resume) */
-int shadow_tier_resize(struct shadow_volume *v, u32 old_blocks);
-int shadow_tier_configure(struct shadow_volume *v, struct shadow_target *s,
-			  const struct shadow_superblock *next, bool load, const char **error);
+/* dm-shadow-tier-table.c: process context */
+int shadow_tier_check(struct shadow_volume *v, const struct shadow_superblock *next,
+		      const char **error);
+int shadow_tier_load(struct shadow_volume *v, const struct shadow_target *s,
+		     const char **error);
+void shadow_tier_take(struct shadow_volume *v, const struct shadow_target *s,
+		      const struct shadow_superblock *next);
 int shadow_tier_settle(struct shadow_volume *v, struct shadow_target *s);
-void shadow_tier_exit(struct shadow_volume *v);
 
 /* dm-shadow-metadata.c: process context */
-int shadow_slot_pages_load(struct shadow_volume *v,
-			   int (*take)(struct shadow_volume *v, u32 block, u32 word));
-int shadow_slot_pages_format(struct shadow_volume *v, u64 slot_end, u32 first_page, u32 end_page);
+int shadow_meta_io(struct shadow_metadata *m, blk_opf_t opf, sector_t sector, void *buf,
+		   unsigned int sectors);
 void shadow_mark_slot_page_dirty(struct shadow_volume *v, u32 block);
 int shadow_metadata_init(struct shadow_volume *v);
 void shadow_metadata_exit(struct shadow_volume *v);
-int shadow_metadata_peek(struct block_device *bdev, struct shadow_superblock *sb, bool *blank);
-int shadow_metadata_load(struct shadow_volume *v, u32 first_block);
-int shadow_metadata_format_pages(struct shadow_volume *v, u32 first_page, u32 end_page);
 void shadow_record_name(struct shadow_volume *v, struct shadow_superblock *sb);
+void shadow_set_sb(struct shadow_volume *v, const struct shadow_superblock *sb);
+bool shadow_copy_sb(struct shadow_volume *v, struct shadow_superblock *sb);
 int shadow_metadata_write_sb(struct shadow_volume *v, const struct shadow_superblock *sb);
 int shadow_commit(struct shadow_volume *v);
 int __shadow_commit(struct shadow_volume *v);
 void shadow_mark_page_dirty(struct shadow_volume *v, u32 block);
 void shadow_commit_soon(struct shadow_volume *v);
+
+/* dm-shadow-load.c: process context; @bulk is SHADOW_BULK_PAGES pages of the caller's */
+int shadow_metadata_peek(struct shadow_metadata *m, void *bulk, struct shadow_superblock *sb,
+			 bool *blank);
+int shadow_metadata_peek_at(struct block_device *bdev, void *bulk, struct shadow_superblock *sb,
+			    bool *blank);
+int shadow_metadata_load(struct shadow_volume *v, void *bulk);
+int shadow_slot_pages_load(struct shadow_volume *v, void *bulk,
+			   int (*take)(struct shadow_volume *v, u32 block, u32 word));
+int shadow_metadata_format(struct shadow_volume *v, void *bulk, const char *uuid, u32 epoch,
+			   u8 home, u64 blocks, u32 first_page, u32 end_page);
+int shadow_slot_pages_format(struct shadow_volume *v, void *bulk, const char *uuid, u64 slot_end,
+			     u32 first_page, u32 end_page);
 
 #endif /* DM_SHADOW_H */

@@ -89,6 +89,21 @@ u32 shadow_crc32c(u32 seed, const void *data, size_t len);
 /** shadow_uuid_tag() - 64 bits that tie a state page to its volume. */
 u64 shadow_uuid_tag(const char *uuid);
 
+/**
+ * shadow_logical_block() - the volume's logical block size with a table's devices.
+ * @sb: what the metadata says; NULL: it is blank
+ * @sizes: of each leg's device, bytes; 0: it is not in the table, or missing
+ * @block: the size, bytes
+ *
+ * A file system that has seen a size must never see a larger one, so no new leg may have larger
+ * blocks than the volume ever had. A leg that is recorded as attached is never refused: its shadows, or
+ * its blocks, may be the only ones.
+ *
+ * Return: SHADOW_NR_LEGS, or the leg whose blocks are too large.
+ */
+u32 shadow_logical_block(const struct shadow_superblock *sb, const u32 sizes[SHADOW_NR_LEGS],
+			 u32 *block);
+
 void shadow_sb_encode(const struct shadow_superblock *sb, void *buf);
 enum shadow_format_error shadow_sb_decode(const void *buf, struct shadow_superblock *sb);
 

@@ -323,6 +323,61 @@ TEST(Tag, IsStable) {
   EXPECT_NE(shadow_uuid_tag("ab"), shadow_uuid_tag("ba"));
 }
 
+// ------------------------------------------------------------- logical blocks
+
+// Every combination of 512 and 4Kn in every role, attached before or new: the volume's size never
+// grows, and nothing that is attached is refused.
+TEST(LogicalBlock, NeverGrowsAndNeverShutsOut) {
+  int refused = 0, taken = 0;
+  for (const u32 own : {0u, 512u, 4096u})
+    for (unsigned attached = 0; attached < 8; attached++)
+      for (unsigned table = 0; table < 81; table++) {
+        shadow_superblock sb = Example();
+        sb.logical_block = own;
+        u32 sizes[SHADOW_NR_LEGS], seen = own, largest_new = 0;
+        unsigned digits = table;
+        for (u32 leg = 0; leg < SHADOW_NR_LEGS; leg++, digits /= 3) {
+          static constexpr u32 kSizes[] = {0, 512, 4096};
+          sizes[leg] = kSizes[digits % 3];
+          sb.legs[leg].present = leg == SHADOW_LEG_ORIGIN || (attached >> (leg - 1) & 1);
+          u32& most = sb.legs[leg].present ? seen : largest_new;
+          most = std::max(most, sizes[leg]);
+        }
+        u32 block;
+        const u32 bad = shadow_logical_block(&sb, sizes, &block);
+        EXPECT_EQ(block, seen);
+        if (seen && largest_new > seen) {
+          ASSERT_LT(bad, SHADOW_NR_LEGS + 0u);
+          EXPECT_FALSE(sb.legs[bad].present);
+          EXPECT_GT(sizes[bad], seen);
+          refused++;
+        } else {
+          EXPECT_EQ(bad, SHADOW_NR_LEGS + 0u);
+          taken++;
+        }
+      }
+  EXPECT_GT(refused, 0);
+  EXPECT_GT(taken, refused);
+  const u32 only[] = {4096, 0, 0, 0};
+  u32 block;
+  EXPECT_EQ(shadow_logical_block(nullptr, only, &block), SHADOW_NR_LEGS + 0u);
+  EXPECT_EQ(block, 4096u);
+}
+
+// A whole life: imported on 4Kn with a 4Kn tier, moved to 512, and the tier stays usable.
+TEST(LogicalBlock, OutlivesTheLegThatHadIt) {
+  shadow_superblock sb = Example();
+  sb.phase = SHADOW_STEADY;
+  sb.logical_block = 4096;  // of the origin that is gone
+  sb.legs[SHADOW_LEG_TARGET] = {};
+  u32 block;
+  const u32 with_tier[] = {512, 0, 4096, 0};
+  EXPECT_EQ(shadow_logical_block(&sb, with_tier, &block), SHADOW_NR_LEGS + 0u);
+  EXPECT_EQ(block, 4096u);
+  sb.logical_block = 512;
+  EXPECT_EQ(shadow_logical_block(&sb, with_tier, &block), SHADOW_LEG_TIER1 + 0u);
+}
+
 // ------------------------------------------------------------- golden images
 
 /// "offset: hex..." lines, the rest zero or, in a page, holes: see docs/on-disk-format.md.

@@ -9,8 +9,10 @@
  * In a run that is short of memory (machine.dry) an allocation fails once in so many times, unless it
  * may not; pools fall back to their reserve, and wait when that is used up.
  */
+#define _GNU_SOURCE
 #include <stdarg.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -30,6 +32,8 @@ struct piece {
 	struct piece *next, *prev;	/* all that live; of a class: those freed */
 	char pad[16];
 };
+
+static void forget_pages(void);
 
 static char *arena;
 static size_t used;
@@ -166,6 +170,117 @@ void sim_memory_reset(void)
 	live.prev = &live;
 	used = 0;
 	machine.allocated = 0;
+	forget_pages();
+}
+
+/* --- pages and their mappings --------------------------------------------------------------- */
+
+/*
+ * Pages are those of a file in memory, so that two mappings of one page are the same memory. A
+ * mapping of neighbours is the file's own; others get addresses beyond it, for good: the machine is
+ * small, and a power cut begins anew.
+ */
+#define PAGES 4096u		/* of the file */
+#define MAPPED 65536u		/* pages of other mappings */
+
+struct page { u32 live; };
+
+static struct page all_pages[PAGES];
+static u32 next_page, next_mapped;
+static char *page_area;
+static int page_file = -1;
+
+static void open_pages(void)
+{
+	page_file = memfd_create("pages", 0);
+	if (page_file < 0 || ftruncate(page_file, (off_t)PAGES * PAGE_SIZE))
+		goto bad;
+	page_area = mmap(NULL, (size_t)(PAGES + MAPPED) * PAGE_SIZE, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (page_area == MAP_FAILED ||
+	    mmap(page_area, (size_t)PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED, page_file, 0) == MAP_FAILED)
+		goto bad;
+	return;
+bad:
+	perror("no memory for pages");
+	exit(2);
+}
+
+struct page *alloc_pages(gfp_t gfp, unsigned int order)
+{
+	u32 i;
+
+	if (gfp & __GFP_DIRECT_RECLAIM)
+		sim_might_sleep("alloc_pages");
+	sim_point();
+	if (sim_cur && sim_memory_fails(gfp))
+		return NULL;
+	if (page_file < 0)
+		open_pages();
+	for (i = 0; i < PAGES; i++) {
+		struct page *page = &all_pages[(next_page + i) % PAGES];
+
+		if (page->live)
+			continue;
+		next_page = (u32)(page - all_pages) + 1;
+		page->live = 1;
+		machine.allocated++;
+		memset(page_address(page), gfp & __GFP_ZERO ? 0 : 0x5a, PAGE_SIZE);
+		return page;
+	}
+	sim_fail("no pages are left: somebody forgets to free");
+	return NULL;
+}
+
+void *page_address(const struct page *page)
+{
+	return page_area + (size_t)(page - all_pages) * PAGE_SIZE;
+}
+
+void __free_pages(struct page *page, unsigned int order)
+{
+	sim_point();
+	if (!page->live)
+		sim_die("a page is freed twice");
+	memset(page_address(page), POISON, PAGE_SIZE);
+	page->live = 0;
+	machine.allocated--;
+}
+
+void *vmap(struct page **pages, unsigned int n, unsigned long flags, int prot)
+{
+	bool neighbours = true;
+	char *at;
+	u32 i;
+
+	sim_might_sleep("vmap");
+	for (i = 1; i < n; i++)
+		neighbours &= pages[i] == pages[0] + i;
+	if (neighbours)
+		return page_address(pages[0]);
+	if (next_mapped + n > MAPPED)
+		next_mapped = 0;	/* the oldest are long gone */
+	at = page_area + (size_t)(PAGES + next_mapped) * PAGE_SIZE;
+	next_mapped += n;
+	for (i = 0; i < n; i++)
+		if (mmap(at + (size_t)i * PAGE_SIZE, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, page_file,
+			 (off_t)(pages[i] - all_pages) * PAGE_SIZE) == MAP_FAILED)
+			return NULL;
+	return at;
+}
+
+void vunmap(const void *address)
+{
+	sim_might_sleep("vunmap");
+}
+
+static void forget_pages(void)
+{
+	memset(all_pages, 0, sizeof(all_pages));
+	next_page = 0;
+	next_mapped = 0;
 }
 
 char *kasprintf(gfp_t gfp, const char *format, ...)

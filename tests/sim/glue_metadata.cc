@@ -297,15 +297,14 @@ const char* Volume::LoadSlotPages() {
 Task<bool> Volume::FormatSlotPages(u32 first, u32 end) {
   for (u32 p = first; p < end; p++) {
     for (u32 copy = 0; copy < 2; copy++) {
-      const shadow_page_header header = {++page_generation_, shadow_uuid_tag(sb_.uuid),
-                                         kSlotPageNumber[p], 0};
+      const shadow_page_header header = {1, shadow_uuid_tag(sb_.uuid), kSlotPageNumber[p], 0};
       pages_[0].fill(0);
       shadow_slot_page_seal(pages_[0].data(), &header);
       DeviceOp& op = WritePage(SlotOf(slot_pages_, p, copy), pages_[0].data(), false, false);
       const bool ok = co_await m_.Finish(op);
       if (!ok) co_return false;
     }
-    slot_pages_.newest |= 1u << p;
+    slot_pages_.newest &= ~(1u << p);
     slot_pages_.dirty &= ~(1u << p);
   }
   const bool ok = co_await FlushMeta();
@@ -319,16 +318,18 @@ const char* Volume::Load() {
   return nullptr;
 }
 
-// shadow_metadata_format_pages
+// shadow_metadata_format: whatever is committed later has a higher generation
 Task<bool> Volume::FormatPages(u32 first, u32 end) {
   for (u32 p = first; p < end; p++) {
     for (u32 copy = 0; copy < 2; copy++) {
+      const u64 generation = std::exchange(page_generation_, 0);
       PagePicture(p, pages_[0].data());
+      page_generation_ = generation;
       DeviceOp& op = WritePage(PageSlot(p, copy), pages_[0].data(), false, false);
       const bool ok = co_await m_.Finish(op);
       if (!ok) co_return false;
     }
-    states_.newest |= 1u << p;
+    states_.newest &= ~(1u << p);
     states_.dirty &= ~(1u << p);
   }
   const bool ok = co_await FlushMeta();

@@ -109,6 +109,7 @@ Task<const char*> Volume::FinishOn(u8 keep) {
   sb.old_sectors = sb.nr_sectors;
   sb.tracked_sectors = sb.nr_sectors;
   error = co_await SetPhase(sb, keep);
+  if (!error) tidy_due_ = true;
   PhaseEnd();
   co_return error;
 }

@@ -28,9 +28,9 @@ Task<bool> Volume::Apply(u32 block, shadow_event event, shadow_step* step, u8 lo
   co_await m_.Maybe();
   if (shadow_disk_home(state, &ctx) != shadow_disk_home(s.next, &ctx)) MarkPageDirty(block);
   co_await m_.Maybe();
-  homes_[shadow_home(s.next)]++;
+  homes_[Counted(shadow_home(s.next))]++;
   co_await m_.Maybe();
-  homes_[shadow_home(state)]--;
+  homes_[Counted(shadow_home(state))]--;
   m_.Note("    block %u: %s -> %s", kNumber[block], shadow_home_name(shadow_home(state)),
           shadow_home_name(shadow_home(s.next)));
   co_return true;
@@ -44,10 +44,16 @@ Task<> Volume::ApplyOwn(u32 block, shadow_event event) {
             kNumber[block], map[block]);
 }
 
-// count_homes
+// shadow_counted_as
+enum shadow_home Volume::Counted(enum shadow_home home) const {
+  if (!untidy_ || home == SHADOW_HOLE || home == SHADOW_FILLING) return home;
+  return SHADOW_ORIGIN;
+}
+
+// count_fewer, count_more, count_steady, count_all
 void Volume::CountHomes() {
   homes_.fill(0);
-  for (u32 b = 0; b < nr_blocks_; b++) homes_[shadow_home(map[b])]++;
+  for (u32 b = 0; b < nr_blocks_; b++) homes_[Counted(shadow_home(map[b]))]++;
 }
 
 // set_ctx
@@ -244,14 +250,41 @@ void Volume::TakePhase(const shadow_superblock& sb, const Table& t) {
   SetCtx(ctx);
 }
 
-// tidy_states
-void Volume::TidyStates() {
-  const shadow_ctx ctx = Ctx(0);
-  for (u32 b = 0; b < nr_tracked_; b++)
-    map[b] = shadow_transition(map[b], SHADOW_EV_STEADY, &ctx).next;
-  states_.dirty = 0;
+// after_a_modification
+void Volume::AfterAModification() {
+  tidy_due_ = false;
+  untidy_ = true;
+  tidy_next_ = 0;
   if (tiered_) return;  // shadows rely on the bits that the last sweep could not clear
   intent_ = intent_disk_ = intent_recent_ = 0;
+}
+
+// tidy_block; false: it is busy
+bool Volume::TidyBlock(u32 b) {
+  const shadow_ctx ctx = Ctx(b);
+  const enum shadow_home home = shadow_home(map[b]);
+  if (home == SHADOW_HOLE || home == SHADOW_FILLING) return true;
+  if (map[b] & SHADOW_BUSY) return home == SHADOW_ORIGIN;
+  const shadow_step step = shadow_transition(map[b], SHADOW_EV_STEADY, &ctx);
+  if (step.legal) map[b] = step.next;
+  return true;
+}
+
+// tidy, beside I/O
+Task<> Volume::TidyWork() {
+  tidy_running_ = true;
+  while (untidy_ && live_) {
+    const bool done = TidyBlock(tidy_next_);
+    if (done && ++tidy_next_ >= nr_tracked_) untidy_ = false;
+    co_await m_.Maybe();
+  }
+  tidy_running_ = false;
+}
+
+// shadow_tidy_now
+void Volume::TidyNow() {
+  for (; untidy_ && tidy_next_ < nr_tracked_; tidy_next_++) TidyBlock(tidy_next_);
+  untidy_ = false;
 }
 
 // zero_shadow
@@ -340,6 +373,7 @@ Task<bool> Volume::CarryOut(const Table& t, Decision d, const shadow_superblock&
       std::memcpy(sb_.uuid, next.uuid, sizeof(sb_.uuid));
       sb_.epoch = next.epoch;
       ok = co_await FormatPages(0, nr_pages_);
+      page_generation_ = 1;
       break;
     case Decision::kGrow:
       ok = co_await ZeroShortEnd(CellsFor(sb_.nr_sectors), t.len);
@@ -379,7 +413,7 @@ Task<const char*> Volume::Configure(const Table& t) {
   for (num_flush_ = kLegs; !t.given[num_flush_ - 1];) num_flush_--;
   if (loaded_) {
     if (phase() == SHADOW_STEADY) {
-      TidyStates();
+      if (tidy_due_) AfterAModification();
       Resize(CellsFor(sb.tracked_sectors));  // what a shrink left behind is forgotten first
     }
   } else if (!blank) {
@@ -396,6 +430,7 @@ Task<const char*> Volume::Configure(const Table& t) {
   error = co_await TierConfigure(t, next, !loaded_ && !blank);
   intent_recent_ = 0;
   if (error) co_return error;
+  if (d == Decision::kAttach) TidyNow();
   bool ok = co_await CarryOut(t, d, next);
   if (!ok) co_return "the metadata could not be read or written";
   TakePhase(sb_, t);
@@ -413,6 +448,7 @@ Task<const char*> Volume::Configure(const Table& t) {
 Task<> Volume::Quiesce() {
   live_ = false;
   sweep_due_ = false;
+  co_await m_.Until(tidy_running_, [](const bool& r) { return !r; });
   co_await m_.Until(sweep_running_, [](const bool& r) { return !r; });
   co_await m_.Until(*this, [](const Volume& v) { return !v.slow_queued_ && !v.slow_running_; });
   co_await m_.Until(*this, [](const Volume& v) { return !v.intent_queued_ && !v.intent_running_; });

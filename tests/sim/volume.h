@@ -130,6 +130,8 @@ class Volume {
   void MoverResume() {    // resume: shadow_mover_resume, shadow_tier_mover_resume
     suspended_ = tier_suspended_ = false;
     live_ = true;
+    if (untidy_ && !tidy_running_)  // shadow_tidy_start
+      m_.Spawn("tidy", [this] { return TidyWork(); });
   }
   Task<> Quiesce();                               // postsuspend: shadow_volume_quiesce
   Task<const char*> Configure(const Table& t);    // preresume: configure; null: done
@@ -199,13 +201,17 @@ class Volume {
     const bool choice = block < tail_ && (home_failed_ | ctx_.missing) != SHADOW_MASK_BOTH;
     return choice ? home_failed_ : 0;
   }
-  u32 TailData() const;                // shadow_tail_data
-  void CountHomes();                   // shadow_count_homes
+  u32 TailData() const;  // shadow_tail_data
+  void CountHomes();
+  enum shadow_home Counted(enum shadow_home home) const;
   void SetCtx(const shadow_ctx& ctx);  // shadow_set_ctx
 
   // dm-shadow-volume.c
   void TakePhase(const shadow_superblock& sb, const Table& t);  // take_phase
-  void TidyStates();
+  void AfterAModification();
+  bool TidyBlock(u32 b);
+  Task<> TidyWork();
+  void TidyNow();
   Task<bool> ZeroShadow(u32 word, CellMask cells);
   Task<bool> ZeroShortEnd(u32 old_len, u32 len);
   bool Resize(u32 cells);
@@ -443,6 +449,8 @@ class Volume {
   bool slow_queued_ = false, intent_queued_ = false, slow_running_ = false, intent_running_ = false;
   bool commit_armed_ = false, commit_due_ = false, commit_running_ = false;
   bool sweep_due_ = false, sweep_running_ = false;
+  bool tidy_due_ = false, untidy_ = false, tidy_running_ = false;
+  u32 tidy_next_ = 0;
   Epoch epoch_{}, tier_epoch_{};
   u32 gate_ = 0, failing_ = 0, given_up_ = 0;
   u32 strays_ = 0;

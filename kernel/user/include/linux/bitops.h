@@ -150,6 +150,11 @@ static inline unsigned int hweight8(u8 v)
 	return (unsigned int)__builtin_popcount(v);
 }
 
+static inline unsigned int hweight64(u64 v)
+{
+	return (unsigned int)__builtin_popcountll(v);
+}
+
 static inline unsigned int hweight32(u32 v)
 {
 	return (unsigned int)__builtin_popcount(v);

@@ -63,6 +63,17 @@ static inline size_t sim_array_size(size_t n, size_t size)
 #define kstrdup(s, g) ((char *)kmemdup(s, strlen(s) + 1, g))
 char *kasprintf(gfp_t gfp, const char *format, ...) __printf(2, 3);
 
+/* <linux/mm.h>, <linux/vmalloc.h>: pages of an area of their own, and more mappings of them */
+#define fatal_signal_pending(task) false	/* <linux/sched/signal.h> */
+struct page;
+#define VM_MAP 4u
+#define PAGE_KERNEL 0
+struct page *alloc_pages(gfp_t gfp, unsigned int order);
+void __free_pages(struct page *page, unsigned int order);
+void *page_address(const struct page *page);
+void *vmap(struct page **pages, unsigned int n, unsigned long flags, int prot);
+void vunmap(const void *address);
+
 unsigned int memalloc_noio_save(void);
 void memalloc_noio_restore(unsigned int flags);
 #define memalloc_nofs_save memalloc_noio_save

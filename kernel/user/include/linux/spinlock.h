@@ -48,6 +48,7 @@ struct mutex { struct sim_lock l; };
 #define mutex_destroy(p) ((void)(p))
 #define mutex_lock_nested(p, n) mutex_lock(p)
 #define mutex_lock_io(p) mutex_lock(p)
+#define mutex_lock_killable(p) (mutex_lock(p), 0)
 #define mutex_lock_interruptible(p) (mutex_lock(p), 0)
 void mutex_lock(struct mutex *m);
 int mutex_trylock(struct mutex *m);

@@ -339,7 +339,7 @@ for index in "${!SCENARIOS[@]}"; do
   before=$((before + WEIGHTS[index]))
   lay_out 4096 6144 1024
   started=$SECONDS
-  LOG_START=$(($(dmesg | wc -l) + 1))
+  log_begins "the replay"
   rm -f "$SCRATCH/journal" "$SCRATCH/files"
   "scenario_$name"
   end_record

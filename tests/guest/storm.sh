@@ -18,7 +18,7 @@ CHANGERS=(--changers=2)
 ! grep -q dm_ima_measure_on_table_load /proc/kallsyms || CHANGERS=(--changers=1 --no-clear)
 
 calm() {
-  ! dmesg | sed -n "$LOG_START,\$p" | grep -E "BUG:|WARNING:|KASAN|KCSAN|Oops|possible deadlock|blocked for more than|possible recursive" >"$SCRATCH/uproar" ||
+  ! log_since | grep -E "BUG:|WARNING:|KASAN|KCSAN|Oops|possible deadlock|blocked for more than|possible recursive" >"$SCRATCH/uproar" ||
     fail "the kernel complains: $(head -n 3 "$SCRATCH/uproar")"
 }
 tiered() { # SECTORS FEATURE...: the origin is whichever it is by now

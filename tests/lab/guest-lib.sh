@@ -212,8 +212,17 @@ field() {
 }
 field_is() { [[ $(field "$1" "$2") == "$3" ]]; }
 expect_field() { expect_eq "$2 of $1" "$(field "$1" "$2")" "$3"; }
+# log_begins NAME: log_since prints what the kernel's log says from here on. A line of our own marks the
+# place: the log forgets its oldest lines, so their number is no place. Without the mark all is newer.
+log_begins() {
+  LOG_START="the lab begins $1 ($RANDOM$RANDOM)"
+  echo "$LOG_START" >/dev/kmsg
+}
+log_since() {
+  dmesg | awk -v mark="$LOG_START" '{ line[NR] = $0 } index($0, mark) { from = NR } END { for (i = from + 1; i <= NR; i++) print line[i] }'
+}
 # kernel_says REGEX: in the log since the test began.
-kernel_says() { dmesg | sed -n "$LOG_START,\$p" | grep -E -- "$1" >/dev/null; }
+kernel_says() { log_since | grep -E -- "$1" >/dev/null; }
 expect_log() { kernel_says "$1" || fail "the kernel log does not say '$1'; it says: $(dmesg | tail -n 3)"; }
 
 # --- dm-shadow ---------------------------------------------------------------------------------
@@ -440,7 +449,7 @@ run_tests() {
   if (($#)); then tests=("$@"); else mapfile -t tests < <(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p'); fi
   for name in "${tests[@]}"; do
     started=$SECONDS
-    LOG_START=$(($(dmesg | wc -l) + 1))
+    log_begins "$name"
     # In a subshell of its own, where set -e works: not as part of a condition.
     set +e
     (
@@ -461,7 +470,7 @@ run_tests() {
       printf 'ok    %s (%d s)\n' "${name#test_}" $((SECONDS - started))
     else
       printf 'FAIL  %s (%d s)\n' "${name#test_}" $((SECONDS - started))
-      dmesg | sed -n "$LOG_START,\$p" | tail -n 25 | sed 's/^/    | /'
+      log_since | tail -n 25 | sed 's/^/    | /'
       dmsetup status 2>/dev/null | sed 's/^/    dm: /' || true
       failed=1
     fi

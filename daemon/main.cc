@@ -15,9 +15,11 @@
 #include "daemon/config/config.h"
 #include "daemon/dm/libdm.h"
 #include "daemon/dm/linux_block_devices.h"
+#include "daemon/dm/linux_device_guard.h"
 #include "daemon/engine/engine_impl.h"
 #include "daemon/fs/linux_filesystems.h"
 #include "daemon/host.h"
+#include "daemon/identity/linux_identities.h"
 #include "daemon/place/pam_client.h"
 #include "daemon/rpc/grpc_log.h"
 #include "daemon/rpc/server.h"
@@ -118,7 +120,9 @@ int Run(const Options& options) {
   LegHider hider(LegTables(), runner, {udev});
   const auto dm = HideLegs(*kernel, hider);
   const auto blocks = MakeLinuxBlockDevices(clock);
-  const auto legs = MakeLvmLegs(runner, *blocks, {config->classes, udev});
+  const auto guard = MakeLinuxDeviceGuard(*dm);
+  const auto identities = MakeLinuxIdentities();
+  const auto legs = MakeLvmLegs(runner, *blocks, *identities, {config->classes, udev});
   const auto fs = MakeLinuxFilesystems(runner);
   auto store = OpenStore({config->state_dir + "/state.db"});
   if (!store.ok()) return Complain(store.error());
@@ -134,6 +138,8 @@ int Run(const Options& options) {
   deps.dm = dm.get();
   deps.hider = &hider;
   deps.blocks = blocks.get();
+  deps.guard = guard.get();
+  deps.identities = identities.get();
   deps.legs = legs.get();
   deps.fs = fs.get();
   deps.clock = &clock;

@@ -17,8 +17,7 @@ struct BlockInfo {
   std::uint64_t size_bytes = 0;
   std::uint32_t logical_block = 512;  // bytes
   std::uint32_t major = 0, minor = 0;
-  std::string
-      used_by;  // "" when free, else "mounted on /mnt", "held by dm-3", "opened by another program"
+  std::string used_by;  // "", "mounted on /mnt", "held by dm-3"; opens nothing (see DeviceGuard)
   bool read_only = false;
   bool zoned = false;
 
@@ -37,8 +36,6 @@ class BlockDevices {
  public:
   virtual ~BlockDevices() = default;
   virtual Result<BlockInfo> Describe(const std::string& path) = 0;
-  /// A name for the device itself that outlives reboots where there is one; usable as a leg id.
-  virtual Result<std::string> StableId(const std::string& path) = 0;
   /// Writes zeroes over the first `bytes` and makes them durable.
   virtual Status ZeroStart(const std::string& path, std::uint64_t bytes) = 0;
   /// Discards the whole device. kUnimplemented if it cannot.

@@ -91,24 +91,6 @@ std::string FirstLine(const std::string& path) {
   return line;
 }
 
-// Name of the link in `directory` that leads to the device, "" if there is none.
-std::string LinkTo(const std::string& directory, std::uint32_t major, std::uint32_t minor) {
-  DIR* dir = opendir(directory.c_str());
-  if (dir == nullptr) return "";
-  std::vector<std::string> names;
-  while (const dirent* entry = readdir(dir)) {
-    struct stat st {};
-    if (entry->d_name[0] == '.' || stat((directory + "/" + entry->d_name).c_str(), &st) != 0)
-      continue;
-    if (S_ISBLK(st.st_mode) && ::major(st.st_rdev) == major && ::minor(st.st_rdev) == minor) {
-      names.emplace_back(entry->d_name);
-    }
-  }
-  closedir(dir);
-  // Always the same one, whatever order the directory has.
-  return names.empty() ? "" : *std::min_element(names.begin(), names.end());
-}
-
 class LinuxBlockDevices final : public BlockDevices {
  public:
   explicit LinuxBlockDevices(const Clock& clock) : clock_(clock) {}
@@ -142,28 +124,8 @@ class LinuxBlockDevices final : public BlockDevices {
     const std::string sys = SysPath(info.major, info.minor);
     const std::string zoned = FirstLine(sys + "/queue/zoned");
     info.zoned = !zoned.empty() && zoned != "none";
-    info.used_by = UsedBy(path, info, sys);
+    info.used_by = UsedBy(info, sys);
     return info;
-  }
-
-  Result<std::string> StableId(const std::string& path) override {
-    SHADOW_ASSIGN(const BlockInfo info, Describe(path));
-    const std::string sys = SysPath(info.major, info.minor);
-    std::string dm_uuid = FirstLine(sys + "/dm/uuid");
-    if (!dm_uuid.empty()) return ToLegId("dm:" + dm_uuid);
-    for (const char* directory : {"/dev/disk/by-id", "/dev/disk/by-partuuid"}) {
-      const std::string name = LinkTo(directory, info.major, info.minor);
-      if (!name.empty()) return ToLegId("id:" + name);
-    }
-    for (const char* file : {"/wwid", "/device/wwid", "/serial", "/device/serial"}) {
-      const std::string serial = FirstLine(sys + file);
-      if (!serial.empty()) return ToLegId("sn:" + serial);
-    }
-    // Loop devices, null_blk and the like have nothing that lasts: their name has to do.
-    char* real = realpath(path.c_str(), nullptr);
-    const std::string name = real != nullptr ? real : path;
-    std::free(real);
-    return ToLegId("name:" + name.substr(name.rfind('/') + 1));
   }
 
   Status ZeroStart(const std::string& path, std::uint64_t bytes) override {
@@ -244,15 +206,11 @@ class LinuxBlockDevices final : public BlockDevices {
     return static_cast<std::size_t>((bytes + kAlign - 1) / kAlign * kAlign);
   }
 
-  static std::string UsedBy(const std::string& path, const BlockInfo& info,
-                            const std::string& sys) {
+  static std::string UsedBy(const BlockInfo& info, const std::string& sys) {
     const Mounted mounted = FindMounted(makedev(info.major, info.minor));
     if (!mounted.where.empty()) return "mounted on " + mounted.where;
     const std::string holder = FirstHolder(sys);
-    if (!holder.empty()) return "held by " + holder;
-    const Fd fd(open(path.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC | O_NONBLOCK));
-    if (fd.get() < 0 && errno == EBUSY) return "opened by another program or the kernel";
-    return "";
+    return holder.empty() ? "" : "held by " + holder;
   }
 
   // The median, microseconds: a leg is measured once, and a moment in which the machine or the

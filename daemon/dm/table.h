@@ -32,6 +32,7 @@ struct TableTier {
 struct ShadowTable {
   std::uint64_t sectors = 0;
   std::string metadata;
+  std::string metadata_id;  // its identity; not in the line
   std::uint32_t block_sectors = 512;
   TableLeg origin;
   std::optional<TableLeg> target;

@@ -87,7 +87,7 @@ TEST_F(BadInput, TargetMounted) {
 }
 TEST_F(BadInput, SameDevice) {
   r_.to = m.engine().GetVolume("db0")->origin;
-  ExpectRefused(Code::kInvalidArgument, "lives on");
+  ExpectRefused(Code::kInvalidArgument, "is the origin of db0");
   r_.to = m.engine().GetVolume("db0")->metadata;
   ExpectRefused(Code::kInvalidArgument, "metadata");
   r_.to = "/dev/mapper/db0";

@@ -70,6 +70,44 @@ void EngineImpl::TierChecks(const std::string& volume, const KernelStatus& kerne
   }
 }
 
+// Is each of the volume's devices there, once, and does the kernel run the volume on them?
+void EngineImpl::LegChecks(const std::string& volume, std::vector<Check>* checks) {
+  const auto record = FindVolume(volume);
+  if (!record.ok()) return;
+  const auto live = deps_.dm->TableOf(volume);
+  const auto table =
+      live.ok() ? ParseTable(live->sectors, live->params) : Result<ShadowTable>(live.error());
+  const bool modified = RunningOn(volume) != nullptr;  // then its home may be any of its legs
+  const auto look = [&](const char* role, const Leg& leg, const std::string& in_kernel) {
+    const std::string what = std::string(role) + " of " + volume;
+    const auto found = deps_.identities->Resolve(leg.id);
+    if (!found.ok()) {
+      checks->push_back({what, "error", found.error().message, found.error().hint});
+      return;
+    }
+    if (in_kernel == "-" && !modified) {
+      checks->push_back({what, "error", "The volume runs without it, although it is there.",
+                         "restart shadowd; until then reads of what is only there fail"});
+    }
+    const std::string number = std::to_string(found->major) + ":" + std::to_string(found->minor);
+    if (!modified && in_kernel.find(':') != std::string::npos && in_kernel != number) {
+      checks->push_back({what, "error",
+                         "The kernel has " + in_kernel + " in its place, but it is " + number +
+                             " (" + found->path + ").",
+                         "stop what uses the volume, then take it down (dmsetup remove " + volume +
+                             ") and restart shadowd"});
+    }
+    if (!found->Lasts()) {
+      checks->push_back({what, "warning",
+                         found->path + " has nothing but its name to be known by: after a reboot "
+                                       "another device may have it.",
+                         "move the volume to a logical volume or to a disk with a serial number"});
+    }
+  };
+  look("origin", record->origin, table.ok() ? table->origin.device : "");
+  look("metadata", record->metadata, table.ok() ? table->metadata : "");
+}
+
 Result<std::vector<Check>> EngineImpl::Doctor() {
   std::vector<Check> checks;
   const Status control = deps_.dm->CheckControl();
@@ -121,6 +159,7 @@ Result<std::vector<Check>> EngineImpl::Doctor() {
       checks.push_back(Good(what, status->kernel.phase));
     }
     if (status.ok()) TierChecks(name, status->kernel, &checks);
+    LegChecks(name, &checks);
   }
   for (Check& c : LeftoverChecks()) checks.push_back(std::move(c));
   return checks;

@@ -84,6 +84,7 @@ struct CreateRequest {
   std::string to;                 // storage class or device path
   std::uint64_t block_bytes = 0;  // 0: default 256 KiB
   std::string request_id;         // "" or an idempotency key
+  std::string overwrite;          // what may be written over there: "ext4", "gpt,LVM2_member"
 };
 
 struct ImportRequest {
@@ -92,6 +93,7 @@ struct ImportRequest {
   std::string metadata;  // class or device for the metadata; "": the class of the device
   std::uint64_t block_bytes = 0;
   std::string request_id;
+  std::string overwrite;  // what may be written over on the metadata's device
 };
 
 enum class Impact : std::uint8_t { kLow, kBalanced, kFull };
@@ -112,6 +114,7 @@ struct ModifyRequest {
   bool discard_origin = false;   // discard the origin when it is decommissioned
   bool force_shrink = false;     // shrink although the file system says no or is unknown
   bool dry_run = false;          // plan only
+  std::string overwrite;         // what may be written over on the target
 };
 
 /// What a modification will do. Times are estimates from the measured bandwidths.

@@ -293,13 +293,15 @@ EngineImpl::RunningPtr EngineImpl::RunningOn(const std::string& volume) {
 }
 
 Result<VolumeRecord> EngineImpl::FindVolume(const std::string& name) {
-  const std::lock_guard<std::mutex> lock(state_);
-  const auto it = volumes_.find(name);
-  if (it == volumes_.end()) {
-    return MakeError(Code::kNotFound, "There is no volume " + name + ".",
-                     "list them with shadowctl volume list");
+  std::optional<VolumeRecord> record;
+  {
+    const std::lock_guard<std::mutex> lock(state_);
+    const auto it = volumes_.find(name);
+    if (it != volumes_.end()) record = it->second;
   }
-  return it->second;
+  if (record) return Located(*deps_.identities, std::move(*record));
+  return MakeError(Code::kNotFound, "There is no volume " + name + ".",
+                   "list them with shadowctl volume list");
 }
 
 void EngineImpl::RememberVolume(const VolumeRecord& record) {
@@ -357,9 +359,23 @@ Result<ModificationInfo> EngineImpl::Modify(const ModifyRequest& asked) {
   const VolumeLock lock(this, request.volume);
   SHADOW_TRY(lock.Check());
   SHADOW_ASSIGN(const VolumeRecord volume, FindVolume(request.volume));
-  SHADOW_ASSIGN(const Planned planned, PlanFor(volume, request));
   if (request.grace_ms < 0) request.grace_ms = deps_.default_grace_ms;
+  // The record takes the target. Another request may be faster: then the plan is made again, and
+  // finds another device of the class, or says who has this one.
+  Result<ModificationRecord> taken = TakePlanned(volume, request, body);
+  for (int i = 0; i < kMostPicks && !taken.ok() && taken.error().code == Code::kAborted; ++i) {
+    taken = TakePlanned(volume, request, body);
+  }
+  if (!taken.ok()) return taken.error();
+  if (request.dry_run) return InfoFromRecord(*taken, {});
+  StartRunner(*taken, volume);
+  return GetModification(taken->id);
+}
 
+Result<ModificationRecord> EngineImpl::TakePlanned(const VolumeRecord& volume,
+                                                   const ModifyRequest& request,
+                                                   const std::string& body) {
+  SHADOW_ASSIGN(const Planned planned, PlanFor(volume, request));
   ModificationRecord record;
   record.volume = volume.name;
   record.request = request;
@@ -371,7 +387,7 @@ Result<ModificationInfo> EngineImpl::Modify(const ModifyRequest& asked) {
   record.new_sectors = planned.new_sectors;
   record.bytes_total = planned.plan.bytes_to_copy;
   record.started_ms = deps_.clock->WallMs();
-  if (request.dry_run) return InfoFromRecord(record, {});
+  if (request.dry_run) return record;
 
   record.id = deps_.ids->NewUuid();
   const RequestRecord request_record{request.request_id, "modify", body, record.id};
@@ -380,8 +396,7 @@ Result<ModificationInfo> EngineImpl::Modify(const ModifyRequest& asked) {
   update.history = HistoryEntry{record.started_ms, Phase::kPlanned, "Planned."};
   update.request = &request_record;
   SHADOW_TRY(deps_.store->PutModification(update));
-  StartRunner(record, volume);
-  return GetModification(record.id);
+  return record;
 }
 
 Result<ModificationInfo> EngineImpl::GetModification(const std::string& id) {

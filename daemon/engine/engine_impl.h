@@ -129,6 +129,8 @@ class EngineImpl final : public Engine {
   Result<std::optional<std::string>> Replayed(const std::string& request_id, const char* kind,
                                               const std::string& body);
   Status CheckReady();
+  Result<ModificationRecord> TakePlanned(const VolumeRecord& volume, const ModifyRequest& request,
+                                         const std::string& body);
   Result<Planned> PlanFor(const VolumeRecord& volume, const ModifyRequest& request);
 
   // volumes.cc
@@ -145,12 +147,14 @@ class EngineImpl final : public Engine {
   static bool OursToDelete(const VolumeRecord& volume);
   void FinishInterrupted(const std::vector<VolumeRecord>& volumes, bool all_up);
   Result<VolumeInfo> Finish(VolumeRecord record, const std::string& metadata_place,
-                            const std::string& own_class);
+                            const std::string& own_class, const std::string& overwrite);
   Result<VolumeInfo> Establish(VolumeRecord record, const std::string& metadata_place,
-                               const std::string& own_class);
+                               const std::string& own_class, const std::string& overwrite);
   Result<Leg> MakeMetadata(const VolumeRecord& record, const std::string& place,
-                           const std::string& own_class);
-  Result<Leg> FreeDevice(const std::string& path);
+                           const std::string& own_class, const std::string& overwrite);
+  Status PickOrigin(VolumeRecord* record, const CreateRequest& request,
+                    const RequestRecord& request_record);
+  Status ForgetOrigin(const VolumeRecord& volume);
   void MeasureClasses();
   Result<std::string> MetadataClass(const std::string& own_class);
   VolumeInfo InfoOf(const VolumeRecord& record);
@@ -160,8 +164,8 @@ class EngineImpl final : public Engine {
   Status ContinueAdding(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level);
   void UndoAdding(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level,
                   const RequestRecord& request);
-  Result<Leg> MakeTierLeg(const VolumeRecord& volume, const TierRecord& tier, TierLevel level);
-  Status CheckTierDevice(const VolumeRecord& volume, const AddTierRequest& request);
+  Status PlanTier(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level,
+                  const RequestRecord& request);
   Status ForgetTier(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level);
   Status ReleaseTier(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level);
   Status SwapTiers(const VolumeRecord& volume, const TiersRecord& tiers);
@@ -188,6 +192,7 @@ class EngineImpl final : public Engine {
   // doctor.cc
   void TierChecks(const std::string& volume, const KernelStatus& kernel,
                   std::vector<Check>* checks);
+  void LegChecks(const std::string& volume, std::vector<Check>* checks);
   std::vector<Check> LeftoverChecks();
 
   Deps deps_;
@@ -208,6 +213,9 @@ class EngineImpl final : public Engine {
   std::mutex top_mutex_;
   std::map<std::string, TopSeen> top_;  // guarded by top_mutex_
 };
+
+/// How often another device is looked for when another request was faster.
+inline constexpr int kMostPicks = 16;
 
 /// "tier1 of db0"
 [[nodiscard]] inline std::string TierOf(const std::string& volume, TierLevel level) {

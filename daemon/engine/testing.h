@@ -38,6 +38,16 @@ class CrashingStore final : public Store {
   Result<std::vector<ModificationRecord>> Modifications(const std::string& volume) override {
     return s_.Modifications(volume);
   }
+  Result<std::optional<DeviceOwner>> OwnerOf(const std::string& device_id) override {
+    return s_.OwnerOf(device_id);
+  }
+  Result<std::map<std::string, DeviceOwner>> Owners() override { return s_.Owners(); }
+  Status PutReleased(const ReleasedDevice& device) override {
+    return Guard("PutReleased", [&] { return s_.PutReleased(device); });
+  }
+  Result<std::optional<ReleasedDevice>> FindReleased(const std::string& device_id) override {
+    return s_.FindReleased(device_id);
+  }
   Result<std::vector<HistoryEntry>> History(const std::string& id) override {
     return s_.History(id);
   }
@@ -91,6 +101,8 @@ class Machine {
     deps.store = crashing_.get();
     deps.dm = &world.dm();
     deps.blocks = &world.blocks();
+    deps.guard = &world.guard();
+    deps.identities = &world.identities();
     deps.legs = &world.legs();
     deps.fs = &world.fs();
     deps.clock = &clock;

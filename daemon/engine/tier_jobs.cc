@@ -193,7 +193,7 @@ void EngineImpl::WatchTiers(const VolumeRecord& volume, const TiersRecord& tiers
       Say("info", "tier_ok", volume.name, TierOf(volume.name, level) + " is in use again.");
     }
     const bool back = health == "missing" && tier.phase == TierPhase::kActive &&
-                      deps_.blocks->Describe(tier.leg.device).ok();
+                      deps_.identities->Resolve(tier.leg.id).ok();
     if (!back) continue;
     const VolumeLock lock(this, volume.name);
     if (!lock.Check().ok()) continue;
@@ -214,7 +214,7 @@ LegSpeed EngineImpl::SpeedOf(const Leg& leg, bool may_write, TierSeen* seen) {
   if (known.ok() && known->has_value()) {
     speed = FromProbe(**known);
   } else {
-    const auto probed = deps_.blocks->Probe(leg.device, may_write);
+    const auto probed = deps_.blocks->Probe(Located(*deps_.identities, leg).device, may_write);
     if (probed.ok()) {
       (void)deps_.store->PutSpeed(key, *probed);
       speed = FromProbe(*probed);

@@ -11,6 +11,7 @@
 #include "daemon/base/sizes.h"
 #include "daemon/engine/engine_impl.h"
 #include "daemon/engine/volume_lock.h"
+#include "daemon/modify/admission.h"
 #include "daemon/modify/removal.h"
 #include "daemon/modify/tables.h"
 #include "daemon/store/codec.h"
@@ -69,7 +70,7 @@ Status EngineImpl::SwapTiers(const VolumeRecord& volume, const TiersRecord& tier
       same.tiers = now.tiers;
       SHADOW_ASSIGN(const bool is_live, IsLive(*deps_.dm, volume.name, same));
       if (!is_live) continue;
-      const ShadowTable wanted = MarkMissing(*deps_.blocks, WithTiers(bare, tiers));
+      const ShadowTable wanted = Located(*deps_.identities, WithTiers(bare, tiers));
       SHADOW_ASSIGN(const bool done, IsLive(*deps_.dm, volume.name, wanted));
       if (done) return Ok();
       SHADOW_TRY(SwapTable(*deps_.dm, *deps_.clock, volume.name, wanted, same));
@@ -85,45 +86,45 @@ Status EngineImpl::SwapTiers(const VolumeRecord& volume, const TiersRecord& tier
   return swap(nullptr);
 }
 
-Status EngineImpl::CheckTierDevice(const VolumeRecord& volume, const AddTierRequest& request) {
-  SHADOW_ASSIGN(const Leg leg, FreeDevice(request.to));
-  SHADOW_ASSIGN(const BlockInfo info, deps_.blocks->Describe(request.to));
-  SHADOW_ASSIGN(const BlockInfo origin, deps_.blocks->Describe(volume.origin.device));
-  SHADOW_ASSIGN(const BlockInfo metadata, deps_.blocks->Describe(volume.metadata.device));
-  if (info.SameAs(origin) || info.SameAs(metadata)) {
-    return MakeError(Code::kInvalidArgument, request.to + " is a part of the volume already.",
-                     "name another device");
-  }
-  if (info.logical_block > origin.logical_block) {
-    return MakeError(Code::kInvalidArgument,
-                     "The sectors of " + request.to + " are larger than the origin's.",
-                     "name a device with the same sector size");
-  }
-  const std::uint64_t least =
-      std::max(request.size_bytes, std::uint64_t{volume.block_sectors} * kSectorBytes);
-  if (leg.size_bytes < least) {
-    return MakeError(Code::kOutOfSpace,
-                     request.to + " is too small: it has " + FormatSize(leg.size_bytes) + ", " +
-                         FormatSize(least) + " are needed.",
-                     "name a larger device");
-  }
-  SHADOW_ASSIGN(const FsInfo fs, deps_.fs->Inspect(request.to));
-  if (fs.type.empty()) return Ok();
-  return MakeError(Code::kFailedPrecondition, request.to + " holds data (" + fs.type + ").",
-                   "wipe it (wipefs -a) if it is not needed, or name another device");
+namespace {
+
+Result<Admission> ForTier(const Deps& deps, const VolumeRecord& volume, const TierRecord& tier,
+                          TierLevel level) {
+  SHADOW_ASSIGN(const BlockInfo origin, deps.blocks->Describe(volume.origin.device));
+  Admission how;
+  how.role = TierName(level);
+  how.volume = volume.name;
+  how.volume_uuid = volume.uuid;
+  how.least_bytes = std::max(tier.size_bytes, std::uint64_t{volume.block_sectors} * kSectorBytes);
+  how.most_sector = origin.logical_block;
+  how.from_class = tier.to[0] != '/';
+  how.overwrite = tier.overwrite;
+  return how;
 }
 
-Result<Leg> EngineImpl::MakeTierLeg(const VolumeRecord& volume, const TierRecord& tier,
-                                    TierLevel level) {
-  if (tier.to[0] == '/') {
-    SHADOW_ASSIGN(Leg leg, deps_.legs->Describe(tier.to));
-    return leg;
+}  // namespace
+
+// The leg of a tier on a plain device is taken with the record that plans it; in a volume group it
+// is made later.
+Status EngineImpl::PlanTier(const VolumeRecord& volume, TiersRecord* tiers, TierLevel level,
+                            const RequestRecord& request) {
+  TierRecord& tier = tiers->tiers.at(IndexOf(level));
+  SHADOW_ASSIGN(const Admission how, ForTier(deps_, volume, tier, level));
+  SHADOW_ASSIGN(const std::vector<ClassInfo> classes, deps_.legs->ListClasses());
+  const bool of_devices = std::any_of(classes.begin(), classes.end(), [&](const ClassInfo& c) {
+    return c.name == tier.to && c.volume_group.empty();
+  });
+  Status taken = Ok();
+  for (int i = 0; i < kMostPicks; ++i) {
+    if (tier.to[0] == '/') {
+      SHADOW_ASSIGN(tier.leg, Admit(deps_, tier.to, how));
+    } else if (of_devices) {
+      SHADOW_ASSIGN(tier.leg, AdmitFromClass(deps_, tier.to, how));
+    }
+    taken = deps_.store->PutTiers(*tiers, &request);
+    if (taken.ok() || taken.error().code != Code::kAborted) return taken;
   }
-  auto leg =
-      deps_.legs->Make({tier.to, tier.size_bytes, volume.name, volume.uuid, "", TierName(level)});
-  if (leg.ok() || leg.error().code != Code::kUnimplemented) return leg;
-  return deps_.legs->PickDevice(tier.to, tier.size_bytes,
-                                {volume.origin.device, volume.metadata.device});
+  return taken;
 }
 
 // From kAdding to kActive, wherever it stands.
@@ -134,16 +135,26 @@ Status EngineImpl::ContinueAdding(const VolumeRecord& volume, TiersRecord* tiers
     SHADOW_ASSIGN(const BlockInfo info, deps_.blocks->Describe(volume.metadata.device));
     tiers->metadata_end = info.size_bytes / kSlotAreaAlign * kSlotAreaAlign;
   }
+  tier.leg = Located(*deps_.identities, tier.leg);
   if (tier.leg.device.empty()) {
-    SHADOW_ASSIGN(tier.leg, MakeTierLeg(volume, tier, level));
-    SHADOW_ASSIGN(const BlockInfo info, deps_.blocks->Describe(tier.leg.device));
-    tier.leg.size_bytes = info.size_bytes;
-    tier.size_bytes = std::max(tier.size_bytes, info.size_bytes);
-    SHADOW_TRY(deps_.store->PutTiers(*tiers, nullptr));
+    SHADOW_ASSIGN(tier.leg, deps_.legs->Make({tier.to, tier.size_bytes, volume.name, volume.uuid,
+                                              "", TierName(level)}));
   }
-  (void)SpeedOf(tier.leg, true, nullptr);  // while its content is nobody's
+  SHADOW_ASSIGN(const BlockInfo info, deps_.blocks->Describe(tier.leg.device));
+  tier.leg.size_bytes = info.size_bytes;
+  tier.size_bytes = std::max(tier.size_bytes, info.size_bytes);
   TiersRecord wanted = *tiers;
   wanted.tiers.at(IndexOf(level)).phase = TierPhase::kActive;
+  std::unique_ptr<DeviceHold> hold;
+  if (!tier.leg.made_here && !tier.touched) {
+    SHADOW_ASSIGN(const Admission how, ForTier(deps_, volume, tier, level));
+    SHADOW_ASSIGN(hold, HoldForWriting(deps_, tier.leg, how));
+  }
+  tier.touched = true;  // from here on what is on it is shadowd's
+  wanted.tiers.at(IndexOf(level)).touched = true;
+  SHADOW_TRY(deps_.store->PutTiers(*tiers, nullptr));
+  (void)SpeedOf(tier.leg, true, nullptr);  // while its content is nobody's
+  hold.reset();                            // the table takes it now
   SHADOW_TRY(SwapTiers(volume, wanted));
   SHADOW_TRY(deps_.store->PutTiers(wanted, nullptr));
   *tiers = wanted;
@@ -164,6 +175,11 @@ void EngineImpl::UndoAdding(const VolumeRecord& volume, TiersRecord* tiers, Tier
   if (!undone.ok()) {
     Say("warning", "leftover", volume.name, undone.error().ToString());
     return;  // kAdding stays recorded: the next start goes on
+  }
+  if (!tier.leg.made_here && tier.touched) {
+    const Status kept =
+        RememberReleased(deps_, tier.leg, tier.leg.given, "a tier of " + volume.name);
+    if (!kept.ok()) Say("warning", "leftover", volume.name, kept.error().ToString());
   }
   tier = TierRecord{};
   if (!tiers->Any()) tiers->metadata_end = 0;
@@ -217,13 +233,13 @@ Result<TierInfo> EngineImpl::AddTier(const AddTierRequest& request) {
   if (request.size_bytes > kMost || (request.size_bytes == 0 && request.to[0] != '/')) {
     return MakeError(Code::kInvalidArgument, "A tier can have 1 block to 1 EiB.", "give its size");
   }
-  if (request.to[0] == '/') SHADOW_TRY(CheckTierDevice(volume, request));
   tier.phase = TierPhase::kAdding;
   tier.to = request.to;
   tier.size_bytes = RoundUp(request.size_bytes, block);
   tier.write_back = request.write_back;
   tier.request_id = request.request_id;
-  SHADOW_TRY(deps_.store->PutTiers(tiers, &request_record));
+  tier.overwrite = request.overwrite;
+  SHADOW_TRY(PlanTier(volume, &tiers, request.level, request_record));
   (void)SpeedOf(volume.origin, false, nullptr);
   const Status added = ContinueAdding(volume, &tiers, request.level);
   if (!added.ok()) {
@@ -330,6 +346,9 @@ Status EngineImpl::ReleaseTier(const VolumeRecord& volume, TiersRecord* tiers, T
       Say("warning", "leftover", volume.name,
           "The leg " + device + " could not be removed: " + removed.error().ToString());
     }
+  }
+  if (!tier.leg.made_here && !tier.leg.id.empty()) {
+    SHADOW_TRY(RememberReleased(deps_, tier.leg, tier.leg.given, "a tier of " + volume.name));
   }
   tier = TierRecord{};
   // The kernel notes the place of the slot area when a first tier comes.

@@ -11,6 +11,7 @@
 #include "daemon/boot/superblock.h"
 #include "daemon/engine/engine_impl.h"
 #include "daemon/engine/volume_lock.h"
+#include "daemon/modify/admission.h"
 #include "daemon/modify/removal.h"
 #include "daemon/modify/tables.h"
 #include "daemon/modify/tiers.h"
@@ -85,7 +86,9 @@ Result<std::vector<VolumeInfo>> EngineImpl::ListVolumes() {
   }
   std::vector<VolumeInfo> infos;
   infos.reserve(records.size());
-  for (const VolumeRecord& record : records) infos.push_back(InfoOf(record));
+  for (const VolumeRecord& record : records) {
+    infos.push_back(InfoOf(Located(*deps_.identities, record)));
+  }
   return infos;
 }
 
@@ -143,23 +146,6 @@ Result<std::string> EngineImpl::MetadataClass(const std::string& own_class) {
                    "configure one in shadowd.toml, or name a device for the metadata");
 }
 
-Result<Leg> EngineImpl::FreeDevice(const std::string& path) {
-  SHADOW_ASSIGN(const BlockInfo info, deps_.blocks->Describe(path));
-  if (!info.used_by.empty()) {
-    return MakeError(Code::kFailedPrecondition, path + " is in use: " + info.used_by + ".",
-                     "unmount or close it first, or name another device");
-  }
-  if (info.read_only) {
-    return MakeError(Code::kFailedPrecondition, path + " is read-only.", "name another device");
-  }
-  if (info.zoned) {
-    return MakeError(Code::kInvalidArgument, path + " is a zoned device.", "name another device");
-  }
-  SHADOW_ASSIGN(Leg leg, deps_.legs->Describe(path));
-  leg.size_bytes = info.size_bytes;
-  return leg;
-}
-
 Status EngineImpl::CheckNewName(const std::string& name) {
   SHADOW_TRY(CheckName(name));
   if (FindVolume(name).ok()) {
@@ -180,30 +166,37 @@ Status EngineImpl::CheckNewName(const std::string& name) {
   return Ok();
 }
 
+namespace {
+
+Admission ForMetadata(const VolumeRecord& record, const std::string& overwrite) {
+  Admission how;
+  how.role = "metadata";
+  how.volume = record.name;
+  how.volume_uuid = record.uuid;
+  how.least_bytes =
+      MetadataBytes((record.sectors + record.block_sectors - 1) / record.block_sectors);
+  how.overwrite = overwrite;
+  return how;
+}
+
+Admission ForOrigin(const VolumeRecord& record, const std::string& overwrite) {
+  Admission how;
+  how.role = "origin";
+  how.volume = record.name;
+  how.least_bytes =
+      record.imported ? record.block_sectors * kSectorBytes : record.sectors * kSectorBytes;
+  how.keeps_content = record.imported;
+  how.overwrite = overwrite;
+  return how;
+}
+
+}  // namespace
+
 Result<Leg> EngineImpl::MakeMetadata(const VolumeRecord& record, const std::string& place,
-                                     const std::string& own_class) {
+                                     const std::string& own_class, const std::string& overwrite) {
   const std::uint64_t blocks = (record.sectors + record.block_sectors - 1) / record.block_sectors;
   if (!place.empty() && place[0] == '/') {
-    SHADOW_ASSIGN(const Leg leg, FreeDevice(place));
-    SHADOW_ASSIGN(const BlockInfo meta, deps_.blocks->Describe(place));
-    SHADOW_ASSIGN(const BlockInfo origin, deps_.blocks->Describe(record.origin.device));
-    if (meta.SameAs(origin)) {
-      return MakeError(Code::kInvalidArgument,
-                       "The metadata cannot lie on the volume's own device.",
-                       "name another device for the metadata");
-    }
-    if (leg.size_bytes < MetadataBytes(blocks)) {
-      return MakeError(Code::kOutOfSpace,
-                       place + " is too small for the metadata: it needs " +
-                           FormatSize(MetadataBytes(blocks)) + ".",
-                       "name a larger device");
-    }
-    SHADOW_ASSIGN(const FsInfo fs, deps_.fs->Inspect(place));
-    if (!fs.type.empty()) {
-      return MakeError(Code::kFailedPrecondition, place + " holds data (" + fs.type + ").",
-                       "wipe it (wipefs -a) if it is not needed, or name another device");
-    }
-    return leg;
+    return Admit(deps_, place, ForMetadata(record, overwrite));
   }
   std::string storage_class = place;
   if (storage_class.empty()) {
@@ -215,8 +208,9 @@ Result<Leg> EngineImpl::MakeMetadata(const VolumeRecord& record, const std::stri
 
 // The second half of create and import: metadata, device, record. Undoes everything if it fails.
 Result<VolumeInfo> EngineImpl::Establish(VolumeRecord record, const std::string& metadata_place,
-                                         const std::string& own_class) {
-  auto done = Finish(record, metadata_place, own_class);
+                                         const std::string& own_class,
+                                         const std::string& overwrite) {
+  auto done = Finish(record, metadata_place, own_class, overwrite);
   if (done.ok()) return done;
   const Error why = done.error();
   if (const auto recorded = deps_.store->Volumes(); recorded.ok()) {
@@ -230,10 +224,21 @@ Result<VolumeInfo> EngineImpl::Establish(VolumeRecord record, const std::string&
 }
 
 Result<VolumeInfo> EngineImpl::Finish(VolumeRecord record, const std::string& metadata_place,
-                                      const std::string& own_class) {
-  SHADOW_ASSIGN(record.metadata, MakeMetadata(record, metadata_place, own_class));
+                                      const std::string& own_class, const std::string& overwrite) {
+  std::vector<std::unique_ptr<DeviceHold>> holds;
+  if (!record.origin.made_here) {
+    SHADOW_ASSIGN(auto hold, HoldForWriting(deps_, record.origin, ForOrigin(record, overwrite)));
+    holds.push_back(std::move(hold));
+  }
+  SHADOW_ASSIGN(record.metadata, MakeMetadata(record, metadata_place, own_class, overwrite));
   SHADOW_TRY(deps_.store->PutVolume(record, nullptr));
+  if (!record.metadata.made_here) {
+    SHADOW_ASSIGN(auto hold,
+                  HoldForWriting(deps_, record.metadata, ForMetadata(record, overwrite)));
+    holds.push_back(std::move(hold));
+  }
   SHADOW_TRY(deps_.blocks->ZeroStart(record.metadata.device, kMetadataZeroBytes));
+  holds.clear();  // the table takes them now
   SHADOW_ASSIGN(const std::string params,
                 BuildTable(OneLegTable(record, record.origin, record.sectors)));
   SHADOW_TRY(deps_.dm->Create(record.name, DmUuid(record.uuid), record.sectors, params));
@@ -273,34 +278,40 @@ Result<VolumeInfo> EngineImpl::CreateVolume(const CreateRequest& request) {
                                      request.name};
 
   if (request.to[0] == '/') {
-    SHADOW_ASSIGN(record.origin, FreeDevice(request.to));
-    SHADOW_ASSIGN(const FsInfo fs, deps_.fs->Inspect(request.to));
-    if (!fs.type.empty()) {
-      return MakeError(Code::kFailedPrecondition, request.to + " holds data (" + fs.type + ").",
-                       "import it to keep the data, or wipe it (wipefs -a) if it is not needed");
-    }
-    if (record.origin.size_bytes < size) {
-      return MakeError(Code::kOutOfSpace,
-                       request.to + " is too small: it has " +
-                           FormatSize(record.origin.size_bytes) + ", " + FormatSize(size) +
-                           " are needed.",
-                       "name a larger device");
-    }
+    SHADOW_ASSIGN(record.origin, Admit(deps_, request.to, ForOrigin(record, request.overwrite)));
     SHADOW_TRY(deps_.store->PutVolume(record, &request_record));
-    return Establish(record, "", record.origin.storage_class);
+    return Establish(record, "", record.origin.storage_class, request.overwrite);
+  }
+  SHADOW_ASSIGN(const std::vector<ClassInfo> classes, deps_.legs->ListClasses());
+  const bool of_devices = std::any_of(classes.begin(), classes.end(), [&](const ClassInfo& c) {
+    return c.name == request.to && c.volume_group.empty();
+  });
+  if (of_devices) {
+    SHADOW_TRY(PickOrigin(&record, request, request_record));
+    return Establish(record, "", request.to, request.overwrite);
   }
   SHADOW_TRY(deps_.store->PutVolume(record, &request_record));
   auto leg = deps_.legs->Make({request.to, size, record.name, record.uuid, "", "origin"});
-  if (!leg.ok() && leg.error().code == Code::kUnimplemented) {
-    leg = deps_.legs->PickDevice(request.to, size, {});
-  }
   if (!leg.ok()) {
     const Status undone = FinishRemoval(record);
     if (!undone.ok()) Say("warning", "leftover", record.name, undone.error().ToString());
     return leg.error();
   }
   record.origin = *leg;
-  return Establish(record, "", request.to);
+  return Establish(record, "", request.to, "");
+}
+
+// A device of the class, taken with the record. Another request may be faster: then the next one.
+Status EngineImpl::PickOrigin(VolumeRecord* record, const CreateRequest& request,
+                              const RequestRecord& request_record) {
+  Status taken = Ok();
+  for (int i = 0; i < kMostPicks; ++i) {
+    SHADOW_ASSIGN(record->origin,
+                  AdmitFromClass(deps_, request.to, ForOrigin(*record, request.overwrite)));
+    taken = deps_.store->PutVolume(*record, &request_record);
+    if (taken.ok() || taken.error().code != Code::kAborted) return taken;
+  }
+  return taken;
 }
 
 Result<VolumeInfo> EngineImpl::ImportVolume(const ImportRequest& request) {
@@ -311,20 +322,21 @@ Result<VolumeInfo> EngineImpl::ImportVolume(const ImportRequest& request) {
   SHADOW_TRY(CheckNewName(request.name));
   VolumeRecord record;
   SHADOW_ASSIGN(record.block_sectors, BlockSectors(request.block_bytes));
-  SHADOW_ASSIGN(record.origin, FreeDevice(request.device));
-  if (record.origin.size_bytes < record.block_sectors * kSectorBytes) {
+  record.name = request.name;
+  record.imported = true;
+  SHADOW_ASSIGN(const BlockInfo info, deps_.blocks->Describe(request.device));
+  if (info.size_bytes < record.block_sectors * kSectorBytes) {
     return MakeError(Code::kInvalidArgument, request.device + " is smaller than one block.",
                      "name a larger device");
   }
-  record.name = request.name;
+  SHADOW_ASSIGN(record.origin, Admit(deps_, request.device, ForOrigin(record, "")));
   record.uuid = deps_.ids->NewUuid();
   record.sectors = record.origin.size_bytes / kSectorBytes;
-  record.imported = true;
   record.created_ms = deps_.clock->WallMs();
   const RequestRecord request_record{request.request_id, "import", RequestBody(request),
                                      request.name};
   SHADOW_TRY(deps_.store->PutVolume(record, &request_record));
-  return Establish(record, request.metadata, record.origin.storage_class);
+  return Establish(record, request.metadata, record.origin.storage_class, request.overwrite);
 }
 
 Status EngineImpl::CheckIdle(const VolumeRecord& record) {
@@ -576,14 +588,33 @@ Status EngineImpl::RemoveLegsOf(const VolumeRecord& record) {
     // It may be the user's already, or be gone with its disk: that keeps nothing of ours.
     if (!plain.ok() && plain.error().code != Code::kNotFound) return plain.error();
   }
+  SHADOW_TRY(ForgetOrigin(record));
   if (record.metadata.made_here) {
     SHADOW_TRY(RemoveLeg(deps_, record.metadata, record.name, "", why));
+  } else if (record.metadata.given) {
+    SHADOW_TRY(RememberReleased(deps_, record.metadata, true, "metadata of " + record.name));
   }
   SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(record.name));
   for (const TierRecord& tier : tiers.tiers) {
-    if (tier.leg.made_here) SHADOW_TRY(RemoveLeg(deps_, tier.leg, record.name, "", why));
+    if (tier.leg.made_here) {
+      SHADOW_TRY(RemoveLeg(deps_, tier.leg, record.name, "", why));
+    } else if (tier.leg.given && tier.touched) {
+      SHADOW_TRY(RememberReleased(deps_, tier.leg, true, "a tier of " + record.name));
+    }
   }
   return Ok();
+}
+
+// What stays on the origin is the user's; what was wiped there, or never written, is nobody's.
+Status EngineImpl::ForgetOrigin(const VolumeRecord& record) {
+  if (record.origin.id.empty()) return Ok();
+  if (record.state == VolumeState::kCreating) return Ok();
+  if (!record.remove_origin) {
+    return RememberReleased(deps_, record.origin, false,
+                            "the data of the volume " + record.name + ", which is no more");
+  }
+  if (record.origin.logical_volume || !record.origin.given) return Ok();
+  return RememberReleased(deps_, record.origin, true, "the volume " + record.name);
 }
 
 // Makes the volume's device exist and run, after a reboot or a crash at any moment.
@@ -613,13 +644,13 @@ Status EngineImpl::Activate(const VolumeRecord& volume, const ModificationRecord
   Error last = MakeError(Code::kInternal, "No table fits.");
   std::vector<ShadowTable> tables;
   for (const ShadowTable& bare : TablesToTry(volume, running)) {
-    tables.push_back(MarkMissing(*deps_.blocks, WithTiers(bare, tiers)));
+    tables.push_back(Located(*deps_.identities, WithTiers(bare, tiers)));
     // A tier that is being forgotten may be known to the kernel, or not any more.
     TiersRecord forgotten = tiers;
     for (TierRecord& tier : forgotten.tiers) {
       if (tier.phase == TierPhase::kForgetting) tier.phase = TierPhase::kActive;
     }
-    const ShadowTable with = MarkMissing(*deps_.blocks, WithTiers(bare, forgotten));
+    const ShadowTable with = Located(*deps_.identities, WithTiers(bare, forgotten));
     if (with.tiers != tables.back().tiers) tables.push_back(with);
   }
   // A leg that did not come back: the volume runs on the other one.

@@ -6,7 +6,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -20,13 +19,15 @@ bool IsNumber(const std::string& name) {
   return !name.empty() && name.find_first_not_of("0123456789") == std::string::npos;
 }
 
-// Follows the link only if it leads into /dev: a look at a file of a dead server would hang.
+// A node may be anywhere (a container has its own). Asks no server: a file on a dead NFS mount must
+// not hold us up.
 bool LeadsTo(const fs::path& link, dev_t device) {
-  std::array<char, 256> to{};
-  const ssize_t length = readlink(link.c_str(), to.data(), to.size() - 1);
-  if (length <= 0 || std::string(to.data()).rfind("/dev/", 0) != 0) return false;
-  struct stat st {};
-  return stat(link.c_str(), &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == device;
+  char first = 0;
+  if (readlink(link.c_str(), &first, 1) != 1 || first != '/') return false;  // a socket, a pipe
+  struct statx st {};
+  return statx(AT_FDCWD, link.c_str(), AT_STATX_DONT_SYNC, STATX_TYPE, &st) == 0 &&
+         S_ISBLK(st.stx_mode) && st.stx_rdev_major == major(device) &&
+         st.stx_rdev_minor == minor(device);
 }
 
 // Whether the descriptor was opened for writing: "flags:" of fdinfo, octal.
@@ -66,10 +67,14 @@ Openers FindOpeners(dev_t device, const std::string& proc, const std::string& sy
     for (const auto& link : fs::directory_iterator(process.path() / "fd", error)) {
       if (!LeadsTo(link.path(), device)) continue;
       ++found.processes;
-      if (pid != self && found.writer.empty() &&
-          MayWrite(process.path() / "fdinfo" / link.path().filename())) {
-        found.writer = FirstLineOf(process.path() / "comm") + " (process " + pid + ")";
+      if (pid == self) {
+        ++found.ours;
+        continue;
       }
+      const std::string name = FirstLineOf(process.path() / "comm") + " (process " + pid + ")";
+      if (found.other.empty()) found.other = name;
+      if (found.writer.empty() && MayWrite(process.path() / "fdinfo" / link.path().filename()))
+        found.writer = name;
     }
   }
   return found;

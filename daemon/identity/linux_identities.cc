@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -52,7 +53,9 @@ class LinuxIdentities final : public Identities {
 
   Result<DeviceIdentity> Resolve(const std::string& id) override {
     std::vector<DeviceFacts> found;
+    const bool lv = id.find(':') == std::string::npos;  // LVM's UUID: one file says it all
     for (const std::string& name : Names()) {
+      if (lv && LvUuidOf(DmUuidOf(name)) != id) continue;
       auto facts = ReadFacts(roots_.sys + "/class/block/" + name);
       if (!facts.ok()) continue;  // it went away while we looked
       if (NeedsPartUuid(id)) AddPartUuid(&*facts);
@@ -77,6 +80,13 @@ class LinuxIdentities final : public Identities {
     closedir(dir);
     std::sort(names.begin(), names.end());
     return names;
+  }
+
+  [[nodiscard]] std::string DmUuidOf(const std::string& name) const {
+    std::ifstream file(roots_.sys + "/class/block/" + name + "/dm/uuid");
+    std::string uuid;
+    std::getline(file, uuid);
+    return uuid;
   }
 
   Result<DeviceFacts> TheOne(const std::string& id, std::vector<DeviceFacts> found) {

@@ -26,6 +26,7 @@ struct Leg {
   std::uint64_t size_bytes = 0;
   bool logical_volume = false;  // of any volume group; can be extended and reduced
   bool made_here = false;       // Make() returned it for the record that holds it
+  bool given = false;  // shadowd was given it to write over; what it leaves there is its own
 };
 
 /// What to make. `role` is "origin", "target", "metadata", "tier1" or "tier2".
@@ -54,11 +55,8 @@ class LegProvider {
   /// The configured classes, with sizes; speeds are filled in by the engine.
   virtual Result<std::vector<ClassInfo>> ListClasses() = 0;
   /// Makes a logical volume; the same order again gives the same one. kNotFound: no such class;
-  /// kOutOfSpace; kUnimplemented for a class of plain devices (use PickDevice).
+  /// kOutOfSpace; kUnimplemented for a class of plain devices (AdmitFromClass()).
   virtual Result<Leg> Make(const LegOrder& order) = 0;
-  /// The smallest free plain device of the class with at least `size_bytes`, none of `not_these`.
-  virtual Result<Leg> PickDevice(const std::string& storage_class, std::uint64_t size_bytes,
-                                 const std::vector<std::string>& not_these) = 0;
   /// What is known of a device.
   virtual Result<Leg> Describe(const std::string& device) = 0;
   /// What Make() made of exactly this order, if it is there. Changes nothing.

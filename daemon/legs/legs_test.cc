@@ -89,7 +89,6 @@ class FewDevices final : public BlockDevices {
     if (it == devices.end()) return MakeError(Code::kNotFound, "There is no device " + path + ".");
     return it->second;
   }
-  Result<std::string> StableId(const std::string& path) override { return "id" + path.substr(5); }
   Status ZeroStart(const std::string&, std::uint64_t) override { return Ok(); }
   Status Discard(const std::string&) override { return Ok(); }
   Result<DeviceSpeed> Probe(const std::string&, bool) override { return DeviceSpeed{}; }
@@ -105,6 +104,28 @@ class FewDevices final : public BlockDevices {
     devices[path] = i;
   }
   std::map<std::string, BlockInfo> devices;
+};
+
+// /dev/mapper/slow-db0 is the LV slow/db0; what is in FewDevices is a disk with its path as serial.
+class FewIdentities final : public Identities {
+ public:
+  explicit FewIdentities(FewDevices& devices) : devices_(devices) {}
+  Result<DeviceIdentity> Identify(const std::string& path) override {
+    SHADOW_ASSIGN(const BlockInfo info, devices_.Describe(path));
+    DeviceIdentity identity;
+    identity.size_bytes = info.size_bytes;
+    identity.path = path;
+    const bool lv = path.find("db0") != std::string::npos;
+    identity.kind = lv ? IdentityKind::kLogicalVolume : IdentityKind::kDisk;
+    identity.id = lv ? "KuJfu6-aaaa" : "sn:" + path.substr(5);
+    return identity;
+  }
+  Result<DeviceIdentity> Resolve(const std::string& id) override {
+    return MakeError(Code::kNotFound, "No device " + id + ".");
+  }
+
+ private:
+  FewDevices& devices_;
 };
 
 class LvmLegsTest : public testing::Test {
@@ -123,12 +144,13 @@ class LvmLegsTest : public testing::Test {
                  {"nvme", "fast", {}},
                  {"disks", "", {"/dev/sda", "/dev/sdb", "/dev/sdc"}}};
     o.udev = false;
-    legs = MakeLvmLegs(runner, devices, o);
+    legs = MakeLvmLegs(runner, devices, identities, o);
   }
   static Leg Lv(const std::string& uuid) { return {"/dev/x", uuid, "", 0, true}; }
   LegOrder Order() { return {"nvme", 1 << 20, "db0", "u1", "01234567-x", "target"}; }
   ScriptedRunner runner;
   FewDevices devices;
+  FewIdentities identities{devices};
   std::unique_ptr<LegProvider> legs;
 };
 
@@ -170,14 +192,7 @@ TEST_F(LvmLegsTest, SaysWhyLvmRefused) {
   EXPECT_EQ(legs->Make({"disks", 1, "v", "u", "m", "target"}).error().code, Code::kUnimplemented);
 }
 
-TEST_F(LvmLegsTest, PicksTheSmallestFreeDevice) {
-  EXPECT_EQ(legs->PickDevice("disks", 400, {})->device, "/dev/sdb");
-  EXPECT_EQ(legs->PickDevice("disks", 400, {"/dev/sdb"})->device, "/dev/sda");
-  EXPECT_EQ(legs->PickDevice("disks", 2000, {}).error().code, Code::kOutOfSpace)
-      << "sdc is mounted";
-}
-
-TEST_F(LvmLegsTest, DescribesByDeviceNumber) {
+TEST_F(LvmLegsTest, DescribesByIdentity) {
   auto lv = legs->Describe("/dev/mapper/slow-db0");
   ASSERT_TRUE(lv.ok());
   EXPECT_EQ(lv->device, "/dev/slow/db0");
@@ -187,6 +202,7 @@ TEST_F(LvmLegsTest, DescribesByDeviceNumber) {
   auto plain = legs->Describe("/dev/sda");
   ASSERT_TRUE(plain.ok());
   EXPECT_EQ(plain->storage_class, "disks");
+  EXPECT_EQ(plain->id, "sn:sda");
   EXPECT_FALSE(plain->logical_volume);
   EXPECT_FALSE(legs->Describe("/dev/none").ok());
 }

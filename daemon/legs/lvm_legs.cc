@@ -20,8 +20,8 @@ constexpr const char* kRoleTag = "shadow.role";
 
 class LvmLegs final : public LegProvider {
  public:
-  LvmLegs(ProcessRunner& runner, BlockDevices& blocks, LvmOptions options)
-      : runner_(runner), blocks_(blocks), options_(std::move(options)) {}
+  LvmLegs(ProcessRunner& runner, BlockDevices& blocks, Identities& identities, LvmOptions options)
+      : runner_(runner), blocks_(blocks), identities_(identities), options_(std::move(options)) {}
 
   Result<std::vector<ClassInfo>> ListClasses() override {
     std::vector<LvmGroup> groups;
@@ -95,44 +95,24 @@ class LvmLegs final : public LegProvider {
     return MakeError(Code::kIoError, "LVM made " + name + " but does not list it.");
   }
 
-  Result<Leg> PickDevice(const std::string& storage_class, std::uint64_t size_bytes,
-                         const std::vector<std::string>& not_these) override {
-    SHADOW_ASSIGN(const ClassConfig config, FindClass(storage_class));
-    std::string best;
-    std::uint64_t best_size = 0;
-    for (const std::string& device : config.devices) {
-      if (std::count(not_these.begin(), not_these.end(), device) > 0) continue;
-      const auto info = blocks_.Describe(device);
-      if (!info.ok() || !info->used_by.empty() || info->size_bytes < size_bytes) continue;
-      if (best.empty() || info->size_bytes < best_size) {
-        best = device;
-        best_size = info->size_bytes;
-      }
-    }
-    if (!best.empty()) return Describe(best);
-    return MakeError(
-        Code::kOutOfSpace,
-        "No device of class " + storage_class + " is free and has " + FormatSize(size_bytes) + ".",
-        "add one to the class, or name another class");
-  }
-
   Result<Leg> Describe(const std::string& device) override {
-    SHADOW_ASSIGN(const BlockInfo info, blocks_.Describe(device));
+    SHADOW_ASSIGN(const DeviceIdentity identity, identities_.Identify(device));
     Leg leg;
     leg.device = device;
-    leg.size_bytes = info.size_bytes;
-    SHADOW_ASSIGN(const std::vector<LvmVolume> all, Volumes({}));
-    for (const LvmVolume& v : all) {
-      if (!v.active) continue;
-      const auto lv = blocks_.Describe(v.path);
-      if (!lv.ok() || !lv->SameAs(info)) continue;
-      leg = LegOf(v);
-      leg.size_bytes = info.size_bytes;
-      return leg;
+    leg.id = identity.id;
+    leg.size_bytes = identity.size_bytes;
+    if (identity.kind == IdentityKind::kLogicalVolume) {
+      leg.logical_volume = true;
+      SHADOW_ASSIGN(const LvmVolume v, Find(leg));
+      Leg known = LegOf(v);
+      known.size_bytes = identity.size_bytes;
+      return known;
     }
-    SHADOW_ASSIGN(leg.id, blocks_.StableId(device));
     for (const ClassConfig& c : options_.classes) {
-      if (std::count(c.devices.begin(), c.devices.end(), device) > 0) leg.storage_class = c.name;
+      for (const std::string& member : c.devices) {
+        const auto one = identities_.Identify(member);
+        if (one.ok() && one->id == leg.id) leg.storage_class = c.name;
+      }
     }
     return leg;
   }
@@ -213,22 +193,20 @@ class LvmLegs final : public LegProvider {
   }
 
   Status Activate(const Leg& leg) override {
-    const auto v = Find(leg);
-    if (!v.ok()) {
-      // Another kind of device is there or it is not.
-      if (v.error().code == Code::kFailedPrecondition && blocks_.Describe(leg.device).ok())
-        return Ok();
-      return MakeError(Code::kNotFound, "There is no device " + leg.device + ".",
-                       "look whether its disk is connected (lvs, lsblk)");
+    const auto here = identities_.Resolve(leg.id);
+    if (here.ok()) return Ok();
+    // Another kind of device is there, or it is not.
+    if (!leg.logical_volume || here.error().code != Code::kNotFound) return here.error();
+    SHADOW_ASSIGN(const LvmVolume v, Find(leg));
+    if (!v.active) {
+      // Legs carry activation skip, so that nobody but us activates them.
+      SHADOW_TRY(
+          Run({"lvchange", "--yes", "--ignoreactivationskip", "--activate", "y", v.FullName()},
+              "activate " + v.path));
+      if (identities_.Resolve(leg.id).ok()) return Ok();
     }
-    if (v->active && blocks_.Describe(v->path).ok()) return Ok();
-    // Legs carry activation skip, so that nobody but us activates them.
-    SHADOW_TRY(
-        Run({"lvchange", "--yes", "--ignoreactivationskip", "--activate", "y", v->FullName()},
-            "activate " + v->path));
-    if (blocks_.Describe(v->path).ok()) return Ok();
     // Active, but its node is missing: no udev made it.
-    return Run({"vgmknodes", v->FullName()}, "make the node of " + v->path);
+    return Run({"vgmknodes", v.FullName()}, "make the node of " + v.path);
   }
 
   Result<std::vector<MadeLeg>> ListMade() override {
@@ -357,6 +335,7 @@ class LvmLegs final : public LegProvider {
 
   ProcessRunner& runner_;
   BlockDevices& blocks_;
+  Identities& identities_;
   LvmOptions options_;
 };
 
@@ -371,8 +350,8 @@ std::string LvNameFor(const LegOrder& order) {
 }
 
 std::unique_ptr<LegProvider> MakeLvmLegs(ProcessRunner& runner, BlockDevices& blocks,
-                                         LvmOptions options) {
-  return std::make_unique<LvmLegs>(runner, blocks, std::move(options));
+                                         Identities& identities, LvmOptions options) {
+  return std::make_unique<LvmLegs>(runner, blocks, identities, std::move(options));
 }
 
 }  // namespace shadow

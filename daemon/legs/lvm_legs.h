@@ -11,6 +11,7 @@
 
 #include "daemon/base/process.h"
 #include "daemon/dm/block_devices.h"
+#include "daemon/identity/identities.h"
 #include "daemon/legs/legs.h"
 
 namespace shadow {
@@ -29,7 +30,7 @@ struct LvmOptions {
 
 /// `runner` and `blocks` must outlive what is returned.
 [[nodiscard]] std::unique_ptr<LegProvider> MakeLvmLegs(ProcessRunner& runner, BlockDevices& blocks,
-                                                       LvmOptions options);
+                                                       Identities& identities, LvmOptions options);
 
 /// The name of a logical volume for an order; only characters LVM takes, none of its reserved
 /// words.

@@ -10,8 +10,10 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/ids.h"
 #include "daemon/dm/block_devices.h"
+#include "daemon/dm/device_guard.h"
 #include "daemon/dm/device_mapper.h"
 #include "daemon/fs/filesystems.h"
+#include "daemon/identity/identities.h"
 #include "daemon/legs/legs.h"
 #include "daemon/modify/copy_order.h"
 #include "daemon/store/store.h"
@@ -24,6 +26,8 @@ struct Deps {
   Store* store = nullptr;
   DeviceMapper* dm = nullptr;
   BlockDevices* blocks = nullptr;
+  DeviceGuard* guard = nullptr;
+  Identities* identities = nullptr;
   LegProvider* legs = nullptr;
   Filesystems* fs = nullptr;
   LegHider* hider = nullptr;  // null: nobody looks at devices (tests)

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "daemon/base/sizes.h"
+#include "daemon/modify/admission.h"
 #include "daemon/modify/shrink_guard.h"
 #include "daemon/modify/tables.h"
 #include "daemon/modify/tiers.h"
@@ -77,6 +78,7 @@ class Planner {
     if (known.ok()) p_.origin = *known;
     p_.origin.id = v_.origin.id;
     p_.origin.made_here = v_.origin.made_here;
+    p_.origin.given = v_.origin.given;
     p_.old_sectors = v_.sectors;
     return Ok();
   }
@@ -116,52 +118,26 @@ class Planner {
     return ResolveClass();
   }
 
+  [[nodiscard]] Result<Admission> TargetAdmission() const {
+    SHADOW_ASSIGN(const BlockInfo origin, d_.blocks->Describe(p_.origin.device));
+    Admission how;
+    how.role = "target";
+    how.volume = v_.name;
+    how.volume_uuid = v_.uuid;
+    how.least_bytes = NewBytes();
+    how.most_sector = origin.logical_block;
+    how.overwrite = r_.overwrite;
+    return how;
+  }
+
   Status ResolveDevice() {
     if (r_.to == DevicePath(v_.name)) {
       return Invalid("A volume cannot be its own target.",
                      "name another device or a storage class");
     }
-    SHADOW_ASSIGN(const BlockInfo info, d_.blocks->Describe(r_.to));
-    SHADOW_ASSIGN(const BlockInfo origin, d_.blocks->Describe(p_.origin.device));
-    SHADOW_ASSIGN(const BlockInfo metadata, d_.blocks->Describe(v_.metadata.device));
-    if (info.SameAs(origin)) {
-      return Invalid(r_.to + " is the device the volume lives on.", "name another device");
-    }
-    if (info.SameAs(metadata)) {
-      return Invalid(r_.to + " is the volume's metadata device.", "name another device");
-    }
-    const auto self = d_.dm->Info(v_.name);
-    if (self.ok() && self->major != 0 && self->major == info.major && self->minor == info.minor) {
-      return Invalid("A volume cannot be its own target.",
-                     "name another device or a storage class");
-    }
-    if (!info.used_by.empty()) {
-      return NotNow(r_.to + " is in use: " + info.used_by + ".", "free it, or name another device");
-    }
-    if (info.read_only) return NotNow(r_.to + " is read-only.", "name another device");
-    if (info.zoned) return Invalid(r_.to + " is a zoned device.", "name a device without zones");
-    SHADOW_ASSIGN(p_.target, d_.legs->Describe(r_.to));
-    if (p_.target.id == p_.origin.id) {
-      return Invalid(r_.to + " is the device the volume lives on.", "name another device");
-    }
-    SHADOW_TRY(CheckTargetSize(info.size_bytes));
-    return CheckSector(info, origin);
-  }
-
-  Status CheckTargetSize(std::uint64_t size) const {
-    if (size >= NewBytes()) return Ok();
-    return MakeError(Code::kOutOfSpace,
-                     r_.to + " is too small: it has " + FormatSize(size) + ", the volume needs " +
-                         FormatSize(NewBytes()) + ".",
-                     "name a larger device, or a smaller size");
-  }
-
-  static Status CheckSector(const BlockInfo& target, const BlockInfo& origin) {
-    if (target.logical_block <= origin.logical_block) return Ok();
-    return Invalid("The sectors of " + target.path + " are larger than the origin's (" +
-                       std::to_string(target.logical_block) + " and " +
-                       std::to_string(origin.logical_block) + " bytes).",
-                   "name a device with the same sector size");
+    SHADOW_ASSIGN(const Admission how, TargetAdmission());
+    SHADOW_ASSIGN(p_.target, Admit(d_, r_.to, how));
+    return Ok();
   }
 
   Status ResolveClass() {
@@ -177,8 +153,8 @@ class Planner {
                            : "known classes: " + known + "; a device is given by its full path");
     }
     if (it->volume_group.empty()) {
-      SHADOW_ASSIGN(p_.target,
-                    d_.legs->PickDevice(r_.to, NewBytes(), {p_.origin.device, v_.metadata.device}));
+      SHADOW_ASSIGN(const Admission how, TargetAdmission());
+      SHADOW_ASSIGN(p_.target, AdmitFromClass(d_, r_.to, how));
       return Ok();
     }
     if (it->free_bytes < NewBytes()) {

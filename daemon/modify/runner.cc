@@ -182,6 +182,12 @@ StepOutcome ModificationRunner::RunStep() {
     }
     return {OutcomeKind::kBusy, {}, kPausedTickMs};
   }
+  // Names may have changed since the last step (not what is asked ten times a second).
+  if (!copying && record_.state.step != Step::kRemirror && record_.state.step != Step::kGrace) {
+    record_.origin = Located(*deps_.identities, std::move(record_.origin));
+    record_.target = Located(*deps_.identities, std::move(record_.target));
+    volume_ = Located(*deps_.identities, std::move(volume_));
+  }
   switch (record_.state.step) {
     case Step::kStart:
       return {};

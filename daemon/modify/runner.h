@@ -62,6 +62,7 @@ class ModificationRunner {
   StepOutcome Trim();
   StepOutcome Backup();
   [[nodiscard]] LegOrder TargetOrder() const;
+  Status HoldTarget();
   StepOutcome MakeTarget();
   StepOutcome ExtendOrigin();
   StepOutcome Attach();
@@ -105,6 +106,7 @@ class ModificationRunner {
   VolumeRecord volume_;
   LatencyMeter meter_;
   bool baseline_taken_ = false;
+  std::unique_ptr<DeviceHold> target_hold_;  // from the check to the table
   std::unique_ptr<Copier> copier_;
   std::optional<CopyPath> path_;
   std::int64_t retry_at_us_ = 0;

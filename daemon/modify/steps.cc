@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "daemon/base/sizes.h"
+#include "daemon/modify/admission.h"
 #include "daemon/modify/grace.h"
 #include "daemon/modify/removal.h"
 #include "daemon/modify/runner.h"
@@ -80,7 +81,6 @@ LegOrder ModificationRunner::TargetOrder() const {
 
 StepOutcome ModificationRunner::MakeTarget() {
   if (auto room = RoomInMetadata(record_.new_sectors); !room.ok()) return Fail(room.error());
-  const std::uint64_t bytes = record_.new_sectors * kSectorBytes;
   bool blank = false;
   if (record_.target.device.empty()) {
     auto made = deps_.legs->Make(TargetOrder());
@@ -88,22 +88,28 @@ StepOutcome ModificationRunner::MakeTarget() {
     record_.target = *made;
     blank = true;
   }
-  const auto info = deps_.blocks->Describe(record_.target.device);
-  if (!info.ok()) return Fail(info.error());
-  if (info->size_bytes < bytes) {
-    return Fail(MakeError(Code::kOutOfSpace, record_.target.device + " has only " +
-                                                 FormatSize(info->size_bytes) + ", " +
-                                                 FormatSize(bytes) + " are needed."));
-  }
-  // Somebody may have taken it since the plan was made. We ourselves hold it only once attached.
-  if (!info->used_by.empty() && !blank) {
-    return Fail(MakeError(Code::kFailedPrecondition,
-                          record_.target.device + " is in use: " + info->used_by + ".",
-                          "free it, or name another device"));
-  }
+  // Somebody may have taken it, or written there, since the plan was made.
+  if (auto held = HoldTarget(); !held.ok()) return Fail(held.error());
   (void)SpeedOf(record_.target, blank);
   (void)SpeedOf(record_.origin, false);
   return {};
+}
+
+// From here to the table nobody else gets the target. After a crash in between it is looked at
+// again.
+Status ModificationRunner::HoldTarget() {
+  if (record_.target.made_here || target_hold_ != nullptr) return Ok();
+  SHADOW_ASSIGN(const BlockInfo origin, deps_.blocks->Describe(record_.origin.device));
+  Admission how;
+  how.role = "target";
+  how.volume = volume_name_;
+  how.volume_uuid = volume_.uuid;
+  how.least_bytes = record_.new_sectors * kSectorBytes;
+  how.most_sector = origin.logical_block;
+  how.from_class = record_.request.to.empty() || record_.request.to[0] != '/';
+  how.overwrite = record_.request.overwrite;
+  SHADOW_ASSIGN(target_hold_, HoldForWriting(deps_, record_.target, how));
+  return Ok();
 }
 
 // Measured once for a class, or for a device outside every class, and remembered.
@@ -112,7 +118,8 @@ Result<DeviceSpeed> ModificationRunner::SpeedOf(const Leg& leg, bool may_write) 
       leg.storage_class.empty() ? "leg:" + leg.id : "class:" + leg.storage_class;
   SHADOW_ASSIGN(std::optional<DeviceSpeed> known, deps_.store->FindSpeed(key));
   if (known && (known->write_bandwidth != 0 || !may_write)) return *known;
-  SHADOW_ASSIGN(DeviceSpeed speed, deps_.blocks->Probe(leg.device, may_write));
+  SHADOW_ASSIGN(DeviceSpeed speed,
+                deps_.blocks->Probe(Located(*deps_.identities, leg).device, may_write));
   if (known && speed.write_bandwidth == 0) speed.write_bandwidth = known->write_bandwidth;
   const Status kept = deps_.store->PutSpeed(key, speed);
   if (!kept.ok()) spdlog::warn("{}", kept.error().ToString());
@@ -185,7 +192,7 @@ Status ModificationRunner::LastLook(const ShadowTable& wanted) {
 // Every table carries the volume's tiers, as they are now; a device that is gone is missing.
 Result<ShadowTable> ModificationRunner::Tiered(const ShadowTable& table) {
   SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(volume_name_));
-  return MarkMissing(*deps_.blocks, WithTiers(table, tiers));
+  return Located(*deps_.identities, WithTiers(table, tiers));
 }
 
 // The kernel refuses a shorter table while blocks beyond its end have shadows: sends them home.
@@ -246,8 +253,26 @@ StepOutcome ModificationRunner::Attach() {
   ShadowTable table = move ? TwoLegTable(volume_, record_)
                            : OneLegTable(volume_, record_.origin, record_.new_sectors);
   table.shrink = record_.new_sectors < record_.old_sectors;
+  if (move) {
+    const auto wanted = Tiered(table);
+    const auto live =
+        wanted.ok() ? IsLive(*deps_.dm, volume_name_, *wanted) : Result<bool>(wanted.error());
+    if (!live.ok()) return Fail(live.error());
+    if (!*live && !record_.target_touched) {
+      if (auto held = HoldTarget(); !held.ok()) return Fail(held.error());
+    }
+    record_.target_touched = true;
+  }
+  target_hold_.reset();  // the table takes it now
   StepOutcome put = PutTable(table, OneLegTable(volume_, record_.origin, record_.old_sectors));
   if (put.kind == OutcomeKind::kDone) volume_.sectors = record_.new_sectors;
+  if (put.kind == OutcomeKind::kFailed) {
+    // If the table before is in place the target is what it was, and is looked at again.
+    const auto before = Tiered(OneLegTable(volume_, record_.origin, record_.old_sectors));
+    const auto live =
+        before.ok() ? IsLive(*deps_.dm, volume_name_, *before) : Result<bool>(before.error());
+    if (live.ok() && *live) record_.target_touched = false;
+  }
   return put;
 }
 
@@ -373,6 +398,9 @@ StepOutcome ModificationRunner::ReleaseOrigin() {
     return FromStatus(RemoveLeg(deps_, origin, volume_name_, record_.id,
                                 "the volume has moved from it to " + record_.target.device));
   }
+  const std::string note = "an old copy of the volume " + volume_name_;
+  if (auto kept = RememberReleased(deps_, origin, origin.given, note); !kept.ok())
+    return Fail(kept.error());
   Emit("info", "origin_free",
        "The old origin " + origin.device +
            " is no part of the volume any more; it holds an old copy.");
@@ -417,7 +445,12 @@ StepOutcome ModificationRunner::ReleaseTarget() {
   if (record_.target.made_here) {
     return FromStatus(RemoveLeg(deps_, record_.target, volume_name_, record_.id, why));
   }
-  if (!record_.target.device.empty()) return {};
+  target_hold_.reset();
+  if (!record_.target.device.empty()) {
+    if (!record_.target_touched) return {};
+    return FromStatus(RememberReleased(deps_, record_.target, record_.target.given,
+                                       "a copy of the volume " + volume_name_));
+  }
   return FromStatus(RemoveOrdered(deps_, TargetOrder(), why));
 }
 

@@ -55,10 +55,46 @@ Result<std::vector<Run>> ReadRuns(DeviceMapper& dm, const std::string& name,
 
 }  // namespace
 
+namespace {
+
+std::string PathOf(Identities& identities, const std::string& id, const std::string& path) {
+  if (id.empty() || path.empty() || path == "-") return path;
+  const auto found = identities.Resolve(id);
+  return found.ok() ? found->path : "/dev/missing/" + id;
+}
+
+}  // namespace
+
+Leg Located(Identities& identities, Leg leg) {
+  leg.device = PathOf(identities, leg.id, leg.device);
+  return leg;
+}
+
+VolumeRecord Located(Identities& identities, VolumeRecord volume) {
+  volume.origin = Located(identities, std::move(volume.origin));
+  volume.metadata = Located(identities, std::move(volume.metadata));
+  return volume;
+}
+
+ShadowTable Located(Identities& identities, ShadowTable table) {
+  table.metadata = PathOf(identities, table.metadata_id, table.metadata);
+  table.origin.device = PathOf(identities, table.origin.id, table.origin.device);
+  if (table.target) {
+    table.target->device = PathOf(identities, table.target->id, table.target->device);
+  }
+  for (auto& tier : table.tiers) {
+    if (!tier || tier->leg.device == "-") continue;
+    const auto found = identities.Resolve(tier->leg.id);
+    tier->leg.device = found.ok() ? found->path : "-";
+  }
+  return table;
+}
+
 ShadowTable OneLegTable(const VolumeRecord& volume, const Leg& leg, std::uint64_t sectors) {
   ShadowTable t;
   t.sectors = sectors;
   t.metadata = volume.metadata.device;
+  t.metadata_id = volume.metadata.id;
   t.block_sectors = volume.block_sectors;
   t.origin = {leg.device, leg.id};
   t.fresh = volume.fresh;

@@ -9,6 +9,7 @@
 #include "daemon/dm/device_mapper.h"
 #include "daemon/dm/status.h"
 #include "daemon/dm/table.h"
+#include "daemon/identity/identities.h"
 #include "daemon/store/records.h"
 
 namespace shadow {
@@ -24,6 +25,13 @@ namespace shadow {
 /// the others.
 [[nodiscard]] std::vector<ShadowTable> TablesToTry(const VolumeRecord& volume,
                                                    const ModificationRecord* running);
+
+/// The leg with the path that the device of its identity has now; a path that leads nowhere if it
+/// is not there, or if several have it: never to another device.
+[[nodiscard]] Leg Located(Identities& identities, Leg leg);
+[[nodiscard]] VolumeRecord Located(Identities& identities, VolumeRecord volume);
+/// The same for every leg of a table, right before it is loaded. A tier that is not there is "-".
+[[nodiscard]] ShadowTable Located(Identities& identities, ShadowTable table);
 
 /// The table with the tiers that belong into it; those of other phases are left out.
 [[nodiscard]] ShadowTable WithTiers(ShadowTable table, const TiersRecord& tiers);

@@ -34,13 +34,6 @@ Status GrowMetadata(const Deps& deps, const VolumeRecord& volume, const TiersRec
   return extended;
 }
 
-ShadowTable MarkMissing(BlockDevices& blocks, ShadowTable table) {
-  for (auto& tier : table.tiers) {
-    if (tier && !blocks.Describe(tier->leg.device).ok()) tier->leg.device = "-";
-  }
-  return table;
-}
-
 Status CheckDrain(const TargetStatus& status, const std::vector<TierRun>& shadows,
                   const std::string& volume) {
   for (const TierRun& run : shadows) {

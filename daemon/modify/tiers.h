@@ -16,9 +16,6 @@ namespace shadow {
                                   const TiersRecord& tiers, std::uint64_t sectors,
                                   bool will_have_tiers = false);
 
-/// The table with "-" for each tier whose device is not there.
-[[nodiscard]] ShadowTable MarkMissing(BlockDevices& blocks, ShadowTable table);
-
 /// Can these shadows be sent home? Not those that are dirty on a tier that is missing: then
 /// kFailedPrecondition, which says what can be done.
 [[nodiscard]] Status CheckDrain(const TargetStatus& status, const std::vector<TierRun>& shadows,

@@ -261,6 +261,8 @@ Result<CreateRequest> FromProto(const v1::CreateVolumeRequest& request) {
   out.to = request.to();
   out.block_bytes = request.block_bytes();
   out.request_id = request.request_id();
+  SHADOW_TRY(CheckOverwrite(request.overwrite()));
+  out.overwrite = request.overwrite();
   return out;
 }
 
@@ -275,6 +277,8 @@ Result<ImportRequest> FromProto(const v1::ImportVolumeRequest& request) {
   out.name = request.name();
   out.device = request.device();
   out.metadata = request.metadata();
+  SHADOW_TRY(CheckOverwrite(request.overwrite()));
+  out.overwrite = request.overwrite();
   out.block_bytes = request.block_bytes();
   out.request_id = request.request_id();
   return out;
@@ -337,6 +341,8 @@ Result<ModifyRequest> FromProto(const v1::ModificationSpec& spec) {
     out.grace_ms = DurationMs(spec.grace());
     SHADOW_TRY(CheckGrace(out.grace_ms));
   }
+  SHADOW_TRY(CheckOverwrite(spec.overwrite()));
+  out.overwrite = spec.overwrite();
   out.grow_filesystem = spec.grow_filesystem();
   out.trim_first = !spec.skip_trim();
   out.discard_origin = spec.discard_origin();

@@ -282,6 +282,8 @@ Result<AddTierRequest> FromProto(const v1::AddTierRequest& request) {
   out.to = request.to();
   out.size_bytes = request.size_bytes();
   out.request_id = request.request_id();
+  SHADOW_TRY(CheckOverwrite(request.overwrite()));
+  out.overwrite = request.overwrite();
   return out;
 }
 

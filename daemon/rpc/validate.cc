@@ -93,6 +93,13 @@ Status CheckSizeSpec(std::string_view spec) {
                  "Write it as 20G, +10G, -5G or +50%.");
 }
 
+Status CheckOverwrite(std::string_view types) {
+  const bool good = OnlyOf(types, "_-.,");
+  if (good && types.size() <= 256) return Ok();
+  return MakeError(Code::kInvalidArgument, "What may be written over is no list of types.",
+                   "Name them as the refusal does, e.g. ext4 or gpt,LVM2_member.");
+}
+
 Status CheckBlockSize(std::uint64_t bytes) {
   if (bytes == 0 ||
       (std::has_single_bit(bytes) && bytes >= kMinBlockBytes && bytes <= kMaxBlockBytes)) {

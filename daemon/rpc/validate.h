@@ -38,6 +38,8 @@ inline constexpr std::uint32_t kMaxHeatRanges = 4096;
 [[nodiscard]] Status CheckSize(std::string_view field, std::uint64_t bytes);
 /// "20G", "+10G", "-5G", "+50%": the characters; what it means depends on the volume.
 [[nodiscard]] Status CheckSizeSpec(std::string_view spec);
+/// What may be written over: "" or names of types with commas.
+[[nodiscard]] Status CheckOverwrite(std::string_view types);
 /// 0, or a power of two from 64 KiB to 16 MiB.
 [[nodiscard]] Status CheckBlockSize(std::uint64_t bytes);
 /// 0, or a rate in bytes/s up to 2^40.

@@ -51,6 +51,7 @@ std::unique_ptr<DeviceMapper> MakeSimDeviceMapper(SimWorld* world);
 std::unique_ptr<BlockDevices> MakeSimBlockDevices(SimWorld* world);
 std::unique_ptr<LegProvider> MakeSimLegs(SimWorld* world);
 std::unique_ptr<Identities> MakeSimIdentities(SimWorld* world);
+std::unique_ptr<DeviceGuard> MakeSimGuard(SimWorld* world);
 std::unique_ptr<Filesystems> MakeSimFilesystems(SimWorld* world);
 
 }  // namespace shadow::sim

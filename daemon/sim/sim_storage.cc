@@ -27,12 +27,6 @@ class SimBlockDevices final : public BlockDevices {
     return info;
   }
 
-  Result<std::string> StableId(const std::string& path) override {
-    const Call call(&w_, "", path);
-    SHADOW_ASSIGN(Disk * disk, Find(path));
-    return disk->id;
-  }
-
   Status ZeroStart(const std::string& path, std::uint64_t /*bytes*/) override {
     const Call call(&w_, "ZeroStart", path);
     SHADOW_TRY(call.before());
@@ -129,24 +123,6 @@ class SimLegs final : public LegProvider {
     Leg leg = LegOf(path);
     leg.made_here = true;
     return leg;
-  }
-
-  Result<Leg> PickDevice(const std::string& storage_class, std::uint64_t size_bytes,
-                         const std::vector<std::string>& not_these) override {
-    const Call call(&w_, "", storage_class);
-    const auto it = w_.device_classes.find(storage_class);
-    if (it == w_.device_classes.end()) {
-      return MakeError(Code::kNotFound, "There is no storage class " + storage_class + ".");
-    }
-    for (const std::string& path : it->second) {
-      const bool taken = std::count(not_these.begin(), not_these.end(), path) > 0;
-      const auto disk = w_.disks.find(path);
-      if (!taken && disk != w_.disks.end() && disk->second.used_by.empty() &&
-          disk->second.size_bytes >= size_bytes) {
-        return LegOf(path);
-      }
-    }
-    return MakeError(Code::kOutOfSpace, "Class " + storage_class + " has no free device.");
   }
 
   Result<Leg> Describe(const std::string& device) override {

@@ -31,6 +31,9 @@ Status SimTarget::CheckTable(const ShadowTable& table) const {
     return Refuse("device lookup failed");
   }
   if (meta == origin) return Refuse("the origin is the metadata device");
+  for (const Disk* held : {meta, origin, table.target ? disk(table.target->device) : nullptr}) {
+    if (held != nullptr && held->held > 0) return Refuse("Device or resource busy");
+  }
   if (origin != nullptr && !table.target && origin->size_bytes < table.sectors * kSectorBytes) {
     return Refuse("the origin is too small");
   }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "daemon/dm/blocks.h"
+#include "daemon/dm/device_guard.h"
 #include "daemon/dm/status.h"
 #include "daemon/dm/table.h"
 
@@ -27,7 +28,11 @@ struct Disk {
   std::uint64_t size_bytes = 0;
   std::uint32_t logical_block = 512;
   std::uint32_t minor = 0;
-  std::string used_by;  // by somebody else than us
+  std::string used_by;    // by somebody else than us, who claims it
+  std::string opened_by;  // by somebody else, without a claim
+  int held = 0;           // by us, before a table has it
+  std::vector<Signature> signatures;
+  std::vector<std::string> below;  // what it lies on: paths of disks, /dev/mapper/<volume>
   bool read_only = false;
   bool lasts = true;        // false: nothing but its name identifies it
   bool blank_start = true;  // the first 64 KiB are zero

@@ -10,7 +10,8 @@ SimWorld::SimWorld()
       blocks_(MakeSimBlockDevices(this)),
       legs_(MakeSimLegs(this)),
       fs_(MakeSimFilesystems(this)),
-      identities_(MakeSimIdentities(this)) {}
+      identities_(MakeSimIdentities(this)),
+      guard_(MakeSimGuard(this)) {}
 SimWorld::~SimWorld() = default;
 
 DeviceMapper& SimWorld::dm() { return *dm_; }
@@ -18,6 +19,7 @@ BlockDevices& SimWorld::blocks() { return *blocks_; }
 LegProvider& SimWorld::legs() { return *legs_; }
 Filesystems& SimWorld::fs() { return *fs_; }
 Identities& SimWorld::identities() { return *identities_; }
+DeviceGuard& SimWorld::guard() { return *guard_; }
 
 void SimWorld::AddDisk(const std::string& path, std::uint64_t size_bytes) {
   Disk disk;

@@ -5,7 +5,8 @@
 //
 // Every call of the daemon into the world passes a crash point before and after its effect.
 // CrashAt(n) makes the n-th point throw SimCrash: the only exception, and only in tests.
-// The daemon sees it through dm(), blocks(), legs(), fs() and identities(). Thread safe through one
+// The daemon sees it through dm(), blocks(), legs(), fs(),
+// identities() and guard(). Thread safe through one
 // mutex, except for the scene-setting methods, which are for the test's own thread while nothing
 // else runs.
 #pragma once
@@ -59,6 +60,7 @@ class SimWorld {
   [[nodiscard]] LegProvider& legs();
   [[nodiscard]] Filesystems& fs();
   [[nodiscard]] Identities& identities();
+  [[nodiscard]] DeviceGuard& guard();
 
   void AddDisk(const std::string& path, std::uint64_t size_bytes);
   void AddGroup(const std::string& storage_class, std::uint64_t size_bytes);
@@ -107,6 +109,7 @@ class SimWorld {
   std::unique_ptr<LegProvider> legs_;
   std::unique_ptr<Filesystems> fs_;
   std::unique_ptr<Identities> identities_;
+  std::unique_ptr<DeviceGuard> guard_;
 };
 
 inline constexpr std::uint64_t kSimExtent = std::uint64_t{4} << 20;

@@ -42,8 +42,9 @@ struct ModificationRecord {
   ModifyRequest request;
   Plan plan;
   MachineState state;
-  Leg origin;  // as it was at the start
-  Leg target;  // device "" until it is known
+  Leg origin;                   // as it was at the start
+  Leg target;                   // device "" until it is known
+  bool target_touched = false;  // it may have been written over
   std::uint64_t old_sectors = 0, new_sectors = 0;
   std::string error;  // last thing that went wrong, "" when nothing
   std::int64_t started_ms = 0, finished_ms = 0;
@@ -66,8 +67,10 @@ inline constexpr int kTierPhases = 6;
 
 struct TierRecord {
   TierPhase phase = TierPhase::kNone;
-  std::string to;  // class or device, as asked
-  Leg leg;         // device "" until it is known
+  std::string to;         // class or device, as asked
+  Leg leg;                // device "" until it is known
+  std::string overwrite;  // what may be written over on it, as asked
+  bool touched = false;   // it may have been written over
   std::uint64_t size_bytes = 0;
   bool write_back = false;
   bool lost = false;  // kForgetting: dirty shadows may be dropped
@@ -84,6 +87,20 @@ struct TiersRecord {
   [[nodiscard]] bool Any() const {
     return tiers[0].phase != TierPhase::kNone || tiers[1].phase != TierPhase::kNone;
   }
+};
+
+/// Who has a device. One owner for each, whether the volume is active or not.
+struct DeviceOwner {
+  std::string volume;
+  std::string role;  // "origin", "target", "metadata", "tier1", "tier2"
+};
+
+/// A device that a volume had.
+struct ReleasedDevice {
+  std::string id;
+  bool reusable = false;   // shadowd's own data is on it; else somebody's
+  std::string signatures;  // a fingerprint of what was recognised on it then
+  std::string note;        // "the data of volume db0, which was exported"
 };
 
 /// Who used a request id, and for what. `body` is the request as text: same id, same body.

@@ -175,6 +175,34 @@ Status OwnershipInRecords(sqlite3* db) {
   )sql");
 }
 
+// 5: who has which device, one owner for each (kept by the store with every record), and what was
+// given back. Where two volumes had one device already, the first keeps it.
+Status DevicesInUse(sqlite3* db) {
+  return Execute(db, R"sql(
+    CREATE TABLE devices(id TEXT PRIMARY KEY, volume TEXT NOT NULL, role TEXT NOT NULL);
+    CREATE INDEX devices_by_volume ON devices(volume);
+    CREATE TABLE released(
+      id TEXT PRIMARY KEY, reusable INTEGER NOT NULL, signatures TEXT NOT NULL,
+      note TEXT NOT NULL);
+    INSERT OR IGNORE INTO devices SELECT id, volume, role FROM (
+      SELECT json_extract(record, '$.origin.id') AS id, name AS volume, 'origin' AS role
+        FROM (SELECT * FROM volumes WHERE json_valid(record))
+      UNION ALL SELECT json_extract(record, '$.metadata.id'), name, 'metadata'
+        FROM (SELECT * FROM volumes WHERE json_valid(record))
+      UNION ALL SELECT json_extract(record, '$.origin.id'), volume, 'origin'
+        FROM (SELECT * FROM modifications WHERE json_valid(record))
+        WHERE json_extract(record, '$.state.step') <> 'end'
+      UNION ALL SELECT json_extract(record, '$.target.id'), volume, 'target'
+        FROM (SELECT * FROM modifications WHERE json_valid(record))
+        WHERE json_extract(record, '$.state.step') <> 'end'
+      UNION ALL SELECT json_extract(record, '$.tier1.leg.id'), volume, 'tier1'
+        FROM (SELECT * FROM tiers WHERE json_valid(record))
+      UNION ALL SELECT json_extract(record, '$.tier2.leg.id'), volume, 'tier2'
+        FROM (SELECT * FROM tiers WHERE json_valid(record))
+    ) WHERE id IS NOT NULL AND id <> '';
+  )sql");
+}
+
 struct Upgrade {
   int version;
   Status (*apply)(sqlite3* db);
@@ -182,11 +210,12 @@ struct Upgrade {
 
 // In order, without gaps. CREATE TABLE IF NOT EXISTS only where a released program may have made
 // the table without raising the version (1 and 2).
-constexpr std::array<Upgrade, 4> kUpgrades = {{
+constexpr std::array<Upgrade, 5> kUpgrades = {{
     {1, FirstTables},
     {2, TierTable},
     {3, NamesForNumbers},
     {4, OwnershipInRecords},
+    {5, DevicesInUse},
 }};
 
 }  // namespace

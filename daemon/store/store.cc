@@ -3,6 +3,7 @@
 
 #include <array>
 #include <chrono>
+#include <map>
 #include <mutex>
 
 #include "daemon/store/codec.h"
@@ -60,6 +61,7 @@ class SqliteStore final : public Store {
     const std::lock_guard<std::mutex> lock(mutex_);
     return Transaction([&]() -> Status {
       SHADOW_TRY(WriteVolume(record));
+      SHADOW_TRY(TakeDevices(record.name));
       return request != nullptr ? WriteRequest(*request) : Ok();
     });
   }
@@ -69,6 +71,7 @@ class SqliteStore final : public Store {
     return Transaction([&]() -> Status {
       SHADOW_TRY(Statement(db_.get(), "DELETE FROM volumes WHERE name = ?").Bind(name).Run());
       SHADOW_TRY(Statement(db_.get(), "DELETE FROM tiers WHERE volume = ?").Bind(name).Run());
+      SHADOW_TRY(TakeDevices(name));
       // The name may be used again: its old request ids must not answer for the new volume.
       return Statement(db_.get(), "DELETE FROM requests WHERE object = ? AND kind <> 'modify'")
           .Bind(name)
@@ -112,6 +115,7 @@ class SqliteStore final : public Store {
                      .Bind(record.volume)
                      .Bind(Encode(record))
                      .Run());
+      SHADOW_TRY(TakeDevices(record.volume));
       return request != nullptr ? WriteRequest(*request) : Ok();
     });
   }
@@ -138,6 +142,7 @@ class SqliteStore final : public Store {
                 .Run());
       }
       if (update.volume != nullptr) SHADOW_TRY(WriteVolume(*update.volume));
+      SHADOW_TRY(TakeDevices(m.volume));
       return update.request != nullptr ? WriteRequest(*update.request) : Ok();
     });
   }
@@ -155,6 +160,43 @@ class SqliteStore final : public Store {
       auto record = DecodeModification(s.Text(0));
       if (record.ok()) all.push_back(std::move(*record));
     }
+  }
+
+  Result<std::optional<DeviceOwner>> OwnerOf(const std::string& device_id) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return Owner(device_id);
+  }
+
+  Result<std::map<std::string, DeviceOwner>> Owners() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Statement s(db_.get(), "SELECT id, volume, role FROM devices");
+    std::map<std::string, DeviceOwner> all;
+    while (true) {
+      SHADOW_ASSIGN(const bool row, s.Step());
+      if (!row) return all;
+      all[s.Text(0)] = {s.Text(1), s.Text(2)};
+    }
+  }
+
+  Status PutReleased(const ReleasedDevice& device) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    SHADOW_TRY(TryToWrite());
+    return Statement(db_.get(), "INSERT OR REPLACE INTO released VALUES(?, ?, ?, ?)")
+        .Bind(device.id)
+        .Bind(static_cast<std::int64_t>(device.reusable ? 1 : 0))
+        .Bind(device.signatures)
+        .Bind(device.note)
+        .Run();
+  }
+
+  Result<std::optional<ReleasedDevice>> FindReleased(const std::string& device_id) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Statement s(db_.get(), "SELECT reusable, signatures, note FROM released WHERE id = ?");
+    s.Bind(device_id);
+    SHADOW_ASSIGN(const bool row, s.Step());
+    if (!row) return std::optional<ReleasedDevice>();
+    return std::optional<ReleasedDevice>(
+        ReleasedDevice{device_id, s.Number(0) != 0, s.Text(1), s.Text(2)});
   }
 
   Result<std::vector<HistoryEntry>> History(const std::string& modification_id) override {
@@ -308,6 +350,58 @@ class SqliteStore final : public Store {
         .Bind(record.name)
         .Bind(Encode(record))
         .Run();
+  }
+
+  Result<std::optional<DeviceOwner>> Owner(const std::string& device_id) {
+    Statement s(db_.get(), "SELECT volume, role FROM devices WHERE id = ?");
+    s.Bind(device_id);
+    SHADOW_ASSIGN(const bool row, s.Step());
+    if (!row) return std::optional<DeviceOwner>();
+    return std::optional<DeviceOwner>(DeviceOwner{s.Text(0), s.Text(1)});
+  }
+
+  // The devices of a volume are those its records name now: its own, its tiers', and those of the
+  // modification under way. Part of the transaction that wrote one of them.
+  Status TakeDevices(const std::string& volume) {
+    std::map<std::string, std::string> wanted;  // id -> role
+    Statement s(db_.get(), R"sql(
+      SELECT json_extract(record, '$.tier2.leg.id'), 'tier2'
+        FROM (SELECT * FROM tiers WHERE volume = ?1 AND json_valid(record))
+      UNION ALL SELECT json_extract(record, '$.tier1.leg.id'), 'tier1'
+        FROM (SELECT * FROM tiers WHERE volume = ?1 AND json_valid(record))
+      UNION ALL SELECT json_extract(record, '$.target.id'), 'target'
+        FROM (SELECT * FROM modifications WHERE volume = ?1 AND json_valid(record))
+        WHERE json_extract(record, '$.state.step') <> 'end'
+      UNION ALL SELECT json_extract(record, '$.origin.id'), 'origin'
+        FROM (SELECT * FROM modifications WHERE volume = ?1 AND json_valid(record))
+        WHERE json_extract(record, '$.state.step') <> 'end'
+      UNION ALL SELECT json_extract(record, '$.metadata.id'), 'metadata'
+        FROM (SELECT * FROM volumes WHERE name = ?1 AND json_valid(record))
+      UNION ALL SELECT json_extract(record, '$.origin.id'), 'origin'
+        FROM (SELECT * FROM volumes WHERE name = ?1 AND json_valid(record))
+    )sql");
+    s.Bind(volume);
+    while (true) {
+      SHADOW_ASSIGN(const bool row, s.Step());
+      if (!row) break;
+      if (!s.Text(0).empty()) wanted[s.Text(0)] = s.Text(1);
+    }
+    SHADOW_TRY(Statement(db_.get(), "DELETE FROM devices WHERE volume = ?").Bind(volume).Run());
+    for (const auto& [id, role] : wanted) {
+      SHADOW_ASSIGN(const std::optional<DeviceOwner> owner, Owner(id));
+      if (owner) {
+        return MakeError(Code::kAborted,
+                         "The device (" + id + ") is the " + owner->role + " of the volume " +
+                             owner->volume + ".",
+                         "name another device");
+      }
+      SHADOW_TRY(Statement(db_.get(), "INSERT INTO devices VALUES(?, ?, ?)")
+                     .Bind(id)
+                     .Bind(volume)
+                     .Bind(role)
+                     .Run());
+    }
+    return Ok();
   }
 
   Status WriteRequest(const RequestRecord& request) {

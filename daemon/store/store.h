@@ -12,6 +12,7 @@
 // volumes can come up, every change is refused with the reason, and the file is tried again.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -55,6 +56,16 @@ class Store {
   virtual Status PutModification(const ModificationUpdate& update) = 0;
   /// Newest first; "" for every volume.
   virtual Result<std::vector<ModificationRecord>> Modifications(const std::string& volume) = 0;
+  /// Who has the device of this identity, in any role, by any record of any volume. Kept with the
+  /// records: PutVolume, PutTiers and PutModification take what their record names and give back
+  /// what it does not name any more, in the same transaction, and fail with kAborted if another
+  /// volume has one of the devices.
+  virtual Result<std::optional<DeviceOwner>> OwnerOf(const std::string& device_id) = 0;
+  /// All of them, by identity.
+  virtual Result<std::map<std::string, DeviceOwner>> Owners() = 0;
+  virtual Status PutReleased(const ReleasedDevice& device) = 0;
+  virtual Result<std::optional<ReleasedDevice>> FindReleased(const std::string& device_id) = 0;
+
   virtual Result<std::vector<HistoryEntry>> History(const std::string& modification_id) = 0;
 
   virtual Result<std::optional<RequestRecord>> FindRequest(const std::string& id) = 0;

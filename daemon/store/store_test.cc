@@ -26,7 +26,7 @@ VolumeRecord AVolume(const std::string& name) {
   v.name = name;
   v.uuid = "u-" + name;
   v.state = VolumeState::kActive;
-  v.origin = Leg{"/dev/a", "A", "hdd", 1 << 20, true, false};
+  v.origin = Leg{"/dev/a", "A-" + name, "hdd", 1 << 20, true, false};
   v.metadata.device = "/dev/m";
   v.sectors = 2048;
   v.imported = true;
@@ -121,6 +121,48 @@ TEST(Store, EventsGrowByOne) {
   EXPECT_EQ(store->EventsAfter(1, 10)->at(0).seq, 2U);
   EXPECT_EQ(store->EventsAfter(0, 1)->size(), 1U);
   EXPECT_TRUE(store->EventsAfter(~0ULL, 10)->empty());
+}
+
+TEST(Store, ADeviceHasOneOwnerFromRecordToRecord) {
+  auto store = OpenStore({":memory:"}).value();
+  VolumeRecord db0 = AVolume("db0");
+  ASSERT_TRUE(store->PutVolume(db0, nullptr).ok());
+  EXPECT_EQ((*store->OwnerOf("A-db0"))->volume, "db0");
+  VolumeRecord db1 = AVolume("db1");
+  db1.metadata.id = "A-db0";  // in another role
+  const RequestRecord request{"r1", "import", "", "db1"};
+  const Status refused = store->PutVolume(db1, &request);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Code::kAborted);
+  EXPECT_NE(refused.error().message.find("origin of the volume db0"), std::string::npos);
+  EXPECT_EQ(store->Volumes()->size(), 1U) << "nothing of it was written";
+  EXPECT_FALSE(store->FindRequest("r1")->has_value());
+  // A modification takes its target, and has origin and target until its end.
+  ModificationRecord m = AModification("m");
+  m.origin = db0.origin;
+  m.target.id = "T";
+  ModificationUpdate update;
+  update.record = &m;
+  ASSERT_TRUE(store->PutModification(update).ok());
+  EXPECT_EQ((*store->OwnerOf("T"))->role, "target");
+  db0.origin = m.target;
+  m.state.step = Step::kReleaseOrigin;
+  update.volume = &db0;
+  ASSERT_TRUE(store->PutModification(update).ok());
+  EXPECT_EQ((*store->OwnerOf("T"))->role, "origin");
+  EXPECT_EQ((*store->OwnerOf("A-db0"))->volume, "db0") << "not released yet";
+  m.state.step = Step::kEnd;
+  ASSERT_TRUE(store->PutModification(update).ok());
+  EXPECT_FALSE(store->OwnerOf("A-db0")->has_value());
+  // Tiers go with the volume.
+  TiersRecord tiers;
+  tiers.volume = "db0";
+  tiers.tiers[1].phase = TierPhase::kAdding;
+  tiers.tiers[1].leg.id = "X";
+  ASSERT_TRUE(store->PutTiers(tiers, nullptr).ok());
+  EXPECT_EQ((*store->OwnerOf("X"))->role, "tier2");
+  ASSERT_TRUE(store->RemoveVolume("db0").ok());
+  EXPECT_TRUE(store->Owners()->empty());
 }
 
 TEST(Store, AFullDiskIsSaidAndChangesNothing) {
@@ -238,6 +280,19 @@ TEST(Upgrade, NothingThatAnEarlierVersionLeftBehindIsRemoved) {
   EXPECT_FALSE(volumes[1].remove_origin);
   EXPECT_TRUE(volumes[2].imported);
   EXPECT_TRUE(volumes[2].origin.made_here) << "its copy was made here, and goes with its next move";
+}
+
+TEST(Upgrade, DevicesGetTheirOwners) {
+  const TempDir dir;
+  Sql(dir.File(), Read(STORE_TESTDATA "/state-v2.sql"));
+  auto store = OpenStore({dir.File()}).value();
+  const auto owners = *store->Owners();
+  EXPECT_EQ(owners.at("ID1").volume, "db0");
+  EXPECT_EQ(owners.at("ID9").role, "target");
+  EXPECT_EQ(owners.at("ID7").role, "tier1");
+  EXPECT_EQ(owners.at("ID8").volume, "db2");
+  EXPECT_EQ(owners.count("ID5"), 0U) << "the origin of a modification that is over";
+  EXPECT_EQ(owners.size(), 8U);
 }
 
 TEST(Upgrade, DamagedRowsStayAsTheyAreAndCostOneVolume) {

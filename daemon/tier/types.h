@@ -20,6 +20,7 @@ struct AddTierRequest {
   std::uint64_t size_bytes = 0;  // rounded up to whole blocks; a device: 0 or at most its size
   bool write_back = false;
   std::string request_id;
+  std::string overwrite;  // what may be written over there: "ext4", "gpt,LVM2_member"
 };
 
 struct RemoveTierRequest {

@@ -9,6 +9,7 @@
 #include "tools/shadowctl/format_table.h"
 #include "tools/shadowctl/humanize.h"
 #include "tools/shadowctl/names.h"
+#include "tools/shadowctl/overwrite.h"
 #include "tools/shadowctl/progress.h"
 
 namespace shadow::ctl::modify_cmd {
@@ -18,7 +19,7 @@ using std::string;
 using Stub = v1::ModificationService::Stub;
 
 struct ModifyOptions {
-  string name, size, to, impact, rate, retire, grace, request_id;
+  string name, size, to, impact, rate, retire, grace, request_id, overwrite;
   bool grow_fs = false;
   bool skip_trim = false;
   bool discard_origin = false;
@@ -69,6 +70,8 @@ Result<v1::ModificationSpec> SpecOf(const ModifyOptions& o) {
   spec.set_skip_trim(o.skip_trim);
   spec.set_discard_origin(o.discard_origin);
   spec.set_force_shrink(o.force_shrink);
+  SHADOW_TRY(rpc::CheckOverwrite(o.overwrite));
+  spec.set_overwrite(o.overwrite);
   return spec;
 }
 
@@ -118,7 +121,14 @@ int Modify(Context& context, Interrupts& interrupts, const ModifyOptions& o,
   v1::StartModificationRequest request;
   request.set_request_id(o.request_id.empty() ? NewRequestId() : o.request_id);
   *request.mutable_spec() = *spec;
-  const Result<v1::Modification> started = Start(context, request);
+  const Result<v1::Modification> started =
+      WithOverwrite(context, o.overwrite, [&](const string& overwrite) {
+        // Another request than the one that was refused.
+        if (overwrite != o.overwrite && o.request_id.empty())
+          request.set_request_id(NewRequestId());
+        request.mutable_spec()->set_overwrite(overwrite);
+        return Start(context, request);
+      });
   if (!started.ok()) return context.Fail(started.error());
   if (!context.json()) {
     context.out << "Started " << ShortId(started->id()) << ": " << PlanSentence(started->plan())
@@ -201,6 +211,7 @@ void AddModifyCommand(CLI::App& volume, Context& context, Interrupts& interrupts
   modify->add_flag("--discard-origin", o->discard_origin, "Discard the origin at the end");
   modify->add_flag("--force-shrink", o->force_shrink,
                    "Shrink although the file system is too big or unknown: loses data");
+  modify->add_option("--overwrite", o->overwrite, kOverwriteHelp)->type_name("TYPES");
   modify
       ->add_option("--request-id", o->request_id,
                    "Idempotency key: the same id and request is done once")

@@ -8,6 +8,7 @@
 #include "tools/shadowctl/format_tier.h"
 #include "tools/shadowctl/humanize.h"
 #include "tools/shadowctl/names.h"
+#include "tools/shadowctl/overwrite.h"
 #include "tools/shadowctl/tier_removal.h"
 
 namespace shadow::ctl::tier_cmd {
@@ -17,7 +18,7 @@ using std::string;
 using Stub = v1::PlacementService::Stub;
 
 struct TierOptions {
-  string volume, tier, to, size, mode, request_id;
+  string volume, tier, to, size, mode, request_id, overwrite;
   string policy, tier1_heat, tier2_heat, budget, window, impact;
   bool write_back = false, forget = false, lost = false, wait = false, yes = false;
 
@@ -41,7 +42,7 @@ void WarnOfWriteBack(Context& context) {
 }
 
 int Add(Context& context, const TierOptions& o) {
-  const auto run = [&]() -> Result<v1::AddTierResponse> {
+  const auto run = [&](const string& overwrite) -> Result<v1::AddTierResponse> {
     v1::AddTierRequest request;
     SHADOW_TRY(rpc::CheckVolumeName(o.volume));
     SHADOW_TRY(rpc::CheckPlace("place for the tier", o.to));
@@ -59,10 +60,12 @@ int Add(Context& context, const TierOptions& o) {
     request.set_to(o.to);
     request.set_write_mode(o.write_back ? v1::TIER_WRITE_MODE_WRITE_BACK
                                         : v1::TIER_WRITE_MODE_WRITE_THROUGH);
+    SHADOW_TRY(rpc::CheckOverwrite(overwrite));
+    request.set_overwrite(overwrite);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
     return Call(client.placement(), &Stub::AddTier, request);
   };
-  const auto response = run();
+  const auto response = WithOverwrite(context, o.overwrite, run);
   if (!response.ok()) return context.Fail(response.error());
   const v1::Tier& tier = response->tier();
   if (context.json()) {
@@ -351,6 +354,7 @@ void AddTierCommands(CLI::App& app, Context& context, Interrupts& interrupts) {
       ->type_name("SIZE");
   add->add_flag("--write-back", o->write_back,
                 "Writes go to the tier alone; default: to home as well");
+  add->add_option("--overwrite", o->overwrite, kOverwriteHelp)->type_name("TYPES");
   AddRequestId(*add, o);
   on(add, o, Add);
 

@@ -5,6 +5,7 @@
 #include "tools/shadowctl/commands.h"
 #include "tools/shadowctl/format_json.h"
 #include "tools/shadowctl/format_table.h"
+#include "tools/shadowctl/overwrite.h"
 
 namespace shadow::ctl::volume_cmd {
 namespace {
@@ -16,7 +17,7 @@ using Stub = v1::VolumeService::Stub;
 constexpr std::chrono::hours kExportTimeout{24};
 
 struct VolumeOptions {
-  string name, size, to, device, metadata, block_size, request_id;
+  string name, size, to, device, metadata, block_size, request_id, overwrite;
   bool destroy_data = false;
   bool dry_run = false;
   bool yes = false;
@@ -41,7 +42,7 @@ Result<std::uint64_t> BlockSize(const string& text) {
 string IdOr(const string& id) { return id.empty() ? NewRequestId() : id; }
 
 int Create(Context& context, const VolumeOptions& o) {
-  const auto run = [&]() -> Result<v1::CreateVolumeResponse> {
+  const auto run = [&](const string& overwrite) -> Result<v1::CreateVolumeResponse> {
     v1::CreateVolumeRequest request;
     SHADOW_TRY(rpc::CheckVolumeName(o.name));
     SHADOW_ASSIGN(const std::uint64_t size, ParseSize(o.size));
@@ -51,17 +52,19 @@ int Create(Context& context, const VolumeOptions& o) {
     request.set_size_bytes(size);
     request.set_to(o.to);
     request.set_block_bytes(block);
+    SHADOW_TRY(rpc::CheckOverwrite(overwrite));
+    request.set_overwrite(overwrite);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
     return Call(client.volumes(), &Stub::CreateVolume, request);
   };
-  const auto response = run();
+  const auto response = WithOverwrite(context, o.overwrite, run);
   if (!response.ok()) return context.Fail(response.error());
   const v1::Volume& v = response->volume();
   return Show(context, v, "Created " + v.device() + ", " + FormatSize(v.size_bytes()) + ".");
 }
 
 int Import(Context& context, const VolumeOptions& o) {
-  const auto run = [&]() -> Result<v1::ImportVolumeResponse> {
+  const auto run = [&](const string& overwrite) -> Result<v1::ImportVolumeResponse> {
     v1::ImportVolumeRequest request;
     SHADOW_TRY(rpc::CheckVolumeName(o.name));
     SHADOW_ASSIGN(const std::uint64_t block, BlockSize(o.block_size));
@@ -70,10 +73,12 @@ int Import(Context& context, const VolumeOptions& o) {
     request.set_device(o.device);
     request.set_metadata(o.metadata);
     request.set_block_bytes(block);
+    SHADOW_TRY(rpc::CheckOverwrite(overwrite));
+    request.set_overwrite(overwrite);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
     return Call(client.volumes(), &Stub::ImportVolume, request);
   };
-  const auto response = run();
+  const auto response = WithOverwrite(context, o.overwrite, run);
   if (!response.ok()) return context.Fail(response.error());
   const v1::Volume& v = response->volume();
   return Show(context, v,
@@ -199,6 +204,10 @@ void AddRequestId(CLI::App& command, const Options& o) {
       ->type_name("ID");
 }
 
+void AddOverwrite(CLI::App& command, const Options& o) {
+  command.add_option("--overwrite", o->overwrite, kOverwriteHelp)->type_name("TYPES");
+}
+
 void AddBlockSize(CLI::App& command, const Options& o) {
   command.add_option("--block-size", o->block_size, "Size of a block, 64K..16M; default 256K")
       ->type_name("SIZE");
@@ -224,6 +233,7 @@ void AddVolumeCommands(CLI::App& app, Context& context, Interrupts& interrupts) 
       ->type_name("CLASS|DEV")
       ->required();
   AddBlockSize(*create, create_options);
+  AddOverwrite(*create, create_options);
   AddRequestId(*create, create_options);
   create->callback([&context, create_options] {
     context.command = [&context, create_options] { return Create(context, *create_options); };
@@ -242,6 +252,7 @@ void AddVolumeCommands(CLI::App& app, Context& context, Interrupts& interrupts) 
                    "Where the metadata goes; default: the class of the device")
       ->type_name("CLASS|DEV");
   AddBlockSize(*import_command, import_options);
+  AddOverwrite(*import_command, import_options);
   AddRequestId(*import_command, import_options);
   import_command->callback([&context, import_options] {
     context.command = [&context, import_options] { return Import(context, *import_options); };

@@ -9,18 +9,18 @@ _shadowctl_names() {
 # The flags of a command. tools/shadowctl/docs_test.cc compares this with the program.
 _shadowctl_flags() {
   case "$1" in
-    "volume create") echo "--size --to --block-size --request-id" ;;
-    "volume import") echo "--metadata --block-size --request-id" ;;
+    "volume create") echo "--size --to --block-size --overwrite --request-id" ;;
+    "volume import") echo "--metadata --block-size --overwrite --request-id" ;;
     "volume export") echo "--request-id" ;;
     "volume list") ;;
     "volume show") ;;
     "volume modify")
       echo "--size --to --impact --rate --retire --grace --grow-fs --skip-trim --discard-origin" \
-        "--force-shrink --request-id --dry-run --wait --until"
+        "--force-shrink --overwrite --request-id --dry-run --wait --until"
       ;;
     "volume delete") echo "--destroy-data --dry-run --yes --request-id" ;;
     "class list") ;;
-    "tier add") echo "--to --size --write-back --request-id" ;;
+    "tier add") echo "--to --size --write-back --overwrite --request-id" ;;
     "tier remove") echo "--forget --lost --wait --yes --request-id" ;;
     "tier list") ;;
     "tier show") ;;

@@ -1,0 +1,151 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Nobody's device is mistaken, written over or removed: exports outlive restarts, renames are followed, what is
+# busy stays, what holds data or belongs to another volume is refused. Each of these once lost data.
+# shellcheck source=tests/lab/guest-lib.sh
+. "$(dirname "$0")/../lab/guest-lib.sh"
+
+restart_shadowd() {
+  kill "$DAEMON"
+  wait "$DAEMON" || true
+  start_shadowd
+}
+# as at a boot: device mapper's devices of these volumes are gone
+reboot_shadowd() {
+  kill "$DAEMON"
+  wait "$DAEMON" || true
+  local volume
+  for volume; do dm remove "$volume"; done
+  start_shadowd
+}
+write_word() { echo "$2" | dd of="$1" conv=notrunc,fsync status=none; }
+word_on() { dd if="$1" bs=1 count="${#2}" status=none; }
+expect_word() { expect_eq "the first word on $1" "$(word_on "$1" "$2")" "$2"; }
+events() { shadowctl events | tail -n 20; }
+
+test_an_exported_volume_is_the_users() {
+  two_classes fast fast
+  shadowctl volume import db0 /dev/slow/db0 >/dev/null
+  write_word /dev/mapper/db0 precious
+  shadowctl volume modify db0 --to fast --grace 0 --wait >/dev/null
+  local before
+  before=$(shadowctl -o json volume show db0 | jq -r .origin)
+  expect_eq "what export says" "$(shadowctl -o json volume export db0 | jq -r .device)" /dev/fast/db0
+  expect_eq "its tags" "$(lvs --noheadings -o lv_tags fast/db0 | tr -d ' ')" ""
+  [[ -b $before ]] || fail "the name that volume show told, $before, leads nowhere until the next boot"
+  ! shadowctl doctor | grep -q lvremove || fail "doctor advises to remove something"
+  restart_shadowd
+  expect_word /dev/fast/db0 precious
+  # Imported again it is left as it is after its next move.
+  shadowctl volume import again /dev/fast/db0 >/dev/null
+  shadowctl volume modify again --to slow --grace 0 --wait >/dev/null
+  expect_word /dev/fast/db0 precious
+  restart_shadowd
+  expect_word /dev/fast/db0 precious
+}
+
+test_imported_data_stay_wherever_they_have_moved() {
+  two_classes fast fast
+  shadowctl volume import db0 /dev/slow/db0 >/dev/null
+  write_word /dev/mapper/db0 precious
+  shadowctl volume modify db0 --to fast --grace 0 --wait >/dev/null
+  shadowctl volume delete db0 --dry-run | grep -q "Would keep /dev/fast" || fail "the dry run does not say so"
+  shadowctl volume delete db0 --yes | grep -q "Removed .*metadata" || fail "it does not say what was removed"
+  expect_word /dev/fast/db0 precious
+  expect_eq "logical volumes of shadowd's" "$(lvs --noheadings -o name @shadow.volume 2>/dev/null | wc -l)" 0
+}
+
+test_a_busy_volume_is_neither_deleted_nor_exported_later() {
+  two_classes fast fast
+  shadowctl volume create db0 --size 16M --to slow >/dev/null
+  write_word /dev/mapper/db0 precious
+  exec 7</dev/mapper/db0
+  expect_failure shadowctl volume delete db0 --yes
+  expect_failure shadowctl volume export db0
+  exec 7<&-
+  reboot_shadowd db0
+  expect_word /dev/mapper/db0 precious
+  lvs slow | grep -q shadow.db0 || fail "its logical volume is gone"
+}
+
+test_a_renamed_group_loses_nothing() {
+  two_classes fast fast
+  shadowctl volume import db0 /dev/slow/db0 >/dev/null
+  write_word /dev/mapper/db0 precious
+  shadowctl volume modify db0 --to fast --grace 0 --wait >/dev/null
+  kill "$DAEMON"
+  wait "$DAEMON" || true
+  dm remove db0
+  vgrename -qq fast nvme
+  start_shadowd slow=slow nvme=nvme
+  expect_eq "copies" "$(lvs --noheadings nvme | grep -c target)" 1
+  expect_word /dev/mapper/db0 precious
+  expect_match "the origin" "$(shadowctl -o json volume show db0 | jq -r .origin)" ^/dev/nvme/
+  # The next move, and all that is removed with it, goes by the UUID, too.
+  shadowctl volume modify db0 --to slow --grace 0 --wait >/dev/null
+  expect_word /dev/mapper/db0 precious
+  shadowctl volume delete db0 --yes >/dev/null
+  vgremove -qq -y -ff nvme
+}
+
+test_what_holds_data_is_not_written_over() {
+  two_classes fast fast
+  modprobe ext4
+  null_device plain 64
+  null_device pv 64
+  mkfs.ext4 -q -L backup /dev/plain
+  vgcreate -qq -y backup /dev/pv
+  shadowctl volume import db0 /dev/slow/db0 >/dev/null
+  local device
+  for device in plain pv; do
+    expect_failure shadowctl volume modify db0 --to "/dev/$device" --grace 0 --wait
+    expect_match "the refusal" "$OUTPUT" "--overwrite (ext4|LVM2_member)"
+    expect_failure shadowctl volume create new --size 32M --to "/dev/$device"
+    expect_failure shadowctl tier add db0 tier1 --to "/dev/$device"
+    expect_failure shadowctl volume import other /dev/slow/db0 --metadata "/dev/$device"
+  done
+  whole_file_system ext4 /dev/plain
+  vgs backup >/dev/null || fail "the volume group is gone"
+  shadowctl volume modify db0 --to /dev/plain --overwrite ext4 --grace 0 --wait >/dev/null
+  vgremove -qq -y backup
+}
+
+test_one_device_is_not_given_twice() {
+  two_classes fast fast
+  write_word /dev/slow/db0 precious
+  local failures=0 first second
+  shadowctl volume import one /dev/slow/db0 >"$RESULT/one.log" 2>&1 &
+  first=$!
+  shadowctl volume import two /dev/slow/db0 >"$RESULT/two.log" 2>&1 &
+  second=$!
+  wait $first || failures=$((failures + 1))
+  wait $second || failures=$((failures + 1))
+  expect_eq "imports of one device that were refused" "$failures" 1
+  cat "$RESULT/one.log" "$RESULT/two.log" | grep -Eq "(one|two)|in use" || fail "it is not said who has it"
+  expect_eq "volumes" "$(shadowctl -o json volume list | jq length)" 1
+}
+
+test_use_without_a_claim_is_seen() {
+  two_classes fast fast
+  exec 7<>/dev/slow/db0
+  expect_failure shadowctl volume import db0 /dev/slow/db0
+  expect_match "who has it" "$OUTPUT" "process [0-9]+"
+  exec 7>&-
+  shadowctl volume import db0 /dev/slow/db0 >/dev/null
+  lvcreate -qq -y -Wn -L 64m -n vm fast
+  exec 7<>/dev/fast/vm
+  expect_failure shadowctl volume modify db0 --to /dev/fast/vm
+  exec 7>&-
+}
+
+test_a_volume_is_not_put_on_itself() {
+  two_classes fast fast
+  shadowctl volume import db1 /dev/slow/db0 >/dev/null
+  shadowctl volume import db2 /dev/mapper/db1 --metadata fast >/dev/null
+  expect_failure shadowctl volume modify db1 --to /dev/mapper/db2
+  expect_match "the refusal" "$OUTPUT" "lies on the volume db1 itself"
+  dm remove db2
+  dm remove db1
+}
+
+run_tests "$@"

@@ -47,8 +47,9 @@ static bool takes_zeroes(struct shadow_volume *v, u8 leg)
 }
 
 /*
- * Zeroes over a run of blocks of one leg, in the part's batch. @written: as data, and at once, for a
- * device that says it does REQ_OP_WRITE_ZEROES and does not, which nobody knows before it was tried.
+ * Zeroes over a run of blocks of one leg, in the part's batch. @written: as data, and at once, for
+ * a device that says it does REQ_OP_WRITE_ZEROES and does not, which nobody knows before it was
+ * tried.
  */
 static void zero_run(struct shadow_volume *v, u8 leg, u32 first, u32 count, bool written,
 		     struct shadow_part *part)

@@ -287,8 +287,8 @@ int shadow_message(struct dm_target *ti, unsigned int argc, char **argv, char *r
 	int r;
 
 	/*
-	 * Under dm's SRCU lock: a suspend that begins meanwhile holds new I/O back and then waits for
-	 * us, so reclaim must not wait for that I/O.
+	 * Under dm's SRCU lock: a suspend that begins meanwhile holds new I/O back and then waits
+	 * for us, so reclaim must not wait for that I/O.
 	 */
 	noio = memalloc_noio_save();
 	if (mutex_lock_killable(&v->admin)) {

@@ -147,6 +147,7 @@ static void shadow_presuspend(struct dm_target *ti)
 {
 	struct shadow_target *s = ti->private;
 
+	/* pairs with shadow_volume_attach(), here and below */
 	if (!smp_load_acquire(&s->attached))
 		return;
 	shadow_mover_suspend(s->v);
@@ -157,6 +158,7 @@ static void shadow_presuspend_undo(struct dm_target *ti)
 {
 	struct shadow_target *s = ti->private;
 
+	/* pairs with shadow_volume_attach() */
 	if (!smp_load_acquire(&s->attached))
 		return;
 	shadow_mover_resume(s->v);
@@ -167,6 +169,7 @@ static void shadow_postsuspend(struct dm_target *ti)
 {
 	struct shadow_target *s = ti->private;
 
+	/* pairs with shadow_volume_attach() */
 	if (smp_load_acquire(&s->attached))
 		shadow_volume_quiesce(s->v);
 }
@@ -387,8 +390,8 @@ static void shadow_io_hints(struct dm_target *ti, struct queue_limits *limits)
 	unsigned int max = 1u << 22;	/* 2 GiB a discard: bounded work for the worker */
 
 	/*
-	 * What a file system has once seen must not grow under it: the volume's own block size, also
-	 * where every leg of this table has smaller ones.
+	 * What a file system has once seen must not grow under it: the volume's own block size,
+	 * also where every leg of this table has smaller ones.
 	 */
 	limits->logical_block_size = max_t(unsigned int, limits->logical_block_size,
 					   s->logical_block);

@@ -8,8 +8,8 @@
  * As long as v->untidy is set the counters already count what the states will be; see
  * shadow_counted().
  *
- * Context: process, may sleep. The phase is steady and does not change meanwhile: it does so only at
- * a resume, and shadow_tidy_stop() was called before.
+ * Context: process, may sleep. The phase is steady and does not change meanwhile: it does so only
+ * at a resume, and shadow_tidy_stop() was called before.
  */
 #include "dm-shadow.h"
 

@@ -3,8 +3,8 @@
  * Tiers that a table gives or takes away: what speaks against it, slot pages read at a load, and
  * shadows of tiers that are missing.
  *
- * Context: process. shadow_tier_check() may run beside I/O (constructor); the rest at a resume, while
- * nothing is mapped and both movers are parked.
+ * Context: process. shadow_tier_check() may run beside I/O (constructor); the rest at a resume,
+ * while nothing is mapped and both movers are parked.
  */
 #include "dm-shadow.h"
 
@@ -148,7 +148,9 @@ void shadow_tier_take(struct shadow_volume *v, const struct shadow_target *s,
 		      const struct shadow_superblock *next)
 {
 	set_tier_word(v, s);
-	v->tier_failed = v->home_failed = v->no_flush = 0;
+	v->tier_failed = 0;
+	v->home_failed = 0;
+	v->no_flush = 0;
 	if (v->words)
 		set_slots(v, next);
 }

@@ -2,14 +2,14 @@
 /*
  * What a table does to its volume, in two halves.
  *
- * When it is loaded (constructor) the volume may be in use. Whatever can be known is decided then, and
- * refused with a sentence; all memory, threads and clients that the table needs are made, and pages
- * of new capacity are formatted beyond the volume's end.
+ * When it is loaded (constructor) the volume may be in use. Whatever can be known is decided then,
+ * and refused with a sentence; all memory, threads and clients that the table needs are made, and
+ * pages of new capacity are formatted beyond the volume's end.
  *
  * When it is resumed nothing is mapped. The same is decided again from what is true by then, and
- * carried out: metadata I/O, which may fail and then has changed nothing, then everything else in one
- * go under v->view. A resume that fails leaves the volume as it was, and a table like the old one
- * takes it up again. Phases change by messages, under v->admin, with one superblock write each.
+ * carried out: metadata I/O, which may fail and then has changed nothing, then everything else in
+ * one go under v->view. A resume that fails leaves the volume as it was, and a table like the old
+ * one takes it up again. Phases change by messages, under v->admin, with one superblock write each.
  *
  * Context: process.
  */
@@ -601,7 +601,7 @@ static int configure(struct shadow_volume *v, struct shadow_target *s, struct dm
 	if (was_loaded && sb.phase == SHADOW_STEADY) {
 		if (v->tidy_due)
 			after_a_modification(v);
-		/* what a shrink, or an aborted growth, left behind is forgotten: a grow makes it holes */
+		/* what a shrink, or an aborted growth, left is forgotten: a grow makes holes */
 		count_fewer(v, blocks_of(&sb));
 	}
 	if (!was_loaded || sb.phase == SHADOW_STEADY)
@@ -665,7 +665,7 @@ int shadow_volume_attach(struct shadow_target *s, struct dm_target *ti)
 		shadow_tidy_stop(v);
 		r = configure(v, s, ti, uuid, &error);
 		if (!r)
-			smp_store_release(&s->attached, true);
+			smp_store_release(&s->attached, true); /* after all of it */
 		mutex_unlock(&v->layout);
 		mutex_unlock(&v->admin);
 	}

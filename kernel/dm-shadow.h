@@ -97,17 +97,18 @@
  * Busy blocks. SHADOW_BUSY is set by a swap; only its setter clears it, and then calls
  * shadow_release_parked(). A bio is parked with v->lock held after seeing the bit under the lock.
  *
- * Life. Every method of a table but map and end_io may run at any moment between its constructor and
- * its destructor, beside a resume, too. So a table has its volume from the constructor on and keeps
- * it until the destructor, and a message looks at s->attached under v->admin. What status reads
+ * Life. Every method of a table but map and end_io may run at any moment between its constructor
+ * and its destructor, beside a resume, too. So a table has its volume from the constructor on and
+ * keeps it until the destructor, and a message looks at s->attached under v->admin. What status reads
  * changes under v->view, which is never held over I/O or an allocation. The constructor makes all
  * that the table can need; a resume decides again, does metadata I/O, and exchanges pointers.
  * v->layout is held while the volume's size is being decided on: by a resume, and by a constructor
- * that reserves memory or formats pages beyond the volume's end. The registry's lock is for its list
- * alone.
+ * that reserves memory or formats pages beyond the volume's end. The registry's lock is for its
+ * list alone.
  *
- * Locks, outermost first: v->parts, v->admin, v->layout, v->intent_lock, v->drop_lock, v->commit_lock,
- * v->phase_lock, v->view, v->lock. The registry's lock and v->sb_lock are innermost.
+ * Locks, outermost first: v->parts, v->admin, v->layout, v->intent_lock, v->drop_lock,
+ * v->commit_lock, v->phase_lock, v->view, v->lock. The registry's lock and v->sb_lock are
+ * innermost.
  */
 #ifndef DM_SHADOW_H
 #define DM_SHADOW_H
@@ -417,14 +418,14 @@ struct shadow_volume {
 	struct shadow_target *owner;	/* the table whose devices are in legs. Under admin */
 	struct mutex admin;		/* messages, resume */
 	struct mutex layout;		/* see above */
-	struct mutex parts;		/* of constructors that make threads and clients; outermost */
+	struct mutex parts;		/* of constructors that make threads; outermost */
 	struct rw_semaphore view;	/* see above */
 	char name[128];
 
 	/* geometry */
 	spinlock_t sb_lock;		/* sb is written under it and commit_lock */
 	struct shadow_superblock sb;	/* as on disk, but for what sb_behind tells */
-	bool sb_behind;			/* policy or writeback were changed since. Under commit_lock */
+	bool sb_behind;			/* policy or writeback changed. Under commit_lock */
 	sector_t len;			/* of the live table */
 	u32 nr_blocks;			/* of the live table */
 	u32 nr_tracked;			/* states kept: more than that while a shrink can go back */

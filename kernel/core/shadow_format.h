@@ -96,8 +96,8 @@ u64 shadow_uuid_tag(const char *uuid);
  * @block: the size, bytes
  *
  * A file system that has seen a size must never see a larger one, so no new leg may have larger
- * blocks than the volume ever had. A leg that is recorded as attached is never refused: its shadows, or
- * its blocks, may be the only ones.
+ * blocks than the volume ever had. A leg that is recorded as attached is never refused: its
+ * shadows, or its blocks, may be the only ones.
  *
  * Return: SHADOW_NR_LEGS, or the leg whose blocks are too large.
  */

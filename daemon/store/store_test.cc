@@ -384,14 +384,15 @@ TEST(Codec, NoRecordHoldsANumberForAName) {
   }
 }
 
-// Runs `body` in a child with its own mounts and a small tmpfs on `directory`. It passes when the
-// child says so.
+// Runs `body` in a child with its own mounts: a small tmpfs on `directory`, and a /run that other
+// tests do not see, because copies of a state are kept there. It passes when the child says so.
 void WithOwnDisk(const std::string& directory, const std::function<bool()>& body) {
   if (geteuid() != 0) GTEST_SKIP() << "mounting needs root";
   const pid_t child = fork();
   if (child == 0) {
     const bool mounted = unshare(CLONE_NEWNS) == 0 &&
                          mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                         mount("none", "/run", "tmpfs", 0, nullptr) == 0 &&
                          mount("none", directory.c_str(), "tmpfs", 0, "size=512k") == 0;
     _exit(!mounted ? 77 : body() ? 0 : 1);
   }

@@ -246,7 +246,7 @@ bool shadow_fill_run(struct shadow_volume *v, u32 first, u32 count)
 {
 	struct shadow_ctx ctx = shadow_get_ctx(v, first);
 	struct shadow_step to;
-	u8 legs, avoided, leg;
+	u8 legs, copies, avoided, leg;
 	bool ok;
 	u32 b;
 
@@ -262,14 +262,20 @@ bool shadow_fill_run(struct shadow_volume *v, u32 first, u32 count)
 			ok = false;
 		}
 	}
+	/*
+	 * As in fill_to_home(): legs may have failed since, one or both, and where the blocks live
+	 * now must have been zeroed.
+	 */
 	down_read(&v->phase_lock);
-	avoided = shadow_avoided(v, first);	/* one of two may have failed meanwhile */
-	if (hweight8(legs) > 1)
-		legs &= ~avoided;
-	ok = ok && legs;
-	atomic_or(legs, &v->unflushed);
-	if (hweight8(legs) == 1)
-		atomic_or(legs, &v->sole);
+	avoided = shadow_avoided(v, first);
+	ctx = shadow_get_ctx(v, first);
+	ctx.missing |= avoided;
+	to = shadow_transition(SHADOW_FILLING | SHADOW_BUSY, SHADOW_EV_FILL_DONE, &ctx);
+	copies = to.legal ? shadow_copies(to.next, &ctx) : 0;
+	ok = ok && copies && !(copies & ~legs);
+	atomic_or(copies, &v->unflushed);
+	if (hweight8(copies) == 1)
+		atomic_or(copies, &v->sole);
 	smp_mb__after_atomic(); /* before the states change: see the commit rule in dm-shadow.h */
 	for (b = first; b < first + count && ok; b++)
 		ok = __shadow_apply(v, b, SHADOW_EV_FILL_DONE, avoided, NULL);

@@ -136,7 +136,7 @@ Task<bool> Volume::FillRun(u32 first, u32 count) {
   shadow_ctx ctx = Ctx(first);
   ctx.missing |= Avoided(first);
   const shadow_step to = shadow_transition(SHADOW_FILLING | SHADOW_BUSY, SHADOW_EV_FILL_DONE, &ctx);
-  u8 legs = to.legal ? shadow_copies(to.next, &ctx) : 0;
+  const u8 legs = to.legal ? shadow_copies(to.next, &ctx) : 0;
   bool ok = legs;
   for (u8 leg = 0; leg < kHomeLegs && ok; leg++) {
     if (!(legs >> leg & 1)) continue;
@@ -144,10 +144,14 @@ Task<bool> Volume::FillRun(u32 first, u32 count) {
   }
   co_await PhaseRead();
   const u8 avoided = Avoided(first);
-  if (legs == SHADOW_MASK_BOTH) legs &= static_cast<u8>(~avoided);
-  ok = ok && legs;
-  unflushed_ |= legs;
-  if (legs != SHADOW_MASK_BOTH) sole_ |= legs;
+  ctx = Ctx(first);
+  ctx.missing |= avoided;
+  const shadow_step done =
+      shadow_transition(SHADOW_FILLING | SHADOW_BUSY, SHADOW_EV_FILL_DONE, &ctx);
+  const u8 copies = done.legal ? shadow_copies(done.next, &ctx) : 0;
+  ok = ok && copies && !(copies & ~legs);
+  unflushed_ |= copies;
+  if (copies != SHADOW_MASK_BOTH) sole_ |= copies;
   co_await m_.Maybe();
   for (u32 b = first; b < first + count && ok; b++)
     ok = co_await Apply(b, SHADOW_EV_FILL_DONE, nullptr, avoided);

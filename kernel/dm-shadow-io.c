@@ -664,7 +664,8 @@ static noinline int end_watched(struct shadow_io *io, struct bio *bio, blk_statu
 		return DM_ENDIO_DONE;
 	case SHADOW_IO_TIER_WRITE:
 		leave_write(v, io);
-		if (unlikely(*error)) {
+		/* who asks for zeroes writes them if that is the answer */
+		if (unlikely(*error) && !shadow_zeroes_unknown(bio, *error)) {
 			atomic64_inc(&v->tier_failures);
 			shadow_raise_event(v);
 		}

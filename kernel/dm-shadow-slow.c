@@ -258,12 +258,6 @@ static void read_elsewhere(struct shadow_volume *v, struct bio *bio)
 	submit_bio_noacct(bio);
 }
 
-/* Of REQ_OP_WRITE_ZEROES: the leg does not do that. No word on its health. */
-static bool unsupported(blk_status_t status)
-{
-	return status == BLK_STS_NOTSUPP || status == BLK_STS_TARGET;
-}
-
 static u8 failed_legs(const struct shadow_io *io)
 {
 	u8 leg, failed = 0;
@@ -306,7 +300,7 @@ static bool write_survives(struct shadow_volume *v, struct bio *bio)
 		u8 leg = __ffs(io->sent & SHADOW_MASK_TIERS);
 
 		if ((failed & SHADOW_MASK_TIERS) &&
-		    !(bio_op(bio) == REQ_OP_WRITE_ZEROES && unsupported(io->parts[leg].status)))
+		    !shadow_zeroes_unknown(bio, io->parts[leg].status))
 			shadow_note_tier_failure(v, "write", leg, io->block);
 		if (shadow_tier_apply(v, io->block, SHADOW_TEV_LOST, NULL))
 			shadow_tier_end_drop(v, io->block);
@@ -324,12 +318,11 @@ static void write_zeroes_again(struct shadow_volume *v, struct bio *bio)
 	int r;
 	u8 leg;
 
-	if (bio_op(bio) != REQ_OP_WRITE_ZEROES)
-		return;
 	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
 		blk_status_t *status = &io->parts[leg].status;
 
-		if (!(io->sent & (1u << leg)) || !unsupported(*status) || !v->legs[leg])
+		if (!(io->sent & (1u << leg)) || !shadow_zeroes_unknown(bio, *status) ||
+		    !v->legs[leg])
 			continue;
 		r = blkdev_issue_zeroout(v->legs[leg], io->iter.bi_sector,
 					 io->iter.bi_size >> SECTOR_SHIFT, GFP_NOIO,

@@ -642,6 +642,13 @@ static inline void shadow_unwatch(struct bio *bio)
 	bio->bi_private = NULL;
 }
 
+/* The leg does not do REQ_OP_WRITE_ZEROES: no word on its health. */
+static inline bool shadow_zeroes_unknown(struct bio *bio, blk_status_t status)
+{
+	return bio_op(bio) == REQ_OP_WRITE_ZEROES &&
+	       (status == BLK_STS_NOTSUPP || status == BLK_STS_TARGET);
+}
+
 static inline sector_t shadow_block_start(struct shadow_volume *v, u32 block)
 {
 	return (sector_t)block << v->shift;

@@ -530,6 +530,22 @@ static int mover_thread(void *data)
 
 /* --- for the others ------------------------------------------------------- */
 
+/*
+ * Nothing is in flight and the thread has no job in its hands: what it takes off a list it takes
+ * under the lock, after it has said that it is not parked. So all of it is one look.
+ */
+static bool at_rest(struct shadow_volume *v)
+{
+	struct shadow_mover *m = &v->mover;
+	unsigned long flags;
+	bool r;
+
+	spin_lock_irqsave(&v->lock, flags);
+	r = READ_ONCE(m->parked) && list_empty(&m->running) && list_empty(&m->again);
+	spin_unlock_irqrestore(&v->lock, flags);
+	return r;
+}
+
 /* Until the thread has seen the flags and nothing is in flight. */
 static void wait_parked(struct shadow_volume *v)
 {
@@ -537,7 +553,7 @@ static void wait_parked(struct shadow_volume *v)
 
 	smp_mb(); /* the flags, then parked: pairs with mover_thread() */
 	wake_up(&m->wake);
-	wait_event(m->idle, READ_ONCE(m->parked) && idle(v));
+	wait_event(m->idle, at_rest(v));
 }
 
 void shadow_mover_suspend(struct shadow_volume *v)

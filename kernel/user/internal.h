@@ -61,6 +61,8 @@ void sim_wake_queue(const wait_queue_head_t *w);
 s64 sim_work_due(void);
 void sim_work_fire(s64 now);
 void sim_work_reset(void);
+/* Memory is freed: no timer of a work may run in it. */
+void sim_work_freed(const void *data, size_t size);
 
 /* --- memory.c --- */
 void sim_memory_reset(void);

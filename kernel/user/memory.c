@@ -145,6 +145,7 @@ void sim_kfree(const void *data)
 	if (p->magic != LIVE)
 		sim_die(p->magic == FREED ? "freed twice: memory from %s" :
 			"kfree() of a pointer into the middle of something (%.0s)", p->where);
+	sim_work_freed(data, p->size);
 	p->magic = FREED;
 	p->next->prev = p->prev;
 	p->prev->next = p->next;

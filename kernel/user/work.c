@@ -348,6 +348,15 @@ void sim_work_fire(s64 now)
 	}
 }
 
+void sim_work_freed(const void *data, size_t size)
+{
+	const struct delayed_work *d;
+
+	for (d = armed; d; d = d->next_armed)
+		if ((const char *)d >= (const char *)data && (const char *)d < (const char *)data + size)
+			sim_die("a work is freed while its timer runs");
+}
+
 void sim_work_reset(void)
 {
 	armed = NULL;

@@ -24,12 +24,18 @@ void Truth::Reset(Value (*content)(u32 cell)) {
 void Truth::Born(CellMask cells) {
   const u32 id = NextId();
   ForCells(cells, [&](u32 c) {
+    // one that was sent before the capacity was given up, and put off, may come to the new one
+    if (cells_[c].out) {
+      cells_[c].now.Add(kZero);
+      cells_[c].last_zero = id;
+      return;
+    }
     cells_[c] = {};
     cells_[c].now = cells_[c].crash = ValueSet(kZero);
     cells_[c].crash_from = id;
+    busy_ &= ~(1u << c);
+    crowded_ &= ~(1u << c);
   });
-  busy_ &= ~cells;
-  crowded_ &= ~cells;
 }
 
 void Truth::Crowd(u32 cell) {

@@ -51,7 +51,8 @@ void Volume::Begin(sim::Random& r) {
   turned_ = 0;
   formatted_ = false;
   resizes_ = 0;
-  in_flight_ = flushes_ = messages_ = statuses_ = 0;
+  in_flight_ = flushes_ = messages_ = statuses_ = aborts_ = turning_ = turns_ = 0;
+  sure_len_ = kCells;
   up_ = accept_ = busy_ = forgetting_ = hung_ = tail_lost_ = false;
   steady_ = true;
   len_ = 0;
@@ -79,7 +80,7 @@ void Volume::Begin(sim::Random& r) {
 
 void Volume::PowerCut(sim_cut how) {
   md_ = nullptr;
-  in_flight_ = flushes_ = messages_ = statuses_ = 0;
+  in_flight_ = flushes_ = messages_ = statuses_ = aborts_ = turning_ = 0;
   up_ = accept_ = busy_ = forgetting_ = hung_ = false;
   for (auto& q : requests_) q.used = false;
   Repair();
@@ -123,6 +124,7 @@ Request* Volume::NewRequest(Action what, sim_io_op op) {
 }
 
 void Volume::Send(Request* r) {
+  r->homeless = MayBeRefused(*r);
   in_flight_++;
   sim_spawn(
       "a request", [](void* p) { sim_dm_submit(&static_cast<Request*>(p)->io); }, r, false);
@@ -227,6 +229,11 @@ bool Volume::UserWrite(Action what, u32 b) {
   return true;
 }
 
+/// It, or a part of it, may have no place any longer.
+bool Volume::MayBeRefused(const Request& r) const {
+  return (tail_lost_ || aborts_) && (r.cells & ~CellsBelow(sure_len_));
+}
+
 void Volume::Answer(Request* r) {
   const bool ok = r->io.status == SIM_OK;
   in_flight_--;
@@ -234,11 +241,10 @@ void Volume::Answer(Request* r) {
   sim_wake(&in_flight_);
   world_.counts().operations++;
   if (r->what == kFlush || r->what == kJournal) flushes_--;
-  // beyond the old end there is no place any longer once the target is given up
   // what a leg does not know the submitter does in another way
   const bool unknown = (r->io.op == SIM_IO_DISCARD || r->io.op == SIM_IO_ZEROES) &&
                        (r->io.status == SIM_NOTSUPP || r->io.status == SIM_TARGET);
-  if (!ok && !unknown && !world_.ErrorsExpected() && !tail_lost_)
+  if (!ok && !unknown && !world_.ErrorsExpected() && !MayBeRefused(*r) && !r->homeless)
     world_.Fail(index_, "a request failed although nothing was wrong (kind %u, status %u)", r->what,
                 r->io.status);
   // whether the metadata could be written is not asked: a failure may come out either way, more

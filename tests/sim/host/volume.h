@@ -87,7 +87,7 @@ struct Device {
 /// A request of a user.
 struct Request {
   sim_io io;
-  bool used;
+  bool used, homeless;
   Action what;
   u32 block, id;
   CellMask cells, punched, short_end;  // short_end: of punched, those of a last block that is short
@@ -103,6 +103,7 @@ struct Plan {
   bool given[SHADOW_NR_LEGS] = {};
   int dev[SHADOW_NR_LEGS] = {-1, -1, -1, -1};  // -1: missing
   u32 id[SHADOW_NR_LEGS] = {};
+  u32 turns = 0;  // of the phase, before it was chosen
   bool fresh = false, shrink = false, attach = false, fancy = false;
   u8 policy = 0, writeback = 0;
 };
@@ -144,6 +145,7 @@ class Volume {
   bool UserIo(Action what);
   bool UserWrite(Action what, u32 block);
   void Answer(Request* r);
+  bool MayBeRefused(const Request& r) const;
   u32 PickBlock();
   u32 Blocks() const { return (len_ + kCellsPerBlock - 1) / kCellsPerBlock; }
   const char* Name(u32 dev) const { return names_[dev].data(); }
@@ -178,6 +180,8 @@ class Volume {
   void WaitRequests();
   bool Rot();
   void Repair();
+  void ReadTurned(void* page) const;
+  u32 LengthLeft(const shadow_superblock& sb) const;
 
   World& world_;
   u32 index_;
@@ -192,16 +196,23 @@ class Volume {
   u32 hot_ = 2, last_read_ = 0, next_identity_ = 2;
   u32 len_ = 0, first_len_ = kCells;
   u8 fetch_ = 0;
-  u32 turned_ = 0;       // 1 + the bit of the metadata that has turned; 0: none
-  bool up_ = false;      // the table takes messages and requests
-  bool accept_ = false;  // users send requests
-  bool busy_ = false;    // the administrator
-  bool steady_ = true;   // the phase may be
+  u32 turned_ = 0;  // 1 + the bit of the metadata that has turned; 0: none
+  std::array<u8, SHADOW_PAGE_SIZE> turned_page_{};  // as it was then
+  bool up_ = false;                                 // the table takes messages and requests
+  bool accept_ = false;                             // users send requests
+  bool busy_ = false;                               // the administrator
+  bool steady_ = true;                              // the phase may be
   bool forgetting_ = false;
   u32 resizes_ = 0;         // tables of another length, loaded or live
   bool formatted_ = false;  // was up once
   bool import_ = false, tiers_ = false, hung_ = false;
-  bool tail_lost_ = false;  // a modification that grew the volume may have been given up
+  // A modification that grew the volume may have been given up: what lies beyond has no place.
+  bool tail_lost_ = false;
+  u32 aborts_ = 0;  // under way
+  // Messages that may end a phase: under way, and begun or ended ever. A table that was chosen
+  // before one of them may be wrong after it.
+  u32 turning_ = 0, turns_ = 0;
+  u32 sure_len_ = kCells;  // cells that stay whatever becomes of the modification
 };
 
 }  // namespace host

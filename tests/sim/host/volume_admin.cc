@@ -73,6 +73,7 @@ Plan Volume::Choose(bool fancy, bool may_leave, bool may_shrink) {
   Plan p;
   shadow_superblock sb;
   bool blank = false;
+  p.turns = turns_ - turning_;
   p.policy = sim_one_in(2) ? static_cast<u8>(SHADOW_READ_BALANCE)
                            : static_cast<u8>(sim_below(SHADOW_NR_POLICIES));
   p.given[SHADOW_LEG_ORIGIN] = true;
@@ -161,6 +162,12 @@ void Volume::Text(const Plan& p, char* text, size_t room) const {
                 features);
 }
 
+/// Cells that the volume has when the modification, if there is one, was given up.
+u32 Volume::LengthLeft(const shadow_superblock& sb) const {
+  const u32 now = geometry_.Cells(sb.nr_sectors);
+  return sb.phase == SHADOW_STEADY ? now : std::min(now, geometry_.Cells(sb.old_sectors));
+}
+
 /// What must be so before the table is taken: a new leg holds anything, new capacity is zero.
 void Volume::Prepare(const Plan& p) {
   shadow_superblock sb;
@@ -198,7 +205,11 @@ void Volume::Live(const Plan& p) {
   len_ = p.len;
   formatted_ = true;
   steady_ = !p.given[SHADOW_LEG_TARGET];
-  tail_lost_ = false;
+  shadow_superblock sb;
+  bool blank;
+  const bool found = Superblock(&sb, &blank);
+  sure_len_ = found ? LengthLeft(sb) : len_;
+  tail_lost_ = found && sb.phase == SHADOW_STEADY && sure_len_ < len_;
   accept_ = up_ = true;
   world_.Note("  live: %u cells", len_);
   if (!fetch_ || !p.given[fetch_] || messages_ >= 4) return;
@@ -219,7 +230,7 @@ int Volume::Load(const Plan& p) {
   Prepare(p);
   if (len_ && p.len != len_) resizes_ |= 1;  // odd until a table is live
   const int r = sim_dm_load(md_, geometry_.Sectors(p.len), text, why);
-  if (r && !p.fancy && !world_.ErrorsExpected())
+  if (r && !p.fancy && p.turns == turns_ && !world_.ErrorsExpected())
     world_.Fail(index_, "a table was refused although nothing was wrong: %s (%s)", why, text);
   return r;
 }
@@ -375,6 +386,7 @@ bool Volume::Rot() {
   world_.Note("  bit %u of %s turns", bit, page ? "a metadata page" : "a superblock");
   sim_disk_flip(meta_, bit);
   turned_ = bit + 1;
+  ReadTurned(turned_page_.data());
   bool up = false, blank = false;
   if (Superblock(&sb[0], &blank)) {
     Plan p = Choose(false, false, false);
@@ -397,8 +409,16 @@ bool Volume::Rot() {
   return false;
 }
 
+void Volume::ReadTurned(void* page) const {
+  const u32 sector = (turned_ - 1) / (512 * 8) / kPageSectors * kPageSectors;
+  sim_disk_read(meta_, sector, kPageSectors, page);
+}
+
+/// The bit turns back, unless the page was written again meanwhile.
 void Volume::Repair() {
-  if (turned_) sim_disk_flip(meta_, turned_ - 1);
+  std::array<u8, SHADOW_PAGE_SIZE> now;
+  if (turned_) ReadTurned(now.data());
+  if (turned_ && now == turned_page_) sim_disk_flip(meta_, turned_ - 1);
   turned_ = 0;
 }
 

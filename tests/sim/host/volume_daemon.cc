@@ -2,6 +2,7 @@
 // The daemon's messages, as strings through the module's parser, and status from its printer.
 //
 // Both may come at any moment while the device exists: also while a table is resumed or refused.
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -19,6 +20,10 @@ const char* Verb(Action what) {
       "read",    "cutover",  "rollback",  "commit", "abort", "sync",   "access", "map",
       "promote", "demote",   "writeback", "mode",   "fetch", "forget", "clear",  "tiers"};
   return kVerbs[what - kCopy];
+}
+/// It may end a phase.
+bool Turns(Action what) {
+  return what == kCutover || what == kRollback || what == kFinish || what == kAbort;
 }
 }  // namespace
 
@@ -107,7 +112,17 @@ bool Volume::Message(Action what) {
     shadow_superblock sb;
     bool blank;
     steady_ = true;
-    tail_lost_ |= what == kAbort && Superblock(&sb, &blank) && sb.old_sectors < sb.nr_sectors;
+    if (what == kAbort) {
+      aborts_++;
+      if (Superblock(&sb, &blank)) {
+        sure_len_ = std::min(sure_len_, LengthLeft(sb));
+        tail_lost_ |= sure_len_ < len_;
+      }
+    }
+  }
+  if (Turns(what)) {
+    turning_++;
+    turns_++;
   }
   messages_++;
   world_.Note("daemon: %s", text);
@@ -131,6 +146,16 @@ int Volume::Say(const char* text, char* answer) {
 
 void Volume::Told(Action what, const char* text, int r, const char* answer) {
   world_.Note("  %s: %d %s", text, r, r == 1 ? answer : "");
+  if (Turns(what)) {
+    turning_--;
+    turns_++;
+  }
+  if (what == kAbort) {
+    shadow_superblock sb;
+    bool blank;
+    aborts_--;
+    tail_lost_ |= Superblock(&sb, &blank) && LengthLeft(sb) < len_;
+  }
   if (what == kForget && forgetting_) {
     truth_.Forgotten(~CellMask{0});
     forgetting_ = false;

@@ -48,6 +48,14 @@ class CrashingStore final : public Store {
   Result<std::optional<ReleasedDevice>> FindReleased(const std::string& device_id) override {
     return s_.FindReleased(device_id);
   }
+  Result<std::vector<ModificationRecord>> NewestModifications(const std::string& volume,
+                                                              std::size_t limit) override {
+    return s_.NewestModifications(volume, limit);
+  }
+  Result<std::optional<ModificationRecord>> FindModification(const std::string& id) override {
+    return s_.FindModification(id);
+  }
+  Status Prune(std::int64_t before_ms) override { return s_.Prune(before_ms); }
   Result<std::vector<HistoryEntry>> History(const std::string& id) override {
     return s_.History(id);
   }

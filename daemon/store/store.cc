@@ -18,6 +18,7 @@ using sqlite::Db;
 using sqlite::Statement;
 
 constexpr std::uint64_t kMaxEvents = 10'000;
+constexpr std::int64_t kMaxRequests = 10'000;
 
 Status ProveWritable(sqlite3* db) {
   SHADOW_TRY(Statement(db, "INSERT OR REPLACE INTO speeds VALUES('doctor', 0, 0, 0)").Run());
@@ -148,11 +149,16 @@ class SqliteStore final : public Store {
   }
 
   Result<std::vector<ModificationRecord>> Modifications(const std::string& volume) override {
+    return NewestModifications(volume, INT64_MAX);
+  }
+
+  Result<std::vector<ModificationRecord>> NewestModifications(const std::string& volume,
+                                                              std::size_t limit) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    Statement s(
-        db_.get(),
-        "SELECT record FROM modifications WHERE ?1 = '' OR volume = ?1 ORDER BY number DESC");
-    s.Bind(volume);
+    Statement s(db_.get(),
+                "SELECT record FROM modifications WHERE ?1 = '' OR volume = ?1 "
+                "ORDER BY number DESC LIMIT ?2");
+    s.Bind(volume).Bind(static_cast<std::int64_t>(std::min<std::size_t>(limit, INT64_MAX)));
     std::vector<ModificationRecord> all;
     while (true) {
       SHADOW_ASSIGN(const bool row, s.Step());
@@ -197,6 +203,42 @@ class SqliteStore final : public Store {
     if (!row) return std::optional<ReleasedDevice>();
     return std::optional<ReleasedDevice>(
         ReleasedDevice{device_id, s.Number(0) != 0, s.Text(1), s.Text(2)});
+  }
+
+  Result<std::optional<ModificationRecord>> FindModification(const std::string& id) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Statement s(db_.get(), "SELECT record FROM modifications WHERE id = ?");
+    s.Bind(id);
+    SHADOW_ASSIGN(const bool row, s.Step());
+    if (!row) return std::optional<ModificationRecord>();
+    SHADOW_ASSIGN(ModificationRecord record, DecodeModification(s.Text(0)));
+    return std::optional<ModificationRecord>(std::move(record));
+  }
+
+  Status Prune(std::int64_t before_ms) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return Transaction([&]() -> Status {
+      SHADOW_TRY(Statement(db_.get(),
+                           "DELETE FROM modifications WHERE json_valid(record) AND "
+                           "json_extract(record, '$.state.step') = 'end' AND "
+                           "json_extract(record, '$.finished_ms') BETWEEN 1 AND ?")
+                     .Bind(before_ms)
+                     .Run());
+      SHADOW_TRY(Statement(db_.get(),
+                           "DELETE FROM history WHERE modification NOT IN "
+                           "(SELECT id FROM modifications)")
+                     .Run());
+      SHADOW_TRY(Statement(db_.get(),
+                           "DELETE FROM requests WHERE kind = 'modify' AND object NOT IN "
+                           "(SELECT id FROM modifications)")
+                     .Run());
+      // Those of volumes and tiers; they go with the volume otherwise.
+      return Statement(db_.get(),
+                       "DELETE FROM requests WHERE kind <> 'modify' AND "
+                       "rowid <= (SELECT max(rowid) FROM requests) - ?")
+          .Bind(kMaxRequests)
+          .Run();
+    });
   }
 
   Result<std::vector<HistoryEntry>> History(const std::string& modification_id) override {

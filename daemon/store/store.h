@@ -56,6 +56,12 @@ class Store {
   virtual Status PutModification(const ModificationUpdate& update) = 0;
   /// Newest first; "" for every volume.
   virtual Result<std::vector<ModificationRecord>> Modifications(const std::string& volume) = 0;
+  /// The newest `limit` of them.
+  virtual Result<std::vector<ModificationRecord>> NewestModifications(const std::string& volume,
+                                                                      std::size_t limit) = 0;
+  virtual Result<std::optional<ModificationRecord>> FindModification(const std::string& id) = 0;
+  virtual Result<std::vector<HistoryEntry>> History(const std::string& modification_id) = 0;
+
   /// Who has the device of this identity, in any role, by any record of any volume. Kept with the
   /// records: PutVolume, PutTiers and PutModification take what their record names and give back
   /// what it does not name any more, in the same transaction, and fail with kAborted if another
@@ -66,9 +72,11 @@ class Store {
   virtual Status PutReleased(const ReleasedDevice& device) = 0;
   virtual Result<std::optional<ReleasedDevice>> FindReleased(const std::string& device_id) = 0;
 
-  virtual Result<std::vector<HistoryEntry>> History(const std::string& modification_id) = 0;
-
   virtual Result<std::optional<RequestRecord>> FindRequest(const std::string& id) = 0;
+
+  /// Forgets modifications that were over before `before_ms`, with their history and request ids,
+  /// and the oldest request ids when there are very many.
+  virtual Status Prune(std::int64_t before_ms) = 0;
 
   /// Returns the event's sequence number. The oldest events go when there are very many.
   virtual Result<std::uint64_t> AddEvent(const Event& event) = 0;

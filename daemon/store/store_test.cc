@@ -112,6 +112,51 @@ TEST(Store, ModificationsComeNewestFirst) {
   EXPECT_TRUE(store->Modifications("other")->empty());
 }
 
+TEST(Store, ListsAreLimitedInTheStore) {
+  auto store = OpenStore({":memory:"}).value();
+  for (const char* id : {"a", "b", "c"}) {
+    const ModificationRecord m = AModification(id);
+    ModificationUpdate update;
+    update.record = &m;
+    ASSERT_TRUE(store->PutModification(update).ok());
+  }
+  const auto newest = *store->NewestModifications("db0", 2);
+  ASSERT_EQ(newest.size(), 2U);
+  EXPECT_EQ(newest[0].id, "c");
+  EXPECT_EQ((*store->FindModification("b"))->id, "b");
+  EXPECT_FALSE(store->FindModification("x")->has_value());
+}
+
+TEST(Store, WhatIsOverGoesAfterItsTime) {
+  auto store = OpenStore({":memory:"}).value();
+  const auto put = [&](const std::string& id, Step step, std::int64_t finished_ms) {
+    ModificationRecord m = AModification(id);
+    m.state = {Kind::kMove, step, Ending::kNone, false, 0};
+    m.finished_ms = finished_ms;
+    const RequestRecord request{"r-" + id, "modify", "body", id};
+    ModificationUpdate update;
+    update.record = &m;
+    update.history = HistoryEntry{1, Phase::kCopying, "note"};
+    update.request = &request;
+    ASSERT_TRUE(store->PutModification(update).ok());
+  };
+  put("old", Step::kEnd, 100);
+  put("new", Step::kEnd, 300);
+  put("running", Step::kCopy, 0);
+  const RequestRecord create{"r-create", "create", "body", "db0"};
+  ASSERT_TRUE(store->PutVolume(AVolume("db0"), &create).ok());
+  ASSERT_TRUE(store->Prune(200).ok());
+  EXPECT_FALSE(store->FindModification("old")->has_value());
+  EXPECT_TRUE(store->History("old")->empty());
+  EXPECT_FALSE(store->FindRequest("r-old")->has_value());
+  for (const char* id : {"new", "running"}) {
+    EXPECT_TRUE(store->FindModification(id)->has_value()) << id;
+    EXPECT_EQ(store->History(id)->size(), 1U) << id;
+    EXPECT_TRUE(store->FindRequest(std::string("r-") + id)->has_value()) << id;
+  }
+  EXPECT_TRUE(store->FindRequest("r-create")->has_value());
+}
+
 TEST(Store, EventsGrowByOne) {
   auto store = OpenStore({":memory:"}).value();
   Event e;

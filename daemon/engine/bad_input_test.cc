@@ -41,7 +41,7 @@ class BadInput : public testing::Test {
       EXPECT_EQ(e.message.back(), '.') << e.message;
     }
     EXPECT_EQ(m.world.log.size(), calls) << "something was done";
-    EXPECT_TRUE(m.engine().ListModifications("")->empty());
+    EXPECT_TRUE(m.engine().ListModifications("", 100)->empty());
   }
   Machine m;
   ModifyRequest r_;
@@ -145,7 +145,7 @@ TEST_F(BadInput, TwoModificationsAtOnce) {
   auto second = m.engine().Modify(r_);
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.error().code, Code::kFailedPrecondition);
-  EXPECT_EQ(m.engine().ListModifications("")->size(), 1U);
+  EXPECT_EQ(m.engine().ListModifications("", 100)->size(), 1U);
   auto gone = m.engine().DeleteVolume({"db0"});
   ASSERT_FALSE(gone.ok());
   EXPECT_EQ(gone.error().code, Code::kFailedPrecondition);
@@ -160,7 +160,7 @@ TEST_F(BadInput, FullDiskUnderTheStore) {
   ASSERT_FALSE(r.ok());
   EXPECT_EQ(r.error().code, Code::kOutOfSpace);
   EXPECT_EQ(m.world.log.size(), calls);
-  EXPECT_TRUE(m.engine().ListModifications("")->empty());
+  EXPECT_TRUE(m.engine().ListModifications("", 100)->empty());
   m.world.FailNext("Store", full);
   CreateRequest c;
   c.name = "db1";

@@ -70,6 +70,7 @@ class Saga {
     const bool moved = case_.story == Story::kMove || case_.story == Story::kMoveGrow;
     EXPECT_EQ(v.storage_class, moved ? "nvme" : "hdd");
     EXPECT_EQ(v.kernel.phase, "steady");
+    EXPECT_FALSE(m.world.devices.at("db0").inactive.has_value()) << "it would hold a leg open";
     // And it is all there after one more reboot.
     m.world.Reboot();
     m.Boot();

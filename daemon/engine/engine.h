@@ -237,8 +237,9 @@ class Engine {
   virtual Result<Plan> PlanModification(const ModifyRequest& request) = 0;
   virtual Result<ModificationInfo> Modify(const ModifyRequest& request) = 0;
   virtual Result<ModificationInfo> GetModification(const std::string& id) = 0;
-  /// Newest first; "" for every volume.
-  virtual Result<std::vector<ModificationInfo>> ListModifications(const std::string& volume) = 0;
+  /// Newest first, at most `limit`; "" for every volume.
+  virtual Result<std::vector<ModificationInfo>> ListModifications(const std::string& volume,
+                                                                  std::size_t limit) = 0;
   virtual Result<ModificationInfo> Pause(const std::string& id) = 0;
   virtual Result<ModificationInfo> Resume(const std::string& id) = 0;
   /// Before cut-over. Retired blocks are copied back first; ends in ABORTED.

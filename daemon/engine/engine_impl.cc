@@ -20,6 +20,9 @@ constexpr std::int64_t kEventWaitMs = 1000;
 constexpr std::int64_t kMostWaitMs = 60'000;
 // A burst of dm events must not make runners spin.
 constexpr std::int64_t kLeastTickMs = 10;
+constexpr std::size_t kFinishedRunners = 16;
+constexpr std::int64_t kKeepMs = std::int64_t{90} * 24 * 3600 * 1000;  // finished modifications
+constexpr std::int64_t kPruneUs = std::int64_t{24} * 3600 * 1'000'000;
 
 Error NoModification(const std::string& id) {
   return MakeError(Code::kNotFound, "There is no modification " + id + ".",
@@ -89,8 +92,18 @@ Status EngineImpl::TellDamage() {
   return Ok();
 }
 
+void EngineImpl::TellDegraded(const Error& why) {
+  {
+    const std::lock_guard<std::mutex> lock(state_);
+    degraded_.push_back(why);
+  }
+  Say("error", "degraded", "", why.ToString());
+}
+
 Status EngineImpl::Start() {
   SHADOW_TRY(TellDamage());
+  pruned_us_ = deps_.clock->MonotonicUs();
+  Prune();
   SHADOW_ASSIGN(const std::vector<VolumeRecord> volumes, deps_.store->Volumes());
   SHADOW_ASSIGN(const std::vector<ModificationRecord> modifications,
                 deps_.store->Modifications(""));
@@ -102,6 +115,7 @@ Status EngineImpl::Start() {
     for (const ModificationRecord& m : modifications) {
       if (m.volume == volume.name && m.state.step != Step::kEnd) running = &m;
     }
+    if (options_.on_activate) options_.on_activate(volume.name);
     const Status active = Activate(volume, running);
     if (!active.ok()) Say("error", "activate", volume.name, active.error().ToString());
     all_up = all_up && active.ok();
@@ -141,7 +155,35 @@ void EngineImpl::Stop() {
   last.swap(keepers_);
 }
 
+// Runners that are over, but for the last few: their records are in the store.
+void EngineImpl::ForgetFinished() {
+  std::vector<RunningPtr> over;
+  {
+    const std::lock_guard<std::mutex> lock(state_);
+    std::vector<std::pair<std::int64_t, std::string>> finished;
+    for (const auto& [id, running] : runners_) {
+      if (running->finished) finished.emplace_back(running->runner->Info().finished_ms, id);
+    }
+    std::sort(finished.begin(), finished.end());
+    for (std::size_t i = 0; i + kFinishedRunners < finished.size(); ++i) {
+      const auto it = runners_.find(finished[i].second);
+      over.push_back(it->second);
+      runners_.erase(it);
+    }
+  }
+  for (const RunningPtr& running : over) {
+    if (running->thread.joinable()) running->thread.join();
+  }
+}
+
+// What is over is kept for a time that docs/daemon.md states.
+void EngineImpl::Prune() {
+  const Status pruned = deps_.store->Prune(deps_.clock->WallMs() - kKeepMs);
+  if (!pruned.ok()) spdlog::warn("{}", pruned.error().ToString());
+}
+
 void EngineImpl::StartRunner(const ModificationRecord& record, const VolumeRecord& volume) {
+  ForgetFinished();
   auto running = std::make_shared<Running>();
   running->runner = std::make_unique<ModificationRunner>(deps_, record, volume);
   {
@@ -217,6 +259,10 @@ void EngineImpl::EventLoop() {
     if (!due || now - last_watch_us < 200'000) continue;
     last_watch_us = now;
     WatchVolumes();
+    if (now - pruned_us_ >= kPruneUs) {
+      pruned_us_ = now;
+      Prune();
+    }
   }
 }
 
@@ -358,6 +404,9 @@ Result<ModificationInfo> EngineImpl::Modify(const ModifyRequest& asked) {
   if (replayed) return GetModification(*replayed);
   const VolumeLock lock(this, request.volume);
   SHADOW_TRY(lock.Check());
+  // Once more: the first one of this id may have ended between the look and the lock.
+  SHADOW_ASSIGN(const auto meanwhile, Replayed(request.request_id, "modify", body));
+  if (meanwhile) return GetModification(*meanwhile);
   SHADOW_ASSIGN(const VolumeRecord volume, FindVolume(request.volume));
   if (request.grace_ms < 0) request.grace_ms = deps_.default_grace_ms;
   // The record takes the target. Another request may be faster: then the plan is made again, and
@@ -402,17 +451,16 @@ Result<ModificationRecord> EngineImpl::TakePlanned(const VolumeRecord& volume,
 Result<ModificationInfo> EngineImpl::GetModification(const std::string& id) {
   const auto running = FindRunning(id);
   if (running.ok()) return (*running)->runner->Info();
-  SHADOW_ASSIGN(const std::vector<ModificationRecord> all, deps_.store->Modifications(""));
-  for (const ModificationRecord& record : all) {
-    if (record.id != id) continue;
-    SHADOW_ASSIGN(std::vector<HistoryEntry> history, deps_.store->History(id));
-    return InfoFromRecord(record, std::move(history));
-  }
-  return NoModification(id);
+  SHADOW_ASSIGN(const std::optional<ModificationRecord> record, deps_.store->FindModification(id));
+  if (!record) return NoModification(id);
+  SHADOW_ASSIGN(std::vector<HistoryEntry> history, deps_.store->History(id));
+  return InfoFromRecord(*record, std::move(history));
 }
 
-Result<std::vector<ModificationInfo>> EngineImpl::ListModifications(const std::string& volume) {
-  SHADOW_ASSIGN(const std::vector<ModificationRecord> all, deps_.store->Modifications(volume));
+Result<std::vector<ModificationInfo>> EngineImpl::ListModifications(const std::string& volume,
+                                                                    std::size_t limit) {
+  SHADOW_ASSIGN(const std::vector<ModificationRecord> all,
+                deps_.store->NewestModifications(volume, limit));
   std::vector<ModificationInfo> infos;
   for (const ModificationRecord& record : all) {
     const auto running = FindRunning(record.id);

@@ -25,7 +25,9 @@ namespace shadow {
 struct EngineOptions {
   bool threads = true;
   bool measure_classes = true;  // read from each class once, to know its speed
-  KeeperOptions keeper;         // the model's worker, and where accesses come from
+  /// Called before each volume that is activated at start.
+  std::function<void(const std::string& volume)> on_activate;
+  KeeperOptions keeper;  // the model's worker, and where accesses come from
   /// Waits; tests let their world go on instead.
   std::function<void(std::int64_t ms)> sleep;
 };
@@ -41,6 +43,8 @@ class EngineImpl final : public Engine {
   /// Fails only if the store cannot be read; a volume that cannot be activated is an event.
   Status Start();
   void Stop();
+  /// Something of the daemon does not work, and the rest does: an event, and one for doctor.
+  void TellDegraded(const Error& why);
   /// Ticks every running modification once (without threads). Returns how many still run.
   std::size_t Step();
 
@@ -55,7 +59,8 @@ class EngineImpl final : public Engine {
   Result<Plan> PlanModification(const ModifyRequest& request) override;
   Result<ModificationInfo> Modify(const ModifyRequest& request) override;
   Result<ModificationInfo> GetModification(const std::string& id) override;
-  Result<std::vector<ModificationInfo>> ListModifications(const std::string& volume) override;
+  Result<std::vector<ModificationInfo>> ListModifications(const std::string& volume,
+                                                          std::size_t limit) override;
   Result<ModificationInfo> Pause(const std::string& id) override;
   Result<ModificationInfo> Resume(const std::string& id) override;
   Result<ModificationInfo> Abort(const std::string& id) override;
@@ -116,6 +121,8 @@ class EngineImpl final : public Engine {
   void StartRunner(const ModificationRecord& record, const VolumeRecord& volume);
   void RunnerLoop(const RunningPtr& running);
   void AfterTick(const RunningPtr& running, bool finished);
+  void ForgetFinished();
+  void Prune();
   void EventLoop();
   void WatchVolumes();
   void Emit(Event event);
@@ -200,11 +207,13 @@ class EngineImpl final : public Engine {
   std::mutex state_;
   std::condition_variable changed_;  // volumes, runners, events, progress
   std::map<std::string, VolumeRecord> volumes_;
+  std::vector<Error> degraded_;                // guarded by state_
   std::set<std::string> damaged_;              // names of volumes whose record cannot be read
-  std::map<std::string, RunningPtr> runners_;  // by modification id; kept after they finished
+  std::map<std::string, RunningPtr> runners_;  // by modification id; finished ones for a while
   std::set<std::string> busy_;                 // volumes with an operation under way
   std::map<std::string, LastSeen> seen_;
-  std::uint64_t wakes_ = 0;  // dm events so far
+  std::uint64_t wakes_ = 0;     // dm events so far
+  std::int64_t pruned_us_ = 0;  // only the event loop's thread, and Start()
   std::atomic<bool> stopping_{false};
   std::thread event_thread_, tier_thread_;
   std::map<std::string, std::shared_ptr<TierKeeper>> keepers_;  // by volume; guarded by state_

@@ -275,8 +275,8 @@ TEST_F(EngineTest, SeveralVolumesAtOnce) {
   ASSERT_TRUE(m.RunToEnd(first));
   ASSERT_TRUE(m.RunToEnd(second));
   EXPECT_EQ(m.engine().GetModification(second)->phase, Phase::kCompleted);
-  EXPECT_EQ(m.engine().ListModifications("")->size(), 2U);
-  EXPECT_EQ(m.engine().ListModifications("db1")->size(), 1U);
+  EXPECT_EQ(m.engine().ListModifications("", 100)->size(), 2U);
+  EXPECT_EQ(m.engine().ListModifications("db1", 100)->size(), 1U);
 }
 
 TEST_F(EngineTest, RequestIdsMakeRetriesHarmless) {
@@ -308,7 +308,7 @@ TEST_F(EngineTest, DryRunPlansAndChangesNothing) {
   EXPECT_EQ(info->plan.bytes_to_copy, 16 * kTestMiB);
   EXPECT_GE(info->plan.steps.size(), 4U);
   EXPECT_EQ(m.world.log.size(), calls);
-  EXPECT_TRUE(m.engine().ListModifications("")->empty());
+  EXPECT_TRUE(m.engine().ListModifications("", 100)->empty());
 }
 
 TEST_F(EngineTest, ExportGivesThePlainDeviceBack) {

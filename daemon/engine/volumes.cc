@@ -256,6 +256,8 @@ Result<VolumeInfo> EngineImpl::CreateVolume(const CreateRequest& request) {
   if (replayed) return GetVolume(*replayed);
   const VolumeLock lock(this, request.name);
   SHADOW_TRY(lock.Check());
+  SHADOW_ASSIGN(const auto meanwhile, Replayed(request.request_id, "create", RequestBody(request)));
+  if (meanwhile) return GetVolume(*meanwhile);
   SHADOW_TRY(CheckNewName(request.name));
   VolumeRecord record;
   SHADOW_ASSIGN(record.block_sectors, BlockSectors(request.block_bytes));
@@ -319,6 +321,8 @@ Result<VolumeInfo> EngineImpl::ImportVolume(const ImportRequest& request) {
   if (replayed) return GetVolume(*replayed);
   const VolumeLock lock(this, request.name);
   SHADOW_TRY(lock.Check());
+  SHADOW_ASSIGN(const auto meanwhile, Replayed(request.request_id, "import", RequestBody(request)));
+  if (meanwhile) return GetVolume(*meanwhile);
   SHADOW_TRY(CheckNewName(request.name));
   VolumeRecord record;
   SHADOW_ASSIGN(record.block_sectors, BlockSectors(request.block_bytes));

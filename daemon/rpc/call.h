@@ -17,6 +17,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/engine/engine.h"
 #include "daemon/rpc/errors.h"
+#include "daemon/rpc/open_work.h"
 #include "daemon/rpc/request_cache.h"
 #include "daemon/rpc/roles.h"
 #include "daemon/rpc/validate.h"
@@ -25,11 +26,12 @@ namespace shadow::rpc {
 
 /// What the services of all sockets share. Outlives them.
 struct RpcState {
-  RpcState(Engine& e, const Clock& c) : engine(e), clock(c) {}
+  RpcState(Engine& e, const Clock& c) : engine(e), clock(c), open_work(c) {}
 
   Engine& engine;
   const Clock& clock;
   RequestCache cache;
+  OpenWork open_work;
   std::mutex policy_mutex;  // held from reading a tier policy to setting it
   std::atomic<bool> stopping{false};
   // By role: watchers who only read must not crowd out administrators.
@@ -42,9 +44,15 @@ concept Mutating = requires(const Request& r) {
   r.request_id();
 };
 
-/// Whether the engine keeps the request's id itself, durably.
+/// Whether the engine keeps the request's id itself, durably. The cache then knows it only while
+/// the request is being done.
 template <typename Request>
 inline constexpr bool kEngineKeepsId = false;
+
+/// Whether answering it runs commands, reads devices or writes: cached and limited for those who
+/// may only read.
+template <typename Request>
+inline constexpr bool kMakesWork = false;
 
 inline Error StoppingError() {
   return MakeError(Code::kUnavailable, "The daemon is stopping.",
@@ -72,21 +80,30 @@ template <typename Request>
 template <typename Request, typename Response, typename Call>
 grpc::Status Handle(RpcState& state, const Door& door, grpc::ServerContext* context,
                     const Request& request, Response* response, Call&& call) try {
-  if (const auto admitted = Admit(state, door, *context, request); !admitted.ok()) {
-    return ToGrpcStatus(admitted.error());
-  }
+  const auto admitted = Admit(state, door, *context, request);
+  if (!admitted.ok()) return ToGrpcStatus(admitted.error());
   if (context->IsCancelled()) return grpc::Status::CANCELLED;
-  if constexpr (Mutating<Request> && !kEngineKeepsId<Request>) {
-    const std::string content =
-        request.GetDescriptor()->full_name() + ' ' + request.SerializeAsString();
+  const auto content = [&] {
+    return request.GetDescriptor()->full_name() + ' ' + request.SerializeAsString();
+  };
+  const auto serialized = [&]() -> Result<std::string> {
+    Result<Response> result = call();
+    if (!result.ok()) return result.error();
+    return result->SerializeAsString();
+  };
+  if constexpr (kMakesWork<Request>) {
+    if (*admitted == Role::kReadonly) {
+      const Result<std::string> bytes = state.open_work.Do(content(), serialized);
+      if (!bytes.ok()) return ToGrpcStatus(bytes.error());
+      response->ParseFromString(*bytes);
+      return grpc::Status::OK;
+    }
+  }
+  if constexpr (Mutating<Request>) {
     Result<std::string> bytes = state.cache.Do(
-        request.request_id(), content,
-        [&]() -> Result<std::string> {
-          Result<Response> result = call();
-          if (!result.ok()) return result.error();
-          return result->SerializeAsString();
-        },
-        [&] { return context->IsCancelled() || state.stopping.load(); });
+        request.request_id(), content(), serialized,
+        [&] { return context->IsCancelled() || state.stopping.load(); },
+        kEngineKeepsId<Request> ? RequestCache::Keep::kEngine : RequestCache::Keep::kHere);
     if (!bytes.ok()) return ToGrpcStatus(bytes.error());
     response->ParseFromString(*bytes);
   } else {

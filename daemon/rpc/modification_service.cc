@@ -88,12 +88,9 @@ grpc::Status ModificationService::ListModifications(grpc::ServerContext* context
         }
         const std::uint32_t limit = request->limit() == 0 ? kDefaultLimit : request->limit();
         SHADOW_ASSIGN(const std::vector<ModificationInfo> list,
-                      state_.engine.ListModifications(request->volume()));
+                      state_.engine.ListModifications(request->volume(), limit));
         v1::ListModificationsResponse out;
-        for (const ModificationInfo& info : list) {
-          if (static_cast<std::uint32_t>(out.modifications_size()) == limit) break;
-          *out.add_modifications() = ToProto(info);
-        }
+        for (const ModificationInfo& info : list) *out.add_modifications() = ToProto(info);
         return out;
       });
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/rpc/request_cache.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "daemon/rpc/errors.h"
@@ -9,8 +10,9 @@ namespace shadow::rpc {
 
 Result<std::string> RequestCache::Do(const std::string& id, const std::string& request,
                                      const std::function<Result<std::string>()>& call,
-                                     const std::function<bool()>& cancelled) {
+                                     const std::function<bool()>& cancelled, enum Keep keep) {
   if (id.empty()) return call();
+  const auto late = std::chrono::steady_clock::now() + patience_;
   {
     std::unique_lock lock(mutex_);
     for (;;) {
@@ -23,13 +25,18 @@ Result<std::string> RequestCache::Do(const std::string& id, const std::string& r
       }
       if (it->second.done) return it->second.response;
       if (cancelled()) return MakeError(Code::kAborted, "The call was cancelled.");
-      changed_.wait_for(lock, std::chrono::milliseconds(100));
+      if (std::chrono::steady_clock::now() >= late) {
+        return MakeError(Code::kUnavailable,
+                         "The daemon is still at work on the request " + Quote(id) + ".",
+                         "Ask again with the same request id: it is done at most once.");
+      }
+      changed_.wait_for(lock, std::min(patience_, std::chrono::milliseconds(100)));
     }
     Entry entry;
     entry.request = request;
     entries_.emplace(id, std::move(entry));
   }
-  // Not done, whatever way this function is left, until Keep says so.
+  // Not done, whatever way this function is left, until Remember says so.
   struct Guard {
     RequestCache* cache;
     const std::string& id;
@@ -38,9 +45,9 @@ Result<std::string> RequestCache::Do(const std::string& id, const std::string& r
     }
   } guard{this, id};
   Result<std::string> response = call();
-  if (response.ok()) {
+  if (response.ok() && keep == Keep::kHere) {
     guard.cache = nullptr;
-    Keep(id, *response);
+    Remember(id, *response);
   }
   return response;
 }
@@ -51,7 +58,7 @@ void RequestCache::Forget(const std::string& id) {
   changed_.notify_all();
 }
 
-void RequestCache::Keep(const std::string& id, const std::string& response) {
+void RequestCache::Remember(const std::string& id, const std::string& response) {
   const std::lock_guard lock(mutex_);
   Entry& entry = entries_.at(id);
   entry.response = response;

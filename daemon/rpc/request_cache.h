@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers given to requests with an id, so that a repeated request is answered and not done again.
 //
-// For the calls whose ids the engine does not keep (all but create, import and start modification).
-// Only successes are kept: a call that failed has changed nothing and may be tried again. In
-// memory, bounded: the oldest answers are forgotten first. Thread safe; a second request with the
-// id of one that is still being done waits for it.
+// Every request with an id is here while it is being done: a second one with its id waits for a
+// while, then it is told that the first is still at work. Answers are kept for the calls whose ids
+// the engine does not keep (all but create, import, tiers and start modification). Only successes
+// are kept: a call that failed has changed nothing and may be tried again. In memory, bounded: the
+// oldest answers are forgotten first. Thread safe.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -21,15 +23,22 @@ namespace shadow::rpc {
 
 class RequestCache {
  public:
-  explicit RequestCache(std::size_t capacity = 1024) : capacity_(capacity) {}
+  /// Whose answer remembers the id?
+  enum class Keep { kHere, kEngine };
+
+  explicit RequestCache(std::size_t capacity = 1024,
+                        std::chrono::milliseconds patience = std::chrono::seconds(10))
+      : capacity_(capacity), patience_(patience) {}
 
   /// The serialized response to request `id` with content `request` (method name and message):
   /// remembered, or from `call`, which is then remembered. kAlreadyExists if the id was used with
   /// other content. An empty id always calls. `cancelled` is asked now and then while waiting for
-  /// another caller with the same id; kAborted once it says so.
+  /// another caller with the same id; kAborted once it says so, kUnavailable when that one takes
+  /// long.
   [[nodiscard]] Result<std::string> Do(const std::string& id, const std::string& request,
                                        const std::function<Result<std::string>()>& call,
-                                       const std::function<bool()>& cancelled);
+                                       const std::function<bool()>& cancelled,
+                                       Keep keep = Keep::kHere);
 
  private:
   struct Entry {
@@ -39,9 +48,10 @@ class RequestCache {
   };
 
   void Forget(const std::string& id);
-  void Keep(const std::string& id, const std::string& response);
+  void Remember(const std::string& id, const std::string& response);
 
   const std::size_t capacity_;
+  const std::chrono::milliseconds patience_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::unordered_map<std::string, Entry> entries_;  // guarded by mutex_

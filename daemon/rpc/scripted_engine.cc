@@ -341,7 +341,8 @@ Result<ModificationInfo> ScriptedEngine::GetModification(const std::string& id) 
   return running->info;
 }
 
-Result<std::vector<ModificationInfo>> ScriptedEngine::ListModifications(const std::string& volume) {
+Result<std::vector<ModificationInfo>> ScriptedEngine::ListModifications(const std::string& volume,
+                                                                        std::size_t limit) {
   const std::lock_guard lock(mutex_);
   SHADOW_TRY(Enter("ListModifications", volume));
   std::vector<ModificationInfo> out;
@@ -349,6 +350,7 @@ Result<std::vector<ModificationInfo>> ScriptedEngine::ListModifications(const st
     if (volume.empty() || running.info.volume == volume) out.push_back(running.info);
   }
   std::reverse(out.begin(), out.end());
+  if (out.size() > limit) out.resize(limit);
   return out;
 }
 

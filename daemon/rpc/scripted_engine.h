@@ -48,7 +48,8 @@ class ScriptedEngine final : public Engine {
   Result<Plan> PlanModification(const ModifyRequest& request) override;
   Result<ModificationInfo> Modify(const ModifyRequest& request) override;
   Result<ModificationInfo> GetModification(const std::string& id) override;
-  Result<std::vector<ModificationInfo>> ListModifications(const std::string& volume) override;
+  Result<std::vector<ModificationInfo>> ListModifications(const std::string& volume,
+                                                          std::size_t limit) override;
   Result<ModificationInfo> Pause(const std::string& id) override;
   Result<ModificationInfo> Resume(const std::string& id) override;
   Result<ModificationInfo> Abort(const std::string& id) override;

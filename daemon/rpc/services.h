@@ -27,6 +27,15 @@ inline constexpr bool kEngineKeepsId<v1::AddTierRequest> = true;
 template <>
 inline constexpr bool kEngineKeepsId<v1::RemoveTierRequest> = true;
 
+template <>
+inline constexpr bool kMakesWork<v1::PlanModificationRequest> = true;
+template <>
+inline constexpr bool kMakesWork<v1::ListStorageClassesRequest> = true;
+template <>
+inline constexpr bool kMakesWork<v1::RunChecksRequest> = true;
+template <>
+inline constexpr bool kMakesWork<v1::TopRequest> = true;
+
 // One declaration for each call; the parameters' types follow from its name.
 #define SHADOW_RPC(Name)                                                            \
   grpc::Status Name(grpc::ServerContext* context, const v1::Name##Request* request, \

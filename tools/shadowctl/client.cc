@@ -128,4 +128,9 @@ Result<Client> Client::Connect(const std::string& socket, Access access) {
   return admin.error();
 }
 
+std::string HowToAskAgain(const std::string& request_id) {
+  return "The daemon may be at work on it. Run the same command with --request-id " + request_id +
+         " to ask again: it is done at most once.";
+}
+
 }  // namespace shadow::ctl

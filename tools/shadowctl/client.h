@@ -80,6 +80,10 @@ class Client {
 /// How long a call may take before shadowctl gives up: LVM commands take seconds.
 inline constexpr std::chrono::seconds kCallTimeout{120};
 
+/// What to do when it is not known whether a request was done, or the daemon is at work on it
+/// still.
+[[nodiscard]] std::string HowToAskAgain(const std::string& request_id);
+
 /// One call: `method` of `stub` with `request`.
 template <typename Stub, typename Request, typename Response>
 [[nodiscard]] Result<Response> Call(
@@ -91,6 +95,26 @@ template <typename Stub, typename Request, typename Response>
   const grpc::Status status = (stub.*method)(&context, request, &response);
   if (!status.ok()) return rpc::FromGrpcStatus(status);
   return response;
+}
+
+/// The same for a command with --request-id. Without an answer nobody knows whether the daemon is
+/// at work on it: the error says how to ask.
+template <typename Stub, typename Request, typename Response>
+[[nodiscard]] Result<Response> CallOnce(
+    Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+    const Request& request, std::chrono::seconds timeout = kCallTimeout) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + timeout);
+  Response response;
+  const grpc::Status status = (stub.*method)(&context, request, &response);
+  if (status.ok()) return response;
+  Error error = rpc::FromGrpcStatus(status);
+  // An error with details was said by the daemon; one without comes from the connection.
+  const bool at_work = error.message.find("still at work") != std::string::npos;
+  if (error.code == Code::kUnavailable && (status.error_details().empty() || at_work)) {
+    error.hint = HowToAskAgain(request.request_id());
+  }
+  return error;
 }
 
 }  // namespace shadow::ctl

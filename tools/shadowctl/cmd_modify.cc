@@ -102,14 +102,15 @@ Result<v1::Modification> Start(Context& context, const v1::StartModificationRequ
     v1::StartModificationResponse response;
     const grpc::Status status = client.modifications().StartModification(&call, request, &response);
     if (status.ok()) return response.modification();
-    const Error error = rpc::FromGrpcStatus(status);
+    Error error = rpc::FromGrpcStatus(status);
     // An error with details was said by the daemon; one without comes from the connection.
-    if (error.code != Code::kUnavailable || !status.error_details().empty()) return error;
+    const bool at_work = error.message.find("still at work") != std::string::npos;
+    if (error.code != Code::kUnavailable || (!status.error_details().empty() && !at_work)) {
+      return error;
+    }
     if (attempt == 0) continue;
-    return MakeError(Code::kUnavailable,
-                     "The daemon went away, and may have begun the modification or not.",
-                     "Run the same command with --request-id " + request.request_id() +
-                         " once it is back: then it begins at most once.");
+    error.hint = HowToAskAgain(request.request_id());
+    return error;
   }
 }
 

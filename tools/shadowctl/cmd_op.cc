@@ -27,23 +27,30 @@ Result<v1::Modification> Find(Client& client, const string& name) {
   auto exact = Call(client.modifications(), &Stub::GetModification, get);
   if (exact.ok()) return exact->modification();
   if (exact.error().code != Code::kNotFound) return exact.error();
+  // A record has its plan and history: few are asked for at a time.
+  v1::ListModificationsRequest of_volume;
+  of_volume.set_volume(name);
+  of_volume.set_limit(10);
+  if (rpc::CheckVolumeName(name).ok()) {
+    SHADOW_ASSIGN(const v1::ListModificationsResponse own,
+                  Call(client.modifications(), &Stub::ListModifications, of_volume));
+    for (const v1::Modification& m : own.modifications()) {  // newest first; one runs at a time
+      if (!m.final()) return m;
+    }
+    if (own.modifications_size() > 0) return own.modifications(0);
+  }
   v1::ListModificationsRequest list;
-  list.set_limit(1000);
+  list.set_limit(500);
   SHADOW_ASSIGN(const v1::ListModificationsResponse all,
                 Call(client.modifications(), &Stub::ListModifications, list));
-  const v1::Modification* of_volume = nullptr;
   const v1::Modification* by_prefix = nullptr;
   bool ambiguous = false;
-  for (const v1::Modification& m : all.modifications()) {  // newest first
-    if (m.volume() == name && (of_volume == nullptr || (of_volume->final() && !m.final()))) {
-      of_volume = &m;
-    }
+  for (const v1::Modification& m : all.modifications()) {
     if (name.size() >= kMinPrefix && m.id().starts_with(name)) {
       ambiguous = by_prefix != nullptr;
       by_prefix = &m;
     }
   }
-  if (of_volume != nullptr) return *of_volume;
   if (ambiguous) {
     return MakeError(Code::kInvalidArgument, "Several modifications begin with " + name + ".",
                      "Give more of the id; `shadowctl op list` shows them.");

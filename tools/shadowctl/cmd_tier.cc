@@ -63,7 +63,7 @@ int Add(Context& context, const TierOptions& o) {
     SHADOW_TRY(rpc::CheckOverwrite(overwrite));
     request.set_overwrite(overwrite);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
-    return Call(client.placement(), &Stub::AddTier, request);
+    return CallOnce(client.placement(), &Stub::AddTier, request);
   };
   const auto response = WithOverwrite(context, o.overwrite, run);
   if (!response.ok()) return context.Fail(response.error());
@@ -110,7 +110,7 @@ int Remove(Context& context, Interrupts& interrupts, const TierOptions& o) {
     request.set_forget(o.forget);
     request.set_lost(o.lost);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
-    return Call(client.placement(), &Stub::RemoveTier, request);
+    return CallOnce(client.placement(), &Stub::RemoveTier, request);
   };
   const auto response = run();
   if (!response.ok()) return context.Fail(response.error());

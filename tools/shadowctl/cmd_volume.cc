@@ -55,7 +55,7 @@ int Create(Context& context, const VolumeOptions& o) {
     SHADOW_TRY(rpc::CheckOverwrite(overwrite));
     request.set_overwrite(overwrite);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
-    return Call(client.volumes(), &Stub::CreateVolume, request);
+    return CallOnce(client.volumes(), &Stub::CreateVolume, request);
   };
   const auto response = WithOverwrite(context, o.overwrite, run);
   if (!response.ok()) return context.Fail(response.error());
@@ -76,7 +76,7 @@ int Import(Context& context, const VolumeOptions& o) {
     SHADOW_TRY(rpc::CheckOverwrite(overwrite));
     request.set_overwrite(overwrite);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
-    return Call(client.volumes(), &Stub::ImportVolume, request);
+    return CallOnce(client.volumes(), &Stub::ImportVolume, request);
   };
   const auto response = WithOverwrite(context, o.overwrite, run);
   if (!response.ok()) return context.Fail(response.error());
@@ -92,8 +92,8 @@ int Export(Context& context, const VolumeOptions& o) {
     request.set_request_id(IdOr(o.request_id));
     request.set_name(o.name);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
-    return Call(client.volumes(), &Stub::ExportVolume, request,
-                std::chrono::seconds(kExportTimeout));
+    return CallOnce(client.volumes(), &Stub::ExportVolume, request,
+                    std::chrono::seconds(kExportTimeout));
   };
   const auto response = run();
   if (!response.ok()) return context.Fail(response.error());
@@ -167,7 +167,7 @@ int Delete(Context& context, const VolumeOptions& o) {
     request.set_dry_run(o.dry_run);
     request.set_destroy_data(o.destroy_data);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
-    return Call(client.volumes(), &Stub::DeleteVolume, request);
+    return CallOnce(client.volumes(), &Stub::DeleteVolume, request);
   };
   const auto response = run();
   if (!response.ok()) return context.Fail(response.error());

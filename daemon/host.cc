@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <set>
 
 namespace shadow {
 namespace {
@@ -33,7 +35,7 @@ Status EnsureModule(DeviceMapper& dm, ProcessRunner& runner, const std::string& 
 
 Status LockStateDirectory(const std::string& directory) {
   std::error_code error;
-  std::filesystem::create_directories(directory, error);
+  const bool made = std::filesystem::create_directories(directory, error);
   if (error) {
     const bool denied =
         error == std::errc::permission_denied || error == std::errc::read_only_file_system;
@@ -42,18 +44,48 @@ Status LockStateDirectory(const std::string& directory) {
         "The state directory " + directory + " cannot be made: " + error.message() + ".",
         "run shadowd as root, or name another with --state-dir");
   }
-  std::filesystem::permissions(directory, std::filesystem::perms::owner_all, error);
-  const std::string file = directory + "/lock";
-  const int fd = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) {
-    return MakeError(errno == ENOSPC ? Code::kOutOfSpace : Code::kPermissionDenied,
-                     "The lock " + file + " cannot be opened: " + std::strerror(errno) + ".",
-                     "run shadowd as root, or name another directory with --state-dir");
+  if (made) std::filesystem::permissions(directory, std::filesystem::perms::owner_all, error);
+  // The directory itself is locked: that needs no write, so a full or read-only disk does not
+  // keep the volumes down.
+  const int fd = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  struct stat st {};
+  if (fd < 0 || fstat(fd, &st) != 0) {
+    const int why = errno;
+    if (fd >= 0) close(fd);
+    return MakeError(
+        Code::kPermissionDenied,
+        "The state directory " + directory + " cannot be opened: " + std::strerror(why) + ".",
+        "run shadowd as root, or name another directory with --state-dir");
+  }
+  if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    close(fd);
+    return MakeError(Code::kPermissionDenied,
+                     "The state directory " + directory + " can be written by other users.",
+                     "name a directory of shadowd's own with --state-dir");
   }
   if (flock(fd, LOCK_EX | LOCK_NB) == 0) return Ok();
   close(fd);
   return MakeError(Code::kFailedPrecondition, "Another shadowd uses " + directory + ".",
                    "stop it first, or name another directory with --state-dir");
+}
+
+std::vector<std::string> HiddenFromLvm(DeviceMapper& dm) {
+  const auto volumes = dm.List(DmUuid(""));
+  if (!volumes.ok() || volumes->empty()) return {};
+  std::vector<std::string> paths;
+  std::set<std::string> nodes;
+  for (const DmInfo& v : *volumes) {
+    paths.push_back("/dev/mapper/" + v.name);
+    paths.push_back("/dev/dm-" + std::to_string(v.minor));
+    nodes.insert("dm-" + std::to_string(v.minor));
+  }
+  // A device is left out only if no name of it is accepted, and udev gives it many.
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator("/dev/disk", ignored)) {
+    const auto leads_to = std::filesystem::read_symlink(entry.path(), ignored);
+    if (!ignored && nodes.count(leads_to.filename()) != 0) paths.push_back(entry.path());
+  }
+  return paths;
 }
 
 Status StayInMemory() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "daemon/base/process.h"
 #include "daemon/base/result.h"
@@ -14,9 +15,13 @@ namespace shadow {
 /// modprobe.
 Status EnsureModule(DeviceMapper& dm, ProcessRunner& runner, const std::string& path);
 
-/// Makes the directory (0700) and locks it for this process until it ends. kFailedPrecondition
-/// while another shadowd holds it. The descriptor is left open on purpose.
+/// Makes the directory (0700) if there is none, and locks it for this process until it ends.
+/// kFailedPrecondition while another shadowd holds it; kPermissionDenied if other users can write
+/// to it. A directory that is there is never changed. The descriptor is left open on purpose.
 Status LockStateDirectory(const std::string& directory);
+
+/// Every path of every shadow volume of this machine: what LVM's commands must not look at.
+[[nodiscard]] std::vector<std::string> HiddenFromLvm(DeviceMapper& dm);
 
 /// Keeps what was and will be touched of this process in memory: while a volume is suspended, a
 /// page of ours that has to come from that volume would never come. Failure is only worth a

@@ -65,5 +65,24 @@ TEST(LockStateDirectory, OneDaemonADirectory) {
   std::filesystem::remove_all(dir);
 }
 
+TEST(LockStateDirectory, ChangesNoDirectoryThatItDidNotMake) {
+  namespace fs = std::filesystem;
+  std::string pattern = fs::temp_directory_path() / "shadow-lock-XXXXXX";
+  const std::string dir = mkdtemp(pattern.data());
+  fs::permissions(dir, fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec);
+  ASSERT_TRUE(LockStateDirectory(dir).ok());
+  EXPECT_EQ(fs::status(dir).permissions(),
+            fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec);
+  EXPECT_TRUE(fs::is_empty(dir));
+  ASSERT_TRUE(LockStateDirectory(dir + "/made").ok());
+  EXPECT_EQ(fs::status(dir + "/made").permissions(), fs::perms::owner_all);
+  const auto before = fs::status("/tmp").permissions();
+  const Status shared = LockStateDirectory("/tmp");
+  ASSERT_FALSE(shared.ok()) << "anybody could have put a state file there";
+  EXPECT_EQ(shared.error().code, Code::kPermissionDenied);
+  EXPECT_EQ(fs::status("/tmp").permissions(), before);
+  fs::remove_all(dir);
+}
+
 }  // namespace
 }  // namespace shadow

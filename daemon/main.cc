@@ -6,13 +6,17 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
 
 #include "daemon/base/error_table.h"
+#include "daemon/base/interrupt.h"
 #include "daemon/boot/leg_hider.h"
 #include "daemon/config/config.h"
+#include "daemon/dm/dm_helper.h"
+#include "daemon/dm/isolated_dm.h"
 #include "daemon/dm/libdm.h"
 #include "daemon/dm/linux_block_devices.h"
 #include "daemon/dm/linux_device_guard.h"
@@ -35,6 +39,7 @@ struct Options {
   std::string listen, readonly, state_dir;
   std::string log_level = "info";
   bool no_udev = false;
+  bool check_config = false;
 };
 
 int Complain(const Error& error) {
@@ -43,9 +48,11 @@ int Complain(const Error& error) {
   return RowOf(error.code).exit_code;
 }
 
-Result<Config> Settings(const Options& options) {
+// What is wrong with the configuration costs what it is about, not the volumes: it goes to
+// `problems`.
+Result<Config> Settings(const Options& options, std::vector<Error>* problems) {
   Config config;
-  auto loaded = LoadConfig(options.config_file);
+  auto loaded = LoadConfig(options.config_file, problems);
   // No file at the default place is fine: classes can be added later.
   if (!loaded.ok() && (options.config_given || loaded.error().code != Code::kNotFound)) {
     return loaded.error();
@@ -58,6 +65,13 @@ Result<Config> Settings(const Options& options) {
     config.readonly_socket = options.readonly;
   }
   if (!options.state_dir.empty()) config.state_dir = options.state_dir;
+  if (config.state_dir.empty()) return problems->front();
+  if (config.listen) {
+    if (const Status good = CheckTlsListen(*config.listen); !good.ok()) {
+      problems->push_back(good.error());
+      config.listen.reset();
+    }
+  }
   return config;
 }
 
@@ -71,8 +85,9 @@ sigset_t BlockSignals() {
   return set;
 }
 
-// Pets systemd's watchdog until a signal ends the daemon.
-void WaitForSignal(const sigset_t& set, EngineImpl& engine) {
+// Pets systemd's watchdog until a signal ends the daemon. Only this loop is watched: what waits for
+// a device that does not answer waits rightly, and a restart would not make it answer.
+void WaitForSignal(const sigset_t& set) {
   std::uint64_t watchdog_us = 0;
   const bool pet = sd_watchdog_enabled(0, &watchdog_us) > 0;
   const std::uint64_t every_us = pet ? watchdog_us / 3 : 10'000'000;
@@ -82,9 +97,7 @@ void WaitForSignal(const sigset_t& set, EngineImpl& engine) {
     const int signal = sigtimedwait(&set, nullptr, &wait);
     if (signal == SIGHUP) spdlog::info("the configuration is read at start only");
     if (signal == SIGINT || signal == SIGTERM) return;
-    // The list takes the engine's lock: a daemon that hangs does not get here.
-    const auto volumes = engine.ListVolumes();
-    if (pet && volumes.ok()) sd_notify(0, "WATCHDOG=1");
+    if (pet) sd_notify(0, "WATCHDOG=1");
   }
 }
 
@@ -97,14 +110,45 @@ std::string WorkerProgram(const Config& config) {
   return !none && std::filesystem::exists(beside, none) ? beside.string() : "";
 }
 
-int Run(const Options& options) {
-  const auto config = Settings(options);
+// --check-config: says what is wrong and touches nothing.
+int CheckConfig(const Options& options) {
+  std::vector<Error> problems;
+  const auto config = Settings(options, &problems);
   if (!config.ok()) return Complain(config.error());
-  if (config->listen) {
-    if (const Status good = CheckTlsListen(*config->listen); !good.ok()) {
-      return Complain(good.error());
-    }
-  }
+  for (const Error& error : problems) spdlog::error("{}", error.ToString());
+  if (!problems.empty()) return RowOf(problems.front().code).exit_code;
+  std::printf("%s is good.\n", options.config_file.c_str());
+  return kExitOk;
+}
+
+// Tells systemd that the start goes on; one volume may take as long as a disk and LVM take
+// together.
+void TellProgress(const std::string& volume) {
+  sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%d\nSTATUS=Activating %s.", 300'000'000, volume.c_str());
+}
+
+// TCP that cannot be served costs TCP.
+Result<std::unique_ptr<RpcServer>> Serve(EngineImpl& engine, const Config& config) {
+  auto server = StartRpcServer(engine, {config.socket, config.readonly_socket, config.listen});
+  if (server.ok() || !config.listen) return server;
+  const Error why = server.error();
+  server = StartRpcServer(engine, {config.socket, config.readonly_socket, std::nullopt});
+  if (!server.ok()) return server;
+  engine.TellDegraded(why);
+  return server;
+}
+
+int Run(const Options& options) {
+  std::vector<Error> problems;
+  const auto config = Settings(options, &problems);
+  if (!config.ok()) return Complain(config.error());
+  const bool udev = !options.no_udev && UdevIsRunning();
+  // Forked before there are threads, locks and sockets that it would have, too.
+  const auto nursery = DmNursery::Start([udev] {
+    (void)StayInMemory();
+    return MakeLibDeviceMapper({udev});
+  });
+  if (!nursery.ok()) return Complain(nursery.error());
   const sigset_t signals = BlockSignals();
   if (const Status locked = LockStateDirectory(config->state_dir); !locked.ok()) {
     return Complain(locked.error());
@@ -112,17 +156,19 @@ int Run(const Options& options) {
   if (const Status stays = StayInMemory(); !stays.ok())
     spdlog::warn("{}", stays.error().ToString());
 
-  const bool udev = !options.no_udev && UdevIsRunning();
   const RealClock clock;
   RandomIds ids;
   RealProcessRunner runner;
-  const auto kernel = MakeLibDeviceMapper({udev});
-  LegHider hider(LegTables(), runner, {udev});
-  const auto dm = HideLegs(*kernel, hider);
+  const auto looks = MakeLibDeviceMapper({udev});
+  const auto isolated = MakeIsolatedDeviceMapper(*looks, **nursery);
+  const LvmCommandOptions lvm_options = {udev, [&] { return HiddenFromLvm(*looks); }};
+  LvmCommands lvm(runner, lvm_options);
+  LegHider hider(LegTables(), runner, {udev, [&] { return lvm.Settings(); }});
+  const auto dm = HideLegs(*isolated, hider);
   const auto blocks = MakeLinuxBlockDevices(clock);
   const auto guard = MakeLinuxDeviceGuard(*dm);
   const auto identities = MakeLinuxIdentities();
-  const auto legs = MakeLvmLegs(runner, *blocks, *identities, {config->classes, udev});
+  const auto legs = MakeLvmLegs(runner, *blocks, *identities, {config->classes, lvm_options});
   const auto fs = MakeLinuxFilesystems(runner);
   auto store = OpenStore({config->state_dir + "/state.db"});
   if (!store.ok()) return Complain(store.error());
@@ -168,11 +214,13 @@ int Run(const Options& options) {
                 clock);
     engine_options.keeper.pam = &*pam;
   }
+  engine_options.on_activate = TellProgress;
   EngineImpl engine(deps, engine_options);
   if (const Status started = engine.Start(); !started.ok()) return Complain(started.error());
 
+  for (const Error& problem : problems) engine.TellDegraded(problem);
   TakeGrpcLog();
-  auto server = StartRpcServer(engine, {config->socket, config->readonly_socket, config->listen});
+  auto server = Serve(engine, *config);
   if (!server.ok()) {
     engine.Stop();
     return Complain(server.error());
@@ -182,9 +230,10 @@ int Run(const Options& options) {
     spdlog::info("serving on {}, port {}, with TLS", config->listen->address, (*server)->Port());
   }
   sd_notify(0, "READY=1\nSTATUS=Serving.");
-  WaitForSignal(signals, engine);
+  WaitForSignal(signals);
   sd_notify(0, "STOPPING=1\nSTATUS=Stopping; volumes go on working.");
   spdlog::info("stopping; volumes go on working, copies wait");
+  InterruptAll();
   (*server)->Shutdown();
   engine.Stop();
   return kExitOk;
@@ -204,6 +253,9 @@ int main(int argc, char** argv) {
   app.add_option("--log-level", options.log_level, "trace, debug, info, warning, error")
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error"}))
       ->capture_default_str();
+  app.add_flag("--check-config", options.check_config,
+               "Say what is wrong with the configuration, and touch nothing");
+  app.set_version_flag("--version", std::string("shadowd ") + SHADOW_VERSION);
   app.add_flag("--no-udev", options.no_udev, "Make device nodes ourselves (found out by itself)");
   try {
     app.parse(argc, argv);
@@ -215,5 +267,5 @@ int main(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("shadowd"));
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   spdlog::set_pattern("%Y-%m-%d %H:%M:%S.%e %l %v");
-  return shadow::Run(options);
+  return options.check_config ? shadow::CheckConfig(options) : shadow::Run(options);
 }

@@ -8,17 +8,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 
+#include "daemon/base/interrupt.h"
+
 namespace shadow {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 constexpr std::size_t kMaxOutput = std::size_t{16} << 20;
+constexpr std::ptrdiff_t kMostGivenUp = 8;
 
 struct Pipe {
   int read_end = -1;
@@ -26,6 +30,7 @@ struct Pipe {
   Pipe() {
     std::array<int, 2> fds{};
     if (pipe2(fds.data(), O_CLOEXEC) == 0) {
+      (void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
       read_end = fds[0];
       write_end = fds[1];
     }
@@ -86,17 +91,58 @@ bool IsBanner(const std::string& line) {
          line.find('.', space) != std::string::npos;
 }
 
-int Remaining(SteadyClock::time_point deadline) {
-  const auto left =
-      std::chrono::duration_cast<std::chrono::milliseconds>(deadline - SteadyClock::now()).count();
-  return left > 0 ? static_cast<int>(std::min<std::int64_t>(left, 1'000'000)) : 0;
-}
+// A child process with its output; ends it when it is late.
+class Child {
+ public:
+  Child(pid_t pid, Pipe* out, Pipe* err) : pid_(pid), out_(*out), err_(*err) {}
+
+  /// Reads and waits until it ended, at most until `until`, or until `stop` says so. True: it
+  /// ended.
+  template <typename F>
+  bool WaitUntil(SteadyClock::time_point until, F stop, ProcessResult* result) {
+    while (true) {
+      Read(result);
+      int status = 0;
+      const pid_t ended = waitpid(pid_, &status, WNOHANG);
+      if (ended == pid_ || (ended < 0 && errno != EINTR)) {
+        // What it wrote is in the pipes: 64 KiB at most. Nobody waits for descendants that hold
+        // them.
+        Read(result);
+        result->exit_code = ExitCodeOf(status);
+        return true;
+      }
+      if (SteadyClock::now() >= until || stop()) return false;
+    }
+  }
+  void Terminate() const { (void)kill(-pid_, SIGTERM); }
+
+ private:
+  // What is there; waits up to kLookMs for it, less when only the end is to come.
+  void Read(ProcessResult* result) {
+    int wait = out_.read_end >= 0 || err_.read_end >= 0 ? kLookMs : kEndMs;
+    for (int i = 0; i < kMostReads; ++i) {
+      std::array<pollfd, 2> fds = {{{out_.read_end, POLLIN, 0}, {err_.read_end, POLLIN, 0}}};
+      if (poll(fds.data(), fds.size(), wait) <= 0) return;
+      if (fds[0].revents != 0) Drain(&out_, &result->out);
+      if (fds[1].revents != 0) Drain(&err_, &result->err);
+      wait = out_.read_end < 0 && err_.read_end < 0 ? kEndMs : 0;
+    }
+  }
+
+  static constexpr int kLookMs = 100;
+  static constexpr int kMostReads = 64;  // then it is looked whether it is late
+  static constexpr int kEndMs = 2;
+  pid_t pid_;
+  Pipe& out_;
+  Pipe& err_;
+};
 
 }  // namespace
 
 Result<ProcessResult> RealProcessRunner::Run(const std::vector<std::string>& argv,
                                              std::int64_t timeout_ms) {
   if (argv.empty()) return MakeError(Code::kInternal, "No program was named.");
+  SHADOW_TRY(ReapGivenUp(argv[0]));
   Pipe out;
   Pipe err;
   if (out.read_end < 0 || err.read_end < 0) {
@@ -124,7 +170,10 @@ Result<ProcessResult> RealProcessRunner::Run(const std::vector<std::string>& arg
   sigaddset(&defaults, SIGPIPE);
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setsigdefault(&attributes, &defaults);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  // A group of its own: SIGTERM is for it and its children, and a terminal's Ctrl-C is not.
+  posix_spawnattr_setpgroup(&attributes, 0);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   pid_t pid = 0;
   const int started =
       posix_spawnp(&pid, argv[0].c_str(), &actions, &attributes, args.data(), env.data());
@@ -139,33 +188,49 @@ Result<ProcessResult> RealProcessRunner::Run(const std::vector<std::string>& arg
   err.CloseWrite();
 
   ProcessResult result;
-  const SteadyClock::time_point deadline =
-      SteadyClock::now() + std::chrono::milliseconds(timeout_ms);
-  bool late = false;
-  while (out.read_end >= 0 || err.read_end >= 0) {
-    std::array<pollfd, 2> fds = {{{out.read_end, POLLIN, 0}, {err.read_end, POLLIN, 0}}};
-    const int ready = poll(fds.data(), fds.size(), Remaining(deadline));
-    if (ready == 0) {
-      late = true;
-      break;
-    }
-    if (ready < 0 && errno != EINTR) break;
-    if (ready < 0) continue;
-    if (fds[0].revents != 0) Drain(&out, &result.out);
-    if (fds[1].revents != 0) Drain(&err, &result.err);
+  Child child(pid, &out, &err);
+  const auto deadline = SteadyClock::now() + std::chrono::milliseconds(timeout_ms);
+  if (child.WaitUntil(deadline, Interrupted, &result)) return result;
+  const bool interrupted = Interrupted();
+  child.Terminate();
+  const auto end = SteadyClock::now() + std::chrono::milliseconds(term_ms_);
+  const bool ended = child.WaitUntil(
+      end, [] { return false; }, &result);
+  if (!ended) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    given_up_.push_back({pid, argv[0]});
   }
-  if (late) kill(pid, SIGKILL);
-  int wait_status = 0;
-  while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR) {
+  const std::string fate =
+      ended ? " was stopped"
+            : " does not end (process " + std::to_string(pid) + "); it was given up";
+  if (interrupted) {
+    return MakeError(Code::kUnavailable,
+                     argv[0] + fate +
+                         ", because it was not waited for any "
+                         "longer.",
+                     "try again");
   }
-  if (late) {
-    return MakeError(Code::kIoError,
-                     argv[0] + " did not finish within " + std::to_string(timeout_ms / 1000) +
-                         " s and was stopped.",
-                     "look for a device that does not answer");
-  }
-  result.exit_code = ExitCodeOf(wait_status);
-  return result;
+  return MakeError(
+      Code::kIoError,
+      argv[0] + fate + ": it took more than " + std::to_string(timeout_ms / 1000) + " s.",
+      "look for a device that does not answer");
+}
+
+// Reaps what ended meanwhile. Refuses another of a program of which many hang already.
+Status RealProcessRunner::ReapGivenUp(const std::string& program) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::erase_if(given_up_, [](const GivenUp& g) {
+    int status = 0;
+    const pid_t ended = waitpid(g.pid, &status, WNOHANG);
+    return ended == g.pid || (ended < 0 && errno == ECHILD);
+  });
+  const auto hanging = std::count_if(given_up_.begin(), given_up_.end(),
+                                     [&](const GivenUp& g) { return g.program == program; });
+  if (hanging < kMostGivenUp) return Ok();
+  return MakeError(Code::kUnavailable,
+                   std::to_string(hanging) + " processes of " + program +
+                       " do not end; no further one is started.",
+                   "look for a device that does not answer");
 }
 
 std::string FirstComplaint(const ProcessResult& result) {

@@ -81,6 +81,7 @@ class HidingDeviceMapper final : public DeviceMapper {
   Result<std::vector<DmInfo>> List(const std::string& uuid_prefix) override {
     return dm_.List(uuid_prefix);
   }
+  std::string Unanswered(const std::string& name) override { return dm_.Unanswered(name); }
   Result<bool> WaitEvent(std::int64_t timeout_ms) override { return dm_.WaitEvent(timeout_ms); }
 
  private:
@@ -111,11 +112,13 @@ std::vector<LegEntry> LegHider::EntriesOf(const std::string& uuid) const {
 
 void LegHider::SkipActivation(const std::string& id, bool skip) {
   std::vector<std::string> argv = {"lvchange", "--yes"};
-  if (!options_.udev) {
-    argv.insert(argv.end(), {"--config",
-                             "activation{udev_sync=0 udev_rules=0 monitoring=0} "
-                             "devices{obtain_device_list_from_udev=0}"});
+  std::string config = options_.lvm_settings ? options_.lvm_settings() : "";
+  if (!options_.udev && !options_.lvm_settings) {
+    config =
+        "activation{udev_sync=0 udev_rules=0 monitoring=0} "
+        "devices{obtain_device_list_from_udev=0}";
   }
+  if (!config.empty()) argv.insert(argv.end(), {"--config", config});
   argv.insert(argv.end(), {"--setactivationskip", skip ? "y" : "n", "--select", "lv_uuid=" + id});
   const auto done = runner_.Run(argv, kLvmMs);
   if (done.ok() && done->exit_code == 0) return;
@@ -123,9 +126,9 @@ void LegHider::SkipActivation(const std::string& id, bool skip) {
                done.ok() ? FirstComplaint(*done) : done.error().message);
 }
 
-Status LegHider::Set(const std::string& uuid, const std::vector<LegEntry>& before,
-                     const std::vector<LegEntry>& after, const ShadowTable& table) {
-  SHADOW_TRY(tables_.Set(uuid, after));
+// Not under the mutex: LVM and a device may keep it waiting, and other volumes must not.
+Status LegHider::Hide(const std::string& uuid, const std::vector<LegEntry>& before,
+                      const std::vector<LegEntry>& after, const ShadowTable& table) {
   const std::string name = after.empty() ? "" : after.front().volume;
   for (const TableDevice& d : DevicesOf(uuid, name, table)) {
     if (HasId(before, d.entry.id)) continue;
@@ -136,28 +139,37 @@ Status LegHider::Set(const std::string& uuid, const std::vector<LegEntry>& befor
 }
 
 Status LegHider::Add(const std::string& uuid, const std::string& name, const ShadowTable& table) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  const std::vector<LegEntry> before = EntriesOf(uuid);
-  std::vector<LegEntry> after = before;
-  for (const TableDevice& d : DevicesOf(uuid, name, table)) {
-    if (!HasId(after, d.entry.id)) after.push_back(d.entry);
+  std::vector<LegEntry> before;
+  std::vector<LegEntry> after;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    before = EntriesOf(uuid);
+    after = before;
+    for (const TableDevice& d : DevicesOf(uuid, name, table)) {
+      if (!HasId(after, d.entry.id)) after.push_back(d.entry);
+    }
+    SHADOW_TRY(tables_.Set(uuid, after));
   }
-  return Set(uuid, before, after, table);
+  return Hide(uuid, before, after, table);
 }
 
 Status LegHider::Settle(const std::string& uuid, const std::string& name,
                         const ShadowTable& table) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  const std::vector<LegEntry> before = EntriesOf(uuid);
+  std::vector<LegEntry> before;
   std::vector<LegEntry> after;
-  for (const TableDevice& d : DevicesOf(uuid, name, table)) after.push_back(d.entry);
-  // What the volume had and has no more is a copy of it, until somebody says what becomes of it.
-  for (const LegEntry& e : before) {
-    if (HasId(after, e.id)) continue;
-    after.push_back(e);
-    after.back().role = kOldCopy;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    before = EntriesOf(uuid);
+    for (const TableDevice& d : DevicesOf(uuid, name, table)) after.push_back(d.entry);
+    // What the volume had and has no more is a copy of it, until somebody says what becomes of it.
+    for (const LegEntry& e : before) {
+      if (HasId(after, e.id)) continue;
+      after.push_back(e);
+      after.back().role = kOldCopy;
+    }
+    SHADOW_TRY(tables_.Set(uuid, after));
   }
-  return Set(uuid, before, after, table);
+  return Hide(uuid, before, after, table);
 }
 
 Status LegHider::KeepHidden(const std::string& uuid, const std::string& name,
@@ -170,9 +182,12 @@ Status LegHider::KeepHidden(const std::string& uuid, const std::string& name,
 }
 
 Status LegHider::Forget(const std::string& uuid) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  const std::vector<LegEntry> before = EntriesOf(uuid);
-  SHADOW_TRY(tables_.Set(uuid, {}));
+  std::vector<LegEntry> before;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    before = EntriesOf(uuid);
+    SHADOW_TRY(tables_.Set(uuid, {}));
+  }
   for (const LegEntry& e : before) {
     if (e.role != kOldCopy && IsLvUuid(e.id)) SkipActivation(e.id, false);
   }

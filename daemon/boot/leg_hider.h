@@ -6,6 +6,7 @@
 // hidden when the volume goes down, and while an old table may still be live. Thread safe.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -20,12 +21,14 @@ namespace shadow {
 
 struct LegHiderOptions {
   bool udev = true;  // udev runs: it is told to look again; LVM waits for it
+  /// What LVM's commands are given with --config; none: what they need without udev.
+  std::function<std::string()> lvm_settings = {};
 };
 
 class LegHider {
  public:
   LegHider(LegTables tables, ProcessRunner& runner, LegHiderOptions options)
-      : tables_(std::move(tables)), runner_(runner), options_(options) {}
+      : tables_(std::move(tables)), runner_(runner), options_(std::move(options)) {}
 
   /// The legs of a table that is about to be loaded, beside those the volume has.
   Status Add(const std::string& uuid, const std::string& name, const ShadowTable& table);
@@ -38,14 +41,14 @@ class LegHider {
 
  private:
   [[nodiscard]] std::vector<LegEntry> EntriesOf(const std::string& uuid) const;
-  Status Set(const std::string& uuid, const std::vector<LegEntry>& before,
-             const std::vector<LegEntry>& after, const ShadowTable& table);
+  Status Hide(const std::string& uuid, const std::vector<LegEntry>& before,
+              const std::vector<LegEntry>& after, const ShadowTable& table);
   void SkipActivation(const std::string& id, bool skip);
 
   LegTables tables_;
   ProcessRunner& runner_;
   LegHiderOptions options_;
-  std::mutex mutex_;
+  std::mutex mutex_;  // of the table of legs; not held over a command
 };
 
 /// Makes udev look at a device again, as closing it after writing does (udev's "watch").

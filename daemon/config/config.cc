@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <regex>
 #include <sstream>
 
 namespace shadow {
@@ -17,7 +18,13 @@ constexpr std::int64_t kMostGraceSeconds = 366LL * 24 * 3600;
 
 class Reader {
  public:
-  explicit Reader(std::string file) : file_(std::move(file)) {}
+  Reader(std::string file, std::vector<Error>* problems)
+      : file_(std::move(file)), problems_(*problems) {}
+
+  // A setting that is wrong costs itself.
+  void Note(const Status& status) const {
+    if (!status.ok()) problems_.push_back(status.error());
+  }
 
   Error Wrong(const toml::node& node, const std::string& what) const {
     return MakeError(Code::kInvalidArgument,
@@ -28,30 +35,8 @@ class Reader {
   Status Daemon(const toml::node& node, Config* config) const {
     const toml::table* table = node.as_table();
     if (table == nullptr) return Wrong(node, "[daemon] must be a table.");
-    for (const auto& [key, value] : *table) {
-      const std::string name(key.str());
-      if (name == "state_dir") {
-        SHADOW_TRY(Path(value, name, &config->state_dir));
-      } else if (name == "socket") {
-        SHADOW_TRY(Path(value, name, &config->socket));
-      } else if (name == "readonly_socket") {
-        SHADOW_TRY(Path(value, name, &config->readonly_socket));
-      } else if (name == "grace_seconds") {
-        const auto seconds = value.value<std::int64_t>();
-        if (!value.is_integer() || *seconds < 0 || *seconds > kMostGraceSeconds) {
-          return Wrong(value, "grace_seconds must be a number from 0 to a year.");
-        }
-        config->grace_ms = *seconds * 1000;
-      } else if (name == "leg_wait_seconds") {
-        const auto seconds = value.value<std::int64_t>();
-        if (!value.is_integer() || *seconds < 0 || *seconds > kMostGraceSeconds) {
-          return Wrong(value, "leg_wait_seconds must be a number from 0 (for ever) to a year.");
-        }
-        config->leg_wait_ms = *seconds * 1000;
-      } else {
-        return Wrong(value, "there is no setting daemon." + name + ".");
-      }
-    }
+    for (const auto& [key, value] : *table)
+      Note(DaemonSetting(std::string(key.str()), value, config));
     return Ok();
   }
 
@@ -59,20 +44,7 @@ class Reader {
     const toml::table* table = node.as_table();
     if (table == nullptr) return Wrong(node, "[placement] must be a table.");
     for (const auto& [key, value] : *table) {
-      const std::string name(key.str());
-      if (name == "source") {
-        const auto text = value.value<std::string>();
-        const bool known =
-            value.is_string() && (*text == "auto" || *text == "access" || *text == "blktrace");
-        if (!known) return Wrong(value, "source must be \"auto\", \"access\" or \"blktrace\".");
-        config->access_source = *text;
-      } else if (name == "worker") {
-        std::string path;
-        SHADOW_TRY(Path(value, name, &path));
-        config->worker = path;
-      } else {
-        return Wrong(value, "there is no setting placement." + name + ".");
-      }
+      Note(PlacementSetting(std::string(key.str()), value, config));
     }
     return Ok();
   }
@@ -114,12 +86,55 @@ class Reader {
     const toml::table* table = node.as_table();
     if (table == nullptr) return Wrong(node, "[class.NAME] must be a table.");
     for (const auto& [key, value] : *table) {
-      SHADOW_TRY(Class(std::string(key.str()), value, config));
+      Note(Class(std::string(key.str()), value, config));
     }
     return Ok();
   }
 
  private:
+  Status DaemonSetting(const std::string& name, const toml::node& value, Config* config) const {
+    if (name == "state_dir") {
+      config->state_dir.clear();  // the one setting that has no second best
+      SHADOW_TRY(Path(value, name, &config->state_dir));
+    } else if (name == "socket") {
+      SHADOW_TRY(Path(value, name, &config->socket));
+    } else if (name == "readonly_socket") {
+      SHADOW_TRY(Path(value, name, &config->readonly_socket));
+    } else if (name == "grace_seconds") {
+      const auto seconds = value.value<std::int64_t>();
+      if (!value.is_integer() || *seconds < 0 || *seconds > kMostGraceSeconds) {
+        return Wrong(value, "grace_seconds must be a number from 0 to a year.");
+      }
+      config->grace_ms = *seconds * 1000;
+    } else if (name == "leg_wait_seconds") {
+      const auto seconds = value.value<std::int64_t>();
+      if (!value.is_integer() || *seconds < 0 || *seconds > kMostGraceSeconds) {
+        return Wrong(value, "leg_wait_seconds must be a number from 0 (for ever) to a year.");
+      }
+      config->leg_wait_ms = *seconds * 1000;
+    } else {
+      return Wrong(value, "there is no setting daemon." + name + ".");
+    }
+    return Ok();
+  }
+
+  Status PlacementSetting(const std::string& name, const toml::node& value, Config* config) const {
+    if (name == "source") {
+      const auto text = value.value<std::string>();
+      const bool known =
+          value.is_string() && (*text == "auto" || *text == "access" || *text == "blktrace");
+      if (!known) return Wrong(value, "source must be \"auto\", \"access\" or \"blktrace\".");
+      config->access_source = *text;
+    } else if (name == "worker") {
+      std::string path;
+      SHADOW_TRY(Path(value, name, &path));
+      config->worker = path;
+    } else {
+      return Wrong(value, "there is no setting placement." + name + ".");
+    }
+    return Ok();
+  }
+
   Status Path(const toml::node& value, const std::string& name, std::string* out) const {
     const auto text = value.value<std::string>();
     const bool may_be_empty = name == "readonly_socket" || name == "worker";
@@ -182,37 +197,61 @@ class Reader {
   }
 
   std::string file_;
+  std::vector<Error>& problems_;
 };
+
+// state_dir of a file that is no TOML: where the state lies is not guessed from a default then.
+std::string StateDirOfLines(const std::string& text) {
+  std::istringstream lines(text);
+  static const std::regex kSetting(R"(^\s*state_dir\s*=\s*["'](/[^"']+)["'])");
+  std::smatch match;
+  for (std::string line; std::getline(lines, line);) {
+    if (std::regex_search(line, match, kSetting)) return match[1];
+  }
+  return "";
+}
 
 }  // namespace
 
-Result<Config> ParseConfig(const std::string& text, const std::string& file_name) {
+Config ReadConfig(const std::string& text, const std::string& file_name,
+                  std::vector<Error>* problems) {
+  Config config;
   const toml::parse_result parsed = toml::parse(text, file_name);
   if (!parsed) {
-    return MakeError(Code::kInvalidArgument,
-                     file_name + ", line " + std::to_string(parsed.error().source().begin.line) +
-                         ": " + std::string(parsed.error().description()) + ".",
-                     "see docs/daemon.md for the settings");
+    problems->push_back(MakeError(Code::kInvalidArgument,
+                                  file_name + ", line " +
+                                      std::to_string(parsed.error().source().begin.line) + ": " +
+                                      std::string(parsed.error().description()) + ".",
+                                  "see docs/daemon.md for the settings"));
+    const std::string state_dir = StateDirOfLines(text);
+    if (!state_dir.empty()) config.state_dir = state_dir;
+    return config;
   }
-  Config config;
-  const Reader reader(file_name);
+  const Reader reader(file_name, problems);
   for (const auto& [key, value] : parsed.table()) {
     if (key.str() == "daemon") {
-      SHADOW_TRY(reader.Daemon(value, &config));
+      reader.Note(reader.Daemon(value, &config));
     } else if (key.str() == "listen") {
-      SHADOW_TRY(reader.Listen(value, &config));
+      reader.Note(reader.Listen(value, &config));
     } else if (key.str() == "placement") {
-      SHADOW_TRY(reader.Placement(value, &config));
+      reader.Note(reader.Placement(value, &config));
     } else if (key.str() == "class") {
-      SHADOW_TRY(reader.Classes(value, &config));
+      reader.Note(reader.Classes(value, &config));
     } else {
-      return reader.Wrong(value, "there is no section " + std::string(key.str()) + ".");
+      reader.Note(reader.Wrong(value, "there is no section " + std::string(key.str()) + "."));
     }
   }
   return config;
 }
 
-Result<Config> LoadConfig(const std::string& path) {
+Result<Config> ParseConfig(const std::string& text, const std::string& file_name) {
+  std::vector<Error> problems;
+  Config config = ReadConfig(text, file_name, &problems);
+  if (!problems.empty()) return problems.front();
+  return config;
+}
+
+Result<Config> LoadConfig(const std::string& path, std::vector<Error>* problems) {
   std::ifstream file(path);
   if (!file) {
     const int error = errno;
@@ -223,7 +262,7 @@ Result<Config> LoadConfig(const std::string& path) {
   }
   std::stringstream text;
   text << file.rdbuf();
-  return ParseConfig(text.str(), path);
+  return ReadConfig(text.str(), path, problems);
 }
 
 }  // namespace shadow

@@ -47,10 +47,16 @@ struct Config {
   std::vector<ClassConfig> classes;
 };
 
-/// kInvalidArgument names the line and what is wrong; unknown keys are wrong.
+/// What can be understood of it. Each problem (kInvalidArgument) names the line and what is wrong,
+/// unknown keys included, and costs the setting, the class or [listen]; the rest counts. Of a text
+/// that is no TOML only state_dir is looked for. state_dir is "" when it is given and wrong.
+[[nodiscard]] Config ReadConfig(const std::string& text, const std::string& file_name,
+                                std::vector<Error>* problems);
+
+/// The same, or the first problem.
 [[nodiscard]] Result<Config> ParseConfig(const std::string& text, const std::string& file_name);
 
 /// Reads the file. A file that does not exist is kNotFound.
-[[nodiscard]] Result<Config> LoadConfig(const std::string& path);
+[[nodiscard]] Result<Config> LoadConfig(const std::string& path, std::vector<Error>* problems);
 
 }  // namespace shadow

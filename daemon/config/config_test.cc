@@ -56,6 +56,37 @@ readonly = ["URI:spiffe://x/y"]
   EXPECT_EQ(c->listen->readonly, std::vector<std::string>{"URI:spiffe://x/y"});
 }
 
+TEST(Config, AWrongSettingCostsItself) {
+  std::vector<Error> problems;
+  const Config c = ReadConfig(R"(
+[daemon]
+state_dir = "/tmp/x"
+grace_seconds = "soon"
+[listen]
+tcp = 5
+[class.bad]
+vg = "-x"
+[class.nvme]
+vg = "fast"
+[surprise]
+)",
+                              "t.toml", &problems);
+  EXPECT_EQ(problems.size(), 4U);
+  EXPECT_EQ(c.state_dir, "/tmp/x");
+  EXPECT_EQ(c.grace_ms, 600'000);
+  EXPECT_FALSE(c.listen.has_value());
+  ASSERT_EQ(c.classes.size(), 1U);
+  EXPECT_EQ(c.classes[0].name, "nvme");
+}
+
+TEST(Config, WhereTheStateLiesIsNotGuessed) {
+  std::vector<Error> problems;
+  EXPECT_EQ(ReadConfig("[daemon]\n  state_dir = \"/srv/s\"\n[class.a", "t", &problems).state_dir,
+            "/srv/s");
+  EXPECT_EQ(problems.size(), 1U);
+  EXPECT_EQ(ReadConfig("[daemon]\nstate_dir = 5", "t", &problems).state_dir, "");
+}
+
 TEST(Config, RefusesWithLineAndReason) {
   for (const char* bad : {"[daemon",
                           "x = 1",
@@ -93,7 +124,8 @@ TEST(Config, RefusesWithLineAndReason) {
     EXPECT_EQ(c.error().code, Code::kInvalidArgument);
     EXPECT_NE(c.error().message.find("t.toml, line"), std::string::npos) << c.error().message;
   }
-  EXPECT_EQ(LoadConfig("/does/not/exist").error().code, Code::kNotFound);
+  std::vector<Error> problems;
+  EXPECT_EQ(LoadConfig("/does/not/exist", &problems).error().code, Code::kNotFound);
 }
 
 RC_GTEST_PROP(Config, NoTextCrashesIt, (const std::string& text)) {

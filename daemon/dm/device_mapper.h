@@ -65,6 +65,9 @@ class DeviceMapper {
   /// Devices whose UUID starts with `uuid_prefix`.
   virtual Result<std::vector<DmInfo>> List(const std::string& uuid_prefix) = 0;
 
+  /// What of this device was given up and is still in the kernel; "" when nothing is.
+  virtual std::string Unanswered(const std::string& /*name*/) { return ""; }
+
   /// Waits until any device raised an event, at most `timeout_ms`. True: there was one.
   virtual Result<bool> WaitEvent(std::int64_t timeout_ms) = 0;
 };

@@ -11,14 +11,18 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
 #include <mutex>
+#include <thread>
+#include <vector>
 
 namespace shadow {
 namespace {
 
+constexpr std::chrono::seconds kUdevWait{10};
 constexpr const char* kControl = "/dev/mapper/control";
 constexpr const char* kModuleHint = "load it with modprobe dm_shadow";
 
@@ -275,7 +279,7 @@ class LibDeviceMapper final : public DeviceMapper {
       ok = dm_task_set_cookie(task.get(), &cookie, 0) != 0;
     }
     if (!ok) {
-      if (r.cookie) dm_udev_wait(cookie);
+      if (r.cookie) WaitForUdev(cookie);
       return Failure(r, EINVAL, "");
     }
     kernel_.Listen();
@@ -285,10 +289,30 @@ class LibDeviceMapper final : public DeviceMapper {
       const char* text = dm_task_get_message_response(task.get());
       if (text != nullptr) *r.answer = text;
     }
-    if (r.cookie) dm_udev_wait(cookie);
+    if (r.cookie) WaitForUdev(cookie);
     if (!udev_) dm_task_update_nodes();
     if (!done) return Failure(r, error, kernel_.Said());
     return Ok();
+  }
+
+  // udev may be stuck in a rule for a device that does not answer. What was done to the device is
+  // done; only its node and links may be late.
+  void WaitForUdev(std::uint32_t cookie) {
+    late_cookies_.push_back(cookie);
+    const auto deadline = std::chrono::steady_clock::now() + kUdevWait;
+    auto nap = std::chrono::microseconds(200);
+    while (true) {
+      // Older ones are looked at, too: a semaphore is given back when its wait is over.
+      std::erase_if(late_cookies_, [](std::uint32_t c) {
+        int ready = 0;
+        return dm_udev_wait_immediate(c, &ready) == 0 || ready != 0;
+      });
+      if (late_cookies_.empty() || late_cookies_.back() != cookie) return;
+      if (std::chrono::steady_clock::now() >= deadline) break;
+      std::this_thread::sleep_for(nap);
+      nap = std::min(nap * 2, std::chrono::microseconds(20'000));
+    }
+    spdlog::warn("udev has not answered for {} s; its links may be late", kUdevWait.count());
   }
 
   static Error Failure(const Request& r, int error, const std::string& said) {
@@ -362,6 +386,7 @@ class LibDeviceMapper final : public DeviceMapper {
   }
 
   const bool udev_;
+  std::vector<std::uint32_t> late_cookies_;  // of udev waits; those that were given up stay here
   const KernelVoice kernel_;
   std::mutex mutex_;
   int event_fd_ = -1;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The real DeviceMapper, over libdevmapper.
 //
-// libdevmapper keeps global state, so one mutex serialises every ioctl. Waiting for events does not
-// go through it: it polls /dev/mapper/control (DM_DEV_ARM_POLL) with a descriptor of its own.
+// libdevmapper keeps global state, so one mutex serialises every ioctl. The daemon itself therefore
+// makes only looks with it, which never wait for a device; its helpers (isolated_dm.h) make the
+// changes. Waiting for events does not go through the mutex: it polls /dev/mapper/control
+// (DM_DEV_ARM_POLL) with a descriptor of its own. udev is waited for at most ten seconds.
 #pragma once
 
 #include <memory>

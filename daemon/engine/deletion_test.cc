@@ -270,7 +270,7 @@ TEST_F(DeletionTest, AnAbortClearsATableThatWasLoadedAndNeverUsed) {
   }
   m.world.CrashAt(0);
   ASSERT_TRUE(m.world.devices.at("db0").inactive) << "the scene";
-  id = m.engine().ListModifications("db0")->at(0).id;
+  id = m.engine().ListModifications("db0", 10)->at(0).id;
   ASSERT_TRUE(m.engine().Abort(id).ok());
   ASSERT_TRUE(m.RunToEnd(id));
   EXPECT_FALSE(m.world.devices.at("db0").inactive);

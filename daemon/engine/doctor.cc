@@ -119,6 +119,12 @@ Result<std::vector<Check>> EngineImpl::Doctor() {
   const Status tools = deps_.legs->CheckTools();
   checks.push_back(FromStatus("lvm", tools, "LVM's commands work"));
   checks.push_back(FromStatus("store", deps_.store->CheckWritable(), "the state can be written"));
+  {
+    const std::lock_guard<std::mutex> lock(state_);
+    for (const Error& why : degraded_) {
+      checks.push_back({"daemon", "error", why.message, why.hint});
+    }
+  }
 
   const auto classes = deps_.legs->ListClasses();
   if (!classes.ok()) {
@@ -146,7 +152,11 @@ Result<std::vector<Check>> EngineImpl::Doctor() {
   for (const std::string& name : names) {
     const std::string what = "volume " + name;
     const auto status = ReadStatus(*deps_.dm, name);
-    if (!status.ok()) {
+    const std::string unanswered = deps_.dm->Unanswered(name);
+    if (!unanswered.empty()) {
+      checks.push_back({what, "error", "It does not answer: " + unanswered + ".",
+                        "look for a disk or path under it that does not answer"});
+    } else if (!status.ok()) {
       checks.push_back({what, "error", "It is not active: " + status.error().message,
                         "look at shadowd's log, then restart it"});
     } else if (status->kernel.mode != "rw") {

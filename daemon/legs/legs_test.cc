@@ -143,7 +143,7 @@ class LvmLegsTest : public testing::Test {
     o.classes = {{"hdd", "slow", {}},
                  {"nvme", "fast", {}},
                  {"disks", "", {"/dev/sda", "/dev/sdb", "/dev/sdc"}}};
-    o.udev = false;
+    o.commands.udev = false;
     legs = MakeLvmLegs(runner, devices, identities, o);
   }
   static Leg Lv(const std::string& uuid) { return {"/dev/x", uuid, "", 0, true}; }

@@ -13,7 +13,6 @@
 namespace shadow {
 namespace {
 
-constexpr std::int64_t kCommandMs = 120'000;
 constexpr const char* kVolumeTag = "shadow.volume";
 constexpr const char* kModificationTag = "shadow.modification";
 constexpr const char* kRoleTag = "shadow.role";
@@ -21,7 +20,10 @@ constexpr const char* kRoleTag = "shadow.role";
 class LvmLegs final : public LegProvider {
  public:
   LvmLegs(ProcessRunner& runner, BlockDevices& blocks, Identities& identities, LvmOptions options)
-      : runner_(runner), blocks_(blocks), identities_(identities), options_(std::move(options)) {}
+      : blocks_(blocks),
+        identities_(identities),
+        options_(std::move(options)),
+        lvm_(runner, options_.commands) {}
 
   Result<std::vector<ClassInfo>> ListClasses() override {
     std::vector<LvmGroup> groups;
@@ -76,7 +78,7 @@ class LvmLegs final : public LegProvider {
     }
     std::vector<std::string> argv = {"lvcreate",         "--yes",
                                      "--wipesignatures", "n",
-                                     "--zero",           options_.udev ? "y" : "n",
+                                     "--zero",           options_.commands.udev ? "y" : "n",
                                      "--activate",       "y",
                                      "--size",           std::to_string(order.size_bytes) + "b",
                                      "--name",           name};
@@ -234,53 +236,22 @@ class LvmLegs final : public LegProvider {
   Status CheckTools() override { return Run({"lvs", "--version"}, "tell its version"); }
 
  private:
-  // Settings for every command: nothing that needs a daemon, and our own nodes without udev.
-  [[nodiscard]] std::string Settings() const {
-    return options_.udev ? ""
-                         : "activation{udev_sync=0 udev_rules=0 monitoring=0} "
-                           "devices{obtain_device_list_from_udev=0}";
-  }
-
   Result<ProcessResult> Command(std::vector<std::string> argv) {
-    const std::string settings = Settings();
-    if (!settings.empty()) {
-      argv.insert(argv.begin() + 1, settings);
-      argv.insert(argv.begin() + 1, "--config");
-    }
-    spdlog::debug("running {} ...", argv[0]);
-    return runner_.Run(argv, kCommandMs);
+    return lvm_.Command(std::move(argv));
   }
-
   Status Run(const std::vector<std::string>& argv, const std::string& what) {
-    SHADOW_ASSIGN(const ProcessResult r, Command(argv));
-    if (r.exit_code == 0) return Ok();
-    const std::string why = FirstComplaint(r);
-    const bool full = why.find("insufficient") != std::string::npos;
-    return MakeError(full ? Code::kOutOfSpace : Code::kIoError,
-                     "LVM could not " + what + ": " + why + (why.back() == '.' ? "" : "."),
-                     full ? "add a device to the volume group" : "");
+    return lvm_.Run(argv, what);
   }
-
   Result<std::vector<LvmVolume>> Volumes(const std::vector<std::string>& names) {
-    std::vector<std::string> argv = {"lvs", "--reportformat", "json", "--units",
-                                     "b",   "--nosuffix",     "-o",   kLvsColumns};
-    argv.insert(argv.end(), names.begin(), names.end());
-    SHADOW_ASSIGN(const ProcessResult r, Command(argv));
-    if (r.exit_code != 0) {
-      return MakeError(Code::kUnavailable, "LVM cannot list its volumes: " + FirstComplaint(r),
-                       "look at the volume groups with vgs, and run shadowd as root");
-    }
-    return ParseLvs(r.out);
+    return lvm_.Volumes(names);
   }
-
+  // The groups of the classes.
   Result<std::vector<LvmGroup>> Groups() {
-    SHADOW_ASSIGN(const ProcessResult r, Command({"vgs", "--reportformat", "json", "--units", "b",
-                                                  "--nosuffix", "-o", kVgsColumns}));
-    if (r.exit_code != 0) {
-      return MakeError(Code::kUnavailable, "LVM cannot list its groups: " + FirstComplaint(r),
-                       "look at the volume groups with vgs, and run shadowd as root");
+    std::vector<std::string> names;
+    for (const ClassConfig& c : options_.classes) {
+      if (!c.volume_group.empty()) names.push_back(c.volume_group);
     }
-    return ParseVgs(r.out);
+    return lvm_.Groups(names);
   }
 
   Result<ClassConfig> FindClass(const std::string& name) {
@@ -333,10 +304,10 @@ class LvmLegs final : public LegProvider {
     return tags;
   }
 
-  ProcessRunner& runner_;
   BlockDevices& blocks_;
   Identities& identities_;
   LvmOptions options_;
+  LvmCommands lvm_;
 };
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "daemon/dm/block_devices.h"
 #include "daemon/identity/identities.h"
 #include "daemon/legs/legs.h"
+#include "daemon/legs/lvm_commands.h"
 
 namespace shadow {
 
@@ -25,7 +26,7 @@ struct ClassConfig {
 
 struct LvmOptions {
   std::vector<ClassConfig> classes;
-  bool udev = true;  // false: tell LVM to make the nodes itself and to wait for nobody
+  LvmCommandOptions commands;
 };
 
 /// `runner` and `blocks` must outlive what is returned.

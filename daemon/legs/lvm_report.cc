@@ -72,6 +72,7 @@ Result<std::vector<LvmVolume>> ParseLvs(const std::string& text) {
     }
     const std::string attributes = Text(row, "lv_attr");
     v.active = attributes.size() > 4 && attributes[4] == 'a';
+    v.suspended = attributes.size() > 4 && attributes[4] == 's';
     v.open = attributes.size() > 5 && attributes[5] == 'o';
     if (!ok || v.name.empty() || v.group.empty()) return Unreadable("logical volumes");
     if (v.path.empty()) v.path = "/dev/" + v.group + "/" + v.name;

@@ -19,6 +19,7 @@ struct LvmVolume {
   std::vector<std::string> tags;
   bool active = false;
   bool open = false;
+  bool suspended = false;  // by a command that is at work, or was killed
 
   [[nodiscard]] std::string FullName() const { return group + "/" + name; }
   /// The value of tag "<key>=<value>", "" when there is none.

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "daemon/base/sizes.h"
 #include "daemon/modify/shrink_guard.h"
@@ -14,6 +15,10 @@ namespace {
 
 constexpr std::int64_t kStoreRetryMs = 2000;
 constexpr std::int64_t kPausedTickMs = 500;
+// Long enough for a command to end after SIGTERM; less than what clients wait.
+constexpr std::chrono::seconds kStepEnds{15};
+// Lets the one who interrupted a step have the lock.
+constexpr std::int64_t kInterruptedMs = 50;
 constexpr std::int64_t kFirstRetryUs = 500'000;
 constexpr std::int64_t kLastRetryUs = 30'000'000;
 
@@ -140,13 +145,33 @@ Status ModificationRunner::Enter(const Transition& t, const std::optional<Error>
   return Ok();
 }
 
+// Waits for the step that is under way, after telling it not to wait any longer itself.
+Result<std::unique_lock<std::timed_mutex>> ModificationRunner::BetweenSteps() {
+  interrupt_.Set();
+  std::unique_lock<std::timed_mutex> lock(work_, kStepEnds);
+  interrupt_.Clear();
+  if (lock.owns_lock()) return lock;
+  return MakeError(Code::kUnavailable,
+                   "What the modification does now (" + std::string(PhaseName(Info().phase)) +
+                       ") waits for a device that does not answer.",
+                   "look for a disk or path that does not answer, then try again");
+}
+
 std::int64_t ModificationRunner::Tick() {
-  const std::lock_guard<std::mutex> lock(work_);
+  const std::lock_guard<std::timed_mutex> lock(work_);
   if (record_.state.step == Step::kEnd) return kFinished;
   const std::int64_t now = deps_.clock->MonotonicUs();
   if (now < retry_at_us_) return std::max<std::int64_t>(1, (retry_at_us_ - now) / 1000);
 
-  const StepOutcome outcome = RunStep();
+  StepOutcome outcome;
+  {
+    const InterruptScope scope(&interrupt_);
+    outcome = RunStep();
+    // It did not fail by itself. What interrupted it comes first, then it is done again.
+    if (outcome.kind == OutcomeKind::kFailed && Interrupted()) {
+      outcome = {OutcomeKind::kBusy, {}, kInterruptedMs};
+    }
+  }
   if (outcome.kind == OutcomeKind::kBusy) {
     Publish();
     return outcome.wait_ms;
@@ -268,7 +293,7 @@ Status ModificationRunner::CheckTail() {
 
 Result<ModificationInfo> ModificationRunner::Request(ModEvent event) {
   {
-    const std::lock_guard<std::mutex> lock(work_);
+    SHADOW_ASSIGN(const std::unique_lock<std::timed_mutex> lock, BetweenSteps());
     const Transition t = Apply(record_.state, event);
     if (!t.accepted) {
       return MakeError(Code::kFailedPrecondition, t.note,
@@ -287,7 +312,7 @@ Result<ModificationInfo> ModificationRunner::Request(ModEvent event) {
 
 Result<ModificationInfo> ModificationRunner::SetRate(std::uint64_t rate, Impact impact) {
   {
-    const std::lock_guard<std::mutex> lock(work_);
+    SHADOW_ASSIGN(const std::unique_lock<std::timed_mutex> lock, BetweenSteps());
     if (record_.state.step == Step::kEnd) {
       return MakeError(Code::kFailedPrecondition, "The modification is over.");
     }

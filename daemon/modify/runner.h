@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 
+#include "daemon/base/interrupt.h"
 #include "daemon/dm/table.h"
 #include "daemon/modify/copier.h"
 #include "daemon/modify/deps.h"
@@ -37,7 +38,9 @@ class ModificationRunner {
   /// Does what is due. Returns in how many milliseconds it wants to be called again, or kFinished.
   std::int64_t Tick();
 
-  /// Pause, resume, abort, roll back or commit. kFailedPrecondition when it is wrong now.
+  /// Pause, resume, abort, roll back or commit. kFailedPrecondition when it is wrong now. A step
+  /// that waits for a device or a command is interrupted for it; kUnavailable if it goes on all the
+  /// same.
   Result<ModificationInfo> Request(ModEvent event);
   /// Bytes/s, or 0: by `impact`.
   Result<ModificationInfo> SetRate(std::uint64_t rate, Impact impact);
@@ -96,12 +99,14 @@ class ModificationRunner {
   Status CheckReversible(ModEvent event);
   Status Enter(const Transition& transition, const std::optional<Error>& why);
   void Observe(const CopyProgress& progress);
+  Result<std::unique_lock<std::timed_mutex>> BetweenSteps();
   void Publish();
   void Emit(const char* severity, const char* what, const std::string& message);
 
   Deps deps_;
   const std::string volume_name_;
-  mutable std::mutex work_;  // held during a step; guards what follows
+  Interrupt interrupt_;            // of the step that is under way
+  mutable std::timed_mutex work_;  // held during a step; guards what follows
   ModificationRecord record_;
   VolumeRecord volume_;
   LatencyMeter meter_;

@@ -175,6 +175,13 @@ StepOutcome ModificationRunner::PutTable(const ShadowTable& table,
     const auto pause = SwapTable(*deps_.dm, *deps_.clock, volume_name_, *wanted, back);
     if (!pause.ok()) return Fail(pause.error());
     record_.cutover_pause_us = std::max(record_.cutover_pause_us, *pause);
+    return {};
+  }
+  // A crash between load and resume left another table beside it, which holds that one's legs open.
+  const auto info = deps_.dm->Info(volume_name_);
+  if (info.ok() && info->inactive_table) {
+    const Status cleared = deps_.dm->ClearInactive(volume_name_);
+    if (!cleared.ok()) return Fail(cleared.error());
   }
   return {};
 }
@@ -227,7 +234,7 @@ StepOutcome ModificationRunner::DrainBeyond(std::uint64_t sectors) {
 }
 
 Status ModificationRunner::WhileIdle(const std::function<Status(const ModificationRecord&)>& work) {
-  const std::lock_guard<std::mutex> lock(work_);
+  SHADOW_ASSIGN(const std::unique_lock<std::timed_mutex> lock, BetweenSteps());
   return work(record_);
 }
 
@@ -368,7 +375,8 @@ void ModificationRunner::StoreGrace(std::int64_t left) {
 }
 
 void ModificationRunner::OnStop() {
-  const std::lock_guard<std::mutex> lock(work_);
+  const auto lock = BetweenSteps();
+  if (!lock.ok()) return;  // what was stored last counts; it is a minute old at most
   if (record_.state.step != Step::kGrace || record_.grace.boot_id.empty()) return;
   StoreGrace(GraceLeft(*deps_.clock, record_.request.grace_ms, &record_.grace));
 }

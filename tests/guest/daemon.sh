@@ -131,7 +131,7 @@ test_a_missing_module_or_room_for_the_store_is_said() {
   kill "$DAEMON"
   wait "$DAEMON" || true
   mkdir -p "$SCRATCH/state"
-  mount -t tmpfs -o size=8m full "$SCRATCH/state"
+  mount -t tmpfs -o size=8m,mode=0700 full "$SCRATCH/state"
   start_shadowd
   shadowctl volume import db0 /dev/slow/db0 >/dev/null
   shadow_io fill /dev/mapper/db0 --journal="$SCRATCH/journal"

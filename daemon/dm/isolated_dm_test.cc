@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// Helpers are real processes here; what they call is a device mapper that can hang.
+#include "daemon/dm/isolated_dm.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <thread>
+
+#include "daemon/base/interrupt.h"
+
+namespace shadow {
+namespace {
+
+// "slow" sleeps until it is killed. "stuck" cannot be killed: a child holds the helper's socket
+// open until the test writes to the pipe, as a thread in the kernel would.
+class HangingDeviceMapper final : public DeviceMapper {
+ public:
+  explicit HangingDeviceMapper(std::array<int, 2> gate) : gate_(gate) {}
+  Status CheckControl() override { return Ok(); }
+  Result<std::string> TargetVersion() override { return std::string("1"); }
+  Status Create(const std::string& name, const std::string& uuid, std::uint64_t sectors,
+                const std::string& params) override {
+    return MakeError(Code::kIoError, name + uuid + std::to_string(sectors) + params, "hint");
+  }
+  Status Load(const std::string&, std::uint64_t, const std::string&) override { return Ok(); }
+  Status ClearInactive(const std::string&) override { return Ok(); }
+  Status Suspend(const std::string&) override { return Ok(); }
+  Status Resume(const std::string&) override { return Ok(); }
+  Status Remove(const std::string&) override { return Ok(); }
+  Result<std::string> Message(const std::string& name, const std::string& text) override {
+    if (name == "dead") _exit(1);
+    if (text == "hang" && name == "slow") pause();
+    if (text == "hang" && name == "stuck") {
+      if (fork() == 0) {
+        char byte = 0;
+        (void)!read(gate_[0], &byte, 1);
+        _exit(0);
+      }
+      pause();
+    }
+    return name + " got " + text;
+  }
+  Result<DmTarget> StatusOf(const std::string&) override { return DmTarget{}; }
+  Result<DmTarget> TableOf(const std::string&) override { return DmTarget{}; }
+  Result<DmInfo> Info(const std::string&) override { return DmInfo{}; }
+  Result<std::vector<DmInfo>> List(const std::string&) override { return std::vector<DmInfo>(); }
+  Result<bool> WaitEvent(std::int64_t) override { return false; }
+
+ private:
+  std::array<int, 2> gate_;
+};
+
+class IsolatedDm : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(pipe(gate_.data()), 0);
+    const std::array<int, 2> gate = gate_;
+    nursery_ =
+        DmNursery::Start([gate] { return std::make_unique<HangingDeviceMapper>(gate); }).value();
+    dm_ = MakeIsolatedDeviceMapper(looks_, *nursery_, {.deadline_ms = 200, .parting_ms = 100});
+  }
+  void TearDown() override {
+    dm_.reset();
+    for (const int fd : gate_) close(fd);
+  }
+  void OpenGate() { ASSERT_EQ(write(gate_[1], "x", 1), 1); }
+
+  std::array<int, 2> gate_{};
+  HangingDeviceMapper looks_{gate_};
+  std::unique_ptr<DmNursery> nursery_;
+  std::unique_ptr<DeviceMapper> dm_;
+};
+
+TEST_F(IsolatedDm, AnswersAndErrorsComeBackWhole) {
+  const auto patient = MakeIsolatedDeviceMapper(looks_, *nursery_);
+  const std::string large(3'000'000, 'x');
+  EXPECT_EQ(*patient->Message("db0", large), "db0 got " + large);
+  const Status refused = dm_->Create("db0", "-u", 7, "p");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Code::kIoError);
+  EXPECT_EQ(refused.error().message, "db0-u7p");
+  EXPECT_EQ(refused.error().hint, "hint");
+  EXPECT_TRUE(dm_->Resume("db0").ok());
+}
+
+TEST_F(IsolatedDm, AHelperThatDiesCostsOneCall) {
+  const auto lost = dm_->Message("dead", "x");
+  ASSERT_FALSE(lost.ok());
+  EXPECT_EQ(lost.error().code, Code::kUnavailable);
+  EXPECT_TRUE(dm_->Message("db0", "x").ok());
+}
+
+TEST_F(IsolatedDm, AWaitThatCanBeEndedIsEnded) {
+  const auto late = dm_->Message("slow", "hang");
+  ASSERT_FALSE(late.ok());
+  EXPECT_EQ(late.error().code, Code::kUnavailable);
+  EXPECT_NE(late.error().message.find("does not answer"), std::string::npos);
+  EXPECT_EQ(dm_->Unanswered("slow"), "");
+  EXPECT_TRUE(dm_->Message("slow", "again").ok());
+}
+
+TEST_F(IsolatedDm, OneThatHangsCostsOneDevice) {
+  std::thread sick([&] { EXPECT_FALSE(dm_->Message("stuck", "hang").ok()); });
+  // At the same time.
+  EXPECT_TRUE(dm_->Message("db1", "x").ok());
+  sick.join();
+  EXPECT_TRUE(dm_->Message("db1", "x").ok());
+  EXPECT_NE(dm_->Unanswered("stuck"), "");
+  EXPECT_EQ(dm_->Unanswered("db1"), "");
+  // Nothing more is done to it as long as the first change may still be at work.
+  const auto begun = std::chrono::steady_clock::now();
+  const auto refused = dm_->Message("stuck", "y");
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::milliseconds(100)) << "at once";
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Code::kUnavailable);
+  EXPECT_NE(refused.error().message.find("still in the kernel"), std::string::npos)
+      << refused.error().message;
+  OpenGate();
+  Result<std::string> answer = refused;
+  for (int i = 0; i < 10'000 && !answer.ok(); ++i) answer = dm_->Message("stuck", "y");
+  EXPECT_TRUE(answer.ok()) << "the device answers again";
+}
+
+TEST_F(IsolatedDm, AnInterruptedCallerIsNotKeptWaiting) {
+  const auto patient =
+      MakeIsolatedDeviceMapper(looks_, *nursery_, {.deadline_ms = 600'000, .parting_ms = 50});
+  Interrupt interrupt;
+  std::thread work([&] {
+    const InterruptScope scope(&interrupt);
+    EXPECT_FALSE(patient->Message("slow", "hang").ok());
+  });
+  interrupt.Set();
+  work.join();
+}
+
+}  // namespace
+}  // namespace shadow

@@ -176,7 +176,11 @@ static void leave_write(struct shadow_volume *v, struct shadow_io *io)
 	shadow_epoch_leave(&v->epoch, io->epoch);
 }
 
-/* Waits for the block to become idle and the gate to open. False: they are already. */
+/*
+ * Waits for the block to become idle and the gate to open. False: they are already, or the gate
+ * will not open, because there are no commits any more: who ends them says so before it releases
+ * what is parked, so the mode is looked at under the lock, too.
+ */
 static bool park(struct shadow_volume *v, struct bio *bio, u32 block)
 {
 	unsigned long flags;
@@ -185,7 +189,8 @@ static bool park(struct shadow_volume *v, struct bio *bio, u32 block)
 
 	spin_lock_irqsave(&v->lock, flags);
 	state = READ_ONCE(v->map[block]);
-	busy = (state & SHADOW_BUSY) || atomic_read(&v->gate) ||
+	busy = (state & SHADOW_BUSY) ||
+	       (atomic_read(&v->gate) && READ_ONCE(v->mode) == SHADOW_MODE_RW) ||
 	       shadow_word_in(shadow_word_of(v, block, state), SHADOW_LIVES_WAIT);
 	if (busy)
 		bio_list_add(&v->parked, bio);

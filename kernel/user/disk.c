@@ -35,7 +35,7 @@ struct sim_disk {
 	char name[16];
 	struct block_device bdev;
 	struct gendisk gendisk;
-	bool bytes, dead, hung;
+	bool bytes, dead, hung, away, told;
 	enum sim_takes zeroes, discards;
 	u32 size;		/* cells, or sectors */
 	u32 logical_block;
@@ -156,11 +156,17 @@ struct block_device *sim_disk_bdev(const char *name)
 void sim_disk_set_dead(struct sim_disk *d, bool dead)
 {
 	d->dead = dead;
+	d->away = false;
 }
 
 bool sim_disk_dead(const struct sim_disk *d)
 {
 	return d->dead;
+}
+
+bool sim_disk_told(const struct sim_disk *d)
+{
+	return d->told;
 }
 
 void sim_disk_set_hung(struct sim_disk *d, bool hung)
@@ -535,6 +541,25 @@ void sim_disks_power_cut(enum sim_cut how)
 	}
 }
 
+void sim_disk_blip(struct sim_disk *d, enum sim_cut how)
+{
+	u32 i;
+
+	for (i = 0; i < nr_ops; i++)
+		if (ops[order[i]].d == d && ops[order[i]].started)
+			ops[order[i]].doomed = true;
+	cut_cells(d, how);
+	d->dead = true;
+	d->away = true;
+	d->told = false;
+}
+
+void sim_disk_back(struct sim_disk *d)
+{
+	d->dead = false;
+	d->away = false;
+}
+
 /* --- requests ------------------------------------------------------------------------------ */
 
 struct sim_op *sim_new_op(struct sim_disk *d, enum sim_op_kind kind)
@@ -562,6 +587,7 @@ void sim_begin_op(struct sim_op *op)
 	op->todo = op->d->bytes ? 0 : op->n >= 64 ? ~0ull : (1ull << op->n) - 1;
 	op->upto = op->d->seq;
 	op->started = true;
+	op->doomed = op->d->away;
 	if (op->kind == SIM_META_WRITE)
 		submit_bytes(op);
 }
@@ -610,7 +636,7 @@ bool sim_op_ready(const struct sim_op *op)
 
 static bool fails(const struct sim_op *op)
 {
-	if (op->d->dead)
+	if (op->d->dead || op->doomed)
 		return true;
 	if (machine.calm || sim_plain || !sim_one_in(machine.fault) || !(machine.fault_kinds >> op->kind & 1))
 		return false;
@@ -637,7 +663,7 @@ static void effect(struct sim_op *op)
 		break;
 	case SIM_WRITE:
 		if (failed) {
-			if (!d->dead && op->status == BLK_STS_IOERR)
+			if (!d->dead && !op->doomed && op->status == BLK_STS_IOERR)
 				do_cells(op, sim_random());
 			break;
 		}
@@ -673,7 +699,7 @@ void sim_op_step(struct sim_op *op)
 	machine.device_ops += !op->begun;
 	if (!op->begun) {
 		op->begun = true;
-		if (op->todo && !op->d->dead && !rejects(op))
+		if (op->todo && !op->d->dead && !op->doomed && !rejects(op))
 			do_cells(op, sim_random());
 		if (sim_below(2))
 			return;
@@ -688,6 +714,8 @@ void sim_op_step(struct sim_op *op)
 			op->d->discards = SIM_NO;
 	}
 	effect(op);
+	if (op->status && op->d->away && (op->kind == SIM_WRITE || op->kind == SIM_FLUSH))
+		op->d->told = true;
 	if (machine.note)
 		sim_log("  . %s: %s%s %u+%u%s", op->d->name, kinds[op->kind], op->fua ? " FUA" : "",
 			op->first, op->n, op->status ? " FAILS" : "");

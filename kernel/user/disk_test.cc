@@ -140,4 +140,21 @@ TEST_F(DiskTest, AFailedFlushMakesNothingDurable) {
   EXPECT_EQ(sim_disk_cell(a_, 3), 103u);
 }
 
+TEST_F(DiskTest, ALegThatLosesPowerLosesItsCacheAndTellsByAFailedWrite) {
+  Cut(1, SIM_KEEP_ALL, [&](mapped_device* md) {
+    Write(md, 3, 1);
+    Flush(md);
+    Write(md, 3, 2);
+    sim_disk_blip(a_, SIM_LOSE_ALL);
+    EXPECT_FALSE(sim_disk_told(a_));
+    EXPECT_EQ(Write(md, 4, 3), SIM_IOERR);
+    EXPECT_TRUE(sim_disk_told(a_));
+    sim_disk_back(a_);
+    EXPECT_EQ(Write(md, 5, 4), SIM_OK);
+  });
+  EXPECT_EQ(sim_disk_cell(a_, 3), 1u);
+  EXPECT_EQ(sim_disk_cell(a_, 4), 104u);
+  EXPECT_EQ(sim_disk_cell(a_, 5), 4u);
+}
+
 }  // namespace

@@ -78,6 +78,7 @@ void sim_locks_reset(void);
 #define SIM_OP_CELLS 64
 struct sim_op {
 	bool used, started, begun, over, lazy;
+	bool doomed;		/* its device lost power before it could look at it */
 	enum sim_op_kind kind;
 	bool fua, preflush, is_zeroes;
 	u32 id;

@@ -443,6 +443,19 @@ u32 sim_pick_ready(u64 (*random)(void *), void *arg)
 	return next_due() ? CLOCK : SIM_NO_STEP;
 }
 
+bool sim_at_rest(void)
+{
+	u32 i;
+
+	for (i = 0; i < nr_fibers; i++)
+		if (can_run(&fibers[order[i]]))
+			return false;
+	for (i = 0; i < sim_nr_ops(); i++)
+		if (sim_op_ready(sim_op_at(i)))
+			return false;
+	return true;
+}
+
 bool sim_go(u32 id)
 {
 	struct sim_op *op;

@@ -77,6 +77,8 @@ bool sim_go(u32 id);
  * Time goes on for 60 timers at most.
  */
 bool sim_run(u64 seed, u32 steps);
+/* Nothing can go on but time. */
+bool sim_at_rest(void);
 /* Names of the fibers that there are, for reports. */
 const char *sim_who_waits(void);
 /* Of the fibers that sleep, one whose condition holds, so that it was never woken; or NULL. */
@@ -117,6 +119,14 @@ void sim_disk_set_dead(struct sim_disk *d, bool dead);
 bool sim_disk_dead(const struct sim_disk *d);
 /* A device that answers no request until it is let go on. */
 void sim_disk_set_hung(struct sim_disk *d, bool hung);
+/*
+ * A leg loses power for a while: what is under way there fails, and what lies in its cache is lost as
+ * at a power cut. It is dead until it is back. What it gets meanwhile fails, whenever it looks.
+ */
+void sim_disk_blip(struct sim_disk *d, enum sim_cut how);
+void sim_disk_back(struct sim_disk *d);
+/* It has answered a write or a flush with an error since. */
+bool sim_disk_told(const struct sim_disk *d);
 void sim_disk_set_logical_block(struct sim_disk *d, u32 bytes);
 /* Operations a device may not know: it says so in its limits, or only when it gets one. */
 enum sim_takes { SIM_YES, SIM_NO, SIM_REJECTS };

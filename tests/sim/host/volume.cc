@@ -44,6 +44,7 @@ void Volume::Begin(sim::Random& r) {
   hot_ = 1 + r.Below(3);
   first_len_ = r.OneIn(2) ? (2 + r.Below(kBlocks - 1)) * kCellsPerBlock : 1 + r.Below(kCells);
   if (r.OneIn(4)) first_len_ = std::min(first_len_, 1 + r.Below(3 * kCellsPerBlock));
+  if (world_.blips()) first_len_ = std::min(first_len_, (1 + r.Below(4)) * kCellsPerBlock);
   fetch_ = tiers_ && r.OneIn(2) ? static_cast<u8>(SHADOW_LEG_TIER1 + r.Below(2)) : 0;
   next_identity_ = 2;
   last_read_ = 0;
@@ -54,6 +55,8 @@ void Volume::Begin(sim::Random& r) {
   in_flight_ = flushes_ = messages_ = statuses_ = aborts_ = turning_ = turns_ = 0;
   sure_len_ = kCells;
   up_ = accept_ = busy_ = forgetting_ = hung_ = tail_lost_ = false;
+  away_ = kNone;
+  blipping_ = false;
   steady_ = true;
   len_ = 0;
   for (auto& q : requests_) q.used = false;
@@ -84,6 +87,9 @@ void Volume::PowerCut(sim_cut how) {
   up_ = accept_ = busy_ = forgetting_ = hung_ = false;
   for (auto& q : requests_) q.used = false;
   Repair();
+  if (away_ != kNone) sim_disk_set_dead(devices_[away_].disk, false);
+  away_ = kNone;
+  blipping_ = false;
   truth_.PowerCut(how == SIM_KEEP_ALL);
   for (auto& d : devices_)
     if (sim_disk_dead(d.disk) && (machine.calm || sim_one_in(2))) sim_disk_set_dead(d.disk, false);
@@ -303,59 +309,6 @@ void Volume::ReadAll() {
       while (in_flight_) sim_block(&in_flight_);
     }
     if (steady_) return;
-  }
-}
-
-// --------------------------------------------------------------------- accidents
-
-void Volume::set_hung(bool hung) {
-  hung_ = hung;
-  if (!hung) {
-    for (auto& d : devices_) sim_disk_set_hung(d.disk, false);
-    sim_disk_set_hung(meta_, false);
-  }
-}
-
-bool Volume::Accidents(Action what) {
-  switch (what) {
-    case kLegDies: {
-      const u32 d = sim_below(kHomes);
-      if (sim_disk_dead(devices_[d].disk) || sim_disk_dead(devices_[!d].disk) || steady_ || !up_ ||
-          !sim_one_in(4))
-        return false;
-      sim_disk_set_dead(devices_[d].disk, true);
-      world_.trouble = true;
-      world_.Note("device %s disappears", Name(d));
-      return true;
-    }
-    case kTierDies: {
-      const u32 d = kHomes + sim_below(SHADOW_NR_TIERS);
-      if (sim_disk_dead(devices_[d].disk) || !devices_[d].identity || !sim_one_in(4)) return false;
-      sim_disk_set_dead(devices_[d].disk, true);
-      world_.trouble = true;
-      world_.Note("device %s disappears", Name(d));
-      return true;
-    }
-    case kMetadataDies:
-      if (sim_disk_dead(meta_) || !sim_one_in(8)) return false;
-      sim_disk_set_dead(meta_, true);
-      world_.trouble = true;
-      world_.Note("the metadata device disappears");
-      return true;
-    case kHangs: {
-      if (hung_) {
-        set_hung(false);
-        world_.Note("device goes on");
-        return true;
-      }
-      const u32 d = sim_below(kMeta + 1);
-      hung_ = true;
-      sim_disk_set_hung(d == kMeta ? meta_ : devices_[d].disk, true);
-      world_.Note("device %s hangs", Name(d));
-      return true;
-    }
-    default:
-      return false;
   }
 }
 

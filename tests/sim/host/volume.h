@@ -69,6 +69,7 @@ enum Action : u8 {
   kTierDies,
   kMetadataDies,
   kHangs,
+  kBlip,
   kActions
 };
 
@@ -134,10 +135,15 @@ class Volume {
   bool tiers() const { return tiers_; }
   void set_hung(bool hung);
   bool hung() const { return hung_; }
+  /// In a fiber: a device that is away is noticed.
+  void TellBlip();
+  /// It comes back if it may. False: it stays away.
+  bool EndBlip();
+  bool away() const { return away_ != kNone; }
 
  private:
   static constexpr u32 kRequests = 24, kHomes = 2, kMeta = SHADOW_NR_LEGS;
-  static constexpr u32 kRoom = 4096;
+  static constexpr u32 kRoom = 4096, kNone = ~0u;
 
   // volume.cc: users
   Request* NewRequest(Action what, sim_io_op op);
@@ -149,8 +155,11 @@ class Volume {
   u32 PickBlock();
   u32 Blocks() const { return (len_ + kCellsPerBlock - 1) / kCellsPerBlock; }
   const char* Name(u32 dev) const { return names_[dev].data(); }
-  void Accident(u32 dev, bool dies);
+
+  // volume_accidents.cc
   bool Accidents(Action what);
+  u32 Expendable(const char* info) const;
+  void StartBlip();
 
   // volume_daemon.cc: messages, status
   bool Message(Action what);
@@ -205,6 +214,8 @@ class Volume {
   bool forgetting_ = false;
   u32 resizes_ = 0;         // tables of another length, loaded or live
   bool formatted_ = false;  // was up once
+  u32 away_ = kNone;        // the device that has lost its cache and is not back yet
+  bool blipping_ = false;
   bool import_ = false, tiers_ = false, hung_ = false;
   // A modification that grew the volume may have been given up: what lies beyond has no place.
   bool tail_lost_ = false;

@@ -50,8 +50,8 @@ void Volume::ChooseTiers(Plan& p, const shadow_superblock& sb, bool fancy, bool 
         p.fancy = true;
         continue;
       }
-      if (sim_one_in(2) || machine.calm) sim_disk_set_dead(d.disk, false);
-      if (!machine.calm && sim_one_in(16)) {
+      if (leg != away_ && (sim_one_in(2) || machine.calm)) sim_disk_set_dead(d.disk, false);
+      if (!machine.calm && !world_.blips() && sim_one_in(16)) {
         sim_disk_set_dead(d.disk, true);
         world_.trouble = true;
       }

@@ -22,7 +22,7 @@ const u8 World::kUsual[kActions] = {
     14, 4,  6, 2, 2, 1, 1, 1,     // tiers
     3,                            // status
     2,  6,  1, 1,                 // tables
-    4,  1,  1, 1, 1,              // accidents
+    4,  1,  1, 1, 1, 4,           // accidents
 };
 
 void World::Note(const char* format, ...) {
@@ -67,6 +67,34 @@ void World::Collect() {
 
 // ------------------------------------------------------------------------- runs
 
+/// How often, in runs in which legs lose their caches: all of a volume has to be mirrored for some
+/// time, and what was written not to be flushed at once.
+u32 World::BlipWeight(Action what, u32 usual, sim::Random& r) {
+  switch (what) {
+    case kRetire:
+    case kFinish:
+    case kAbort:
+    case kCrash:
+    case kRestart:
+    case kPause:
+      return r.OneIn(2) ? usual / 8 : 0;
+    case kFlush:
+    case kFua:
+    case kJournal:
+      return r.OneIn(2) ? usual / 4 : 0;
+    case kCopy:
+    case kRemirror:
+    case kReload:
+      return 60;
+    case kResume:
+      return 20;
+    case kBlip:
+      return 40;
+    default:
+      return usual;
+  }
+}
+
 void World::Weights(sim::Random& r, bool narrow) {
   const bool faults = r.OneIn(2);
   total_weight_ = 0;
@@ -75,7 +103,9 @@ void World::Weights(sim::Random& r, bool narrow) {
     u32 w = kUsual[i] * kFactor[i < kFlush ? 1 + r.Below(3) : r.Below(5)];
     if (i == kResume && !w) w = 1;
     // faults are for half of the runs: the others must do without a single error
-    if (i >= kLegDies && (!faults || r.OneIn(2))) w = 0;
+    if (i >= kLegDies && (!faults || blips_ || r.OneIn(2))) w = 0;
+    if (i == kBlip) w = 0;
+    if (blips_) w = BlipWeight(static_cast<Action>(i), w, r);
     if (narrow && i != kWrite && i != kCopy && i != kReload && r.OneIn(2)) w = 0;
     weight_[i] = static_cast<u8>(w > 255 ? 255 : w);
     total_weight_ += weight_[i];
@@ -92,6 +122,7 @@ void World::Begin(u64 seed) {
   trouble = false;
   copies_seen_ = 0;
 
+  blips_ = with_blips_ && sim::Random(seed ^ 0xb11b5).OneIn(3);
   const bool narrow = r.OneIn(3);  // few kinds of events on few blocks, but those often
   Weights(r, narrow);
   static constexpr u32 kPreempt[] = {2, 4, 8, 16, 30, 60, 120};
@@ -108,6 +139,7 @@ void World::Begin(u64 seed) {
       machine.fault = machine.fault / 8 + 2 * !!machine.fault;
   }
   if (r.OneIn(3)) machine.fault = 0;
+  if (blips_) machine.fault = 0;
   machine.dry = r.OneIn(5) ? 1 + r.Below(6) * r.Below(6) : 0;
   machine.lazy = r.OneIn(2) ? 2 + r.Below(10) : 0;
   machine.patience = 4u << (2 * r.Below(4));
@@ -222,6 +254,11 @@ void World::Settle(u64 seed) {
     for (u32 i = 0; i < nr_volumes_ && !machine.failed; i++) {
       Volume* v = volumes_[i];
       if (!v->up()) continue;
+      if (v->away()) {
+        InFiber(choice, &index, "who flushes", [v] { v->TellBlip(); });
+        if (!RunToRest(choice, &index)) break;
+        v->EndBlip();
+      }
       InFiber(choice, &index, "who looks at the mover", [v] { v->CheckMover(); });
       if (!machine.failed) InFiber(choice, &index, "who reads all", [v] { v->ReadAll(); });
     }

@@ -25,7 +25,7 @@ constexpr u32 kNewAction = ~0u;
 
 struct Figures {
   u64 operations = 0;  // requests, copies, messages, table changes, restarts
-  u64 crashes = 0, steps = 0, runs = 0, copies = 0, device_ops = 0, points = 0;
+  u64 crashes = 0, blips = 0, steps = 0, runs = 0, copies = 0, device_ops = 0, points = 0;
 };
 
 class World {
@@ -36,12 +36,15 @@ class World {
   /// The run of @seed again, with these of its steps. @told: in words.
   bool Replay(u64 seed, const std::vector<Step>& steps, std::vector<std::string>* told = nullptr);
   void WithoutTiers(bool without) { without_tiers_ = without; }
+  /// In a third of the runs legs lose their caches while the volume runs, and nothing else fails.
+  void WithBlips(bool with) { with_blips_ = with; }
   const std::string& error() const { return error_; }
   const Figures& figures() const { return figures_; }
 
   // for the volumes
   bool trouble = false;  // errors are to be expected
   bool without_tiers() const { return without_tiers_; }
+  bool blips() const { return blips_; }
   bool ErrorsExpected() const { return trouble || machine.faults || machine.dry; }
   Figures& counts() { return figures_; }
   /// Only while a failing run is told in words.
@@ -56,6 +59,7 @@ class World {
   static constexpr u32 kVolumes = 2;
   void Begin(u64 seed);
   void Weights(sim::Random& r, bool narrow);
+  static u32 BlipWeight(Action what, u32 usual, sim::Random& r);
   void Execute(const Step& step);
   void Settle(u64 seed);
   bool RunToRest(sim::Random& choice, u32* index);
@@ -76,7 +80,7 @@ class World {
   u32 nr_volumes_ = 1;
   std::array<u8, kActions> weight_{};
   u32 total_weight_ = 0, action_odds_ = 4;
-  bool without_tiers_ = false;
+  bool without_tiers_ = false, with_blips_ = false, blips_ = false;
   std::string error_;
   Figures figures_;
   u64 copies_seen_ = 0;

@@ -298,6 +298,7 @@ class LibDeviceMapper final : public DeviceMapper {
   // udev may be stuck in a rule for a device that does not answer. What was done to the device is
   // done; only its node and links may be late.
   void WaitForUdev(std::uint32_t cookie) {
+    if (cookie == 0) return;  // there is no udev: libdevmapper made nothing to wait for
     late_cookies_.push_back(cookie);
     const auto deadline = std::chrono::steady_clock::now() + kUdevWait;
     auto nap = std::chrono::microseconds(200);

@@ -37,6 +37,7 @@ test_killed_in_the_middle_of_a_copy() {
   shadowctl op commit db0 --wait
   check_data /dev/mapper/db0
   ! lvs slow/db0_meta &>/dev/null || fail "something was left behind"
+  ! grep "udev has not answered" "$RESULT/shadowd.log" || fail "it waited for a udev that is not there"
   tear_down
 }
 

@@ -69,7 +69,10 @@ void Truth::Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, boo
     const Value v = zero ? kZero : ValueOf(id, i);
     c.discards_out -= discard;
     if (discard) c.last_discard = now;
-    if (!ok && stuck) c.failed = true;
+    if (!ok && stuck) {
+      c.failed = true;
+      c.failed_by = id;
+    }
     if (c.raced && steady) c.differ = true;
     if (ok && sure && !c.overlap) {
       c.now = ValueSet(v);
@@ -86,6 +89,12 @@ void Truth::Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, boo
       busy_ &= ~(1u << i);
     }
     Crowd(i);
+  });
+}
+
+void Truth::Decided(CellMask cells, u32 id) {
+  ForCells(cells, [&](u32 i) {
+    if (cells_[i].failed_by == id) cells_[i].failed = false;
   });
 }
 

@@ -70,6 +70,9 @@ class Truth {
   void Answer(CellMask cells, u32 id, bool zero, bool discard, bool ok, bool sure, bool fua,
               bool steady, bool stuck);
 
+  /// What became of a write that failed, and was answered as @stuck, was written down after all.
+  void Decided(CellMask cells, u32 id);
+
   void StartFlush(FlushStart& f);
   void EndFlush(const FlushStart& f);
   void StartRead(u32 block, ReadStart& r) const;
@@ -115,6 +118,7 @@ class Truth {
     bool overlap;     // two operations at once: the outcome is either
     bool failed;      // an answered request did while no metadata could be written: the next table
                       // may find what was before, whatever was read until then
+    u32 failed_by;    // its id
     bool differ;      // copies may: likewise, after a power cut, or a write raced a discard
     bool raced;       // the operations under way are a write and a discard
     bool vague;       // since a power cut nobody has looked

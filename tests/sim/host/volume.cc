@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 #include "tests/sim/host/world.h"
 
@@ -253,9 +254,9 @@ void Volume::Answer(Request* r) {
   if (!ok && !unknown && !world_.ErrorsExpected() && !MayBeRefused(*r) && !r->homeless)
     world_.Fail(index_, "a request failed although nothing was wrong (kind %u, status %u)", r->what,
                 r->io.status);
-  // whether the metadata could be written is not asked: a failure may come out either way, more
-  // than once
+  // a failure may come out either way, more than once, if the metadata could not be written
   constexpr bool kStuck = true;
+  if (!ok && r->cells && r->what != kRead) AskWhatBecameOf(r->cells, r->id);
   switch (r->what) {
     case kRead: {
       world_.Note("  the read of block %u %s", geometry_.Number(r->block),
@@ -286,6 +287,17 @@ void Volume::Answer(Request* r) {
                     kStuck);
       return;
   }
+}
+
+/// A write failed. As long as the volume is not read-only one content is left, and it stays: the
+/// first read decides.
+void Volume::AskWhatBecameOf(CellMask cells, u32 id) {
+  if (!up_ || !md_) return;
+  world_.Spawn("status", [this, cells, id] {
+    char info[kRoom];
+    if (md_ && sim_dm_status(md_, 0, false, info, kRoom) && !std::strncmp(info, "rw ", 3))
+      truth_.Decided(cells, id);
+  });
 }
 
 /// All copies that a read may come from have to agree with the truth.

@@ -152,6 +152,7 @@ class Volume {
   bool UserWrite(Action what, u32 block);
   void Answer(Request* r);
   bool MayBeRefused(const Request& r) const;
+  void AskWhatBecameOf(CellMask cells, u32 id);
   u32 PickBlock();
   u32 Blocks() const { return (len_ + kCellsPerBlock - 1) / kCellsPerBlock; }
   const char* Name(u32 dev) const { return names_[dev].data(); }

@@ -203,6 +203,8 @@ void Volume::Live(const Plan& p) {
   }
   if (resizes_ % 2) resizes_++;
   len_ = p.len;
+  for (Request& r : requests_)  // put off by the suspend: they may come to what is not there
+    if (r.used) r.homeless |= MayBeRefused(r) || (r.cells & ~CellsBelow(len_));
   formatted_ = true;
   steady_ = !p.given[SHADOW_LEG_TARGET];
   shadow_superblock sb;
@@ -391,7 +393,9 @@ bool Volume::Rot() {
   if (Superblock(&sb[0], &blank)) {
     Plan p = Choose(false, false, false);
     p.fancy = true;  // may be refused
-    md_ = sim_dm_create("253:9", index_ ? "SHADOW-v1" : "SHADOW-v0");
+    char uuid[32];
+    std::snprintf(uuid, sizeof(uuid), "SHADOW-v%u", index_);
+    md_ = sim_dm_create("253:9", uuid);
     up = !machine.failed && !Load(p) && !sim_dm_resume(md_);
     if (up && page) world_.Fail(index_, "a damaged page was taken after a clean stop");
     if (up) {

@@ -12,7 +12,7 @@ std::vector<std::string>* listener = nullptr;
 u64 FromRandom(void* r) { return static_cast<sim::Random*>(r)->Next(); }
 }  // namespace
 
-World::World() : first_(*this, 0), second_(*this, 1), volumes_{&first_, &second_} {}
+World::World() : volumes_{Volume(*this, 0), Volume(*this, 1), Volume(*this, 2)} {}
 
 /// How often what is begun, the one compared with the other.
 const u8 World::kUsual[kActions] = {
@@ -146,10 +146,10 @@ void World::Begin(u64 seed) {
   static constexpr u32 kHurry[] = {0, 64, 400, 3000};
   machine.hurry = kHurry[r.Below(4)];
   action_odds_ = 8 + r.Below(40);
-  nr_volumes_ = r.OneIn(5) ? 2 : 1;
-  for (u32 i = 0; i < nr_volumes_; i++) volumes_[i]->Begin(r);
+  nr_volumes_ = r.OneIn(5) ? 2 + r.Below(kVolumes - 1) : 1;
+  for (u32 i = 0; i < nr_volumes_; i++) volumes_[i].Begin(r);
   sim_boot();
-  for (u32 i = 0; i < nr_volumes_; i++) volumes_[i]->Boot();
+  for (u32 i = 0; i < nr_volumes_; i++) volumes_[i].Boot();
   figures_.runs++;
 }
 
@@ -195,7 +195,7 @@ bool World::Replay(u64 seed, const std::vector<Step>& steps, std::vector<std::st
 
 bool World::Quiet() const {
   for (u32 i = 0; i < nr_volumes_; i++)
-    if (!volumes_[i]->Quiet()) return false;
+    if (!volumes_[i].Quiet()) return false;
   return true;
 }
 
@@ -233,6 +233,24 @@ void World::InFiber(sim::Random& choice, u32* index, const char* name, std::func
   }
 }
 
+/// A device of one volume hangs: the others come to their rest all the same.
+bool World::OthersGoOn(sim::Random& choice, u32* index) {
+  u32 hung = 0;
+  for (u32 i = 0; i < nr_volumes_; i++) hung += volumes_[i].hung();
+  if (!hung || hung == nr_volumes_) return true;
+  if (!RunToRest(choice, index)) return false;
+  for (u32 i = 0; i < nr_volumes_; i++) {
+    const Volume& v = volumes_[i];
+    if (v.hung() || v.Quiet()) continue;
+    const std::string who = sim_who_waits();
+    sim_fail(
+        "volume %u waits, although only devices of others hang: %u requests, %u messages%s; %s", i,
+        v.in_flight(), v.messages(), v.admin() ? ", the administrator" : "", who.c_str());
+    return false;
+  }
+  return true;
+}
+
 /// Nothing new, no faults: everything under way ends, everything is read. Then a last power cut,
 /// and everything is read again.
 void World::Settle(u64 seed) {
@@ -240,10 +258,13 @@ void World::Settle(u64 seed) {
   u32 index = 1u << 24;
   for (int round = 0; round < 2 && !machine.failed; round++) {
     machine.calm = true;
-    for (u32 i = 0; i < nr_volumes_; i++) volumes_[i]->set_hung(false);
+    if (!round && !OthersGoOn(choice, &index)) break;
+    for (u32 i = 0; i < nr_volumes_; i++) volumes_[i].set_hung(false);
     if (!RunToRest(choice, &index)) break;
     if (!Quiet()) {
-      const Volume& v = nr_volumes_ > 1 && first_.Quiet() ? second_ : first_;
+      u32 stuck = 0;
+      while (volumes_[stuck].Quiet()) stuck++;
+      const Volume& v = volumes_[stuck];
       const std::string who = sim_who_waits();
       const char* lost = sim_lost_wakeup();
       sim_fail("stuck: %u requests, %u messages%s; %s%s%s", v.in_flight(), v.messages(),
@@ -252,7 +273,7 @@ void World::Settle(u64 seed) {
       break;
     }
     for (u32 i = 0; i < nr_volumes_ && !machine.failed; i++) {
-      Volume* v = volumes_[i];
+      Volume* v = &volumes_[i];
       if (!v->up()) continue;
       if (v->away()) {
         InFiber(choice, &index, "who flushes", [v] { v->TellBlip(); });
@@ -267,7 +288,7 @@ void World::Settle(u64 seed) {
     Crash();
   }
   for (u32 i = 0; i < nr_volumes_ && !machine.failed; i++) {
-    Volume* v = volumes_[i];
+    Volume* v = &volumes_[i];
     InFiber(choice, &index, "who removes all", [v] { v->Remove(); });
   }
   if (!machine.failed && machine.allocated)
@@ -280,7 +301,7 @@ void World::Settle(u64 seed) {
 }
 
 void World::Act() {
-  Volume& v = *volumes_[nr_volumes_ > 1 ? sim_below(nr_volumes_) : 0];
+  Volume& v = volumes_[nr_volumes_ > 1 ? sim_below(nr_volumes_) : 0];
   u32 n = sim_below(total_weight_), what = 0;
   while (n >= weight_[what]) n -= weight_[what++];
   const auto action = static_cast<Action>(what);
@@ -302,8 +323,8 @@ void World::Crash() {
   sim_boot();
   figures_.crashes++;
   for (u32 i = 0; i < nr_volumes_; i++) {
-    volumes_[i]->PowerCut(how);
-    volumes_[i]->Boot();
+    volumes_[i].PowerCut(how);
+    volumes_[i].Boot();
   }
 }
 

@@ -56,7 +56,7 @@ class World {
 
  private:
   static const u8 kUsual[kActions];
-  static constexpr u32 kVolumes = 2;
+  static constexpr u32 kVolumes = 3;
   void Begin(u64 seed);
   void Weights(sim::Random& r, bool narrow);
   static u32 BlipWeight(Action what, u32 usual, sim::Random& r);
@@ -64,6 +64,7 @@ class World {
   void Settle(u64 seed);
   bool RunToRest(sim::Random& choice, u32* index);
   bool Quiet() const;
+  bool OthersGoOn(sim::Random& choice, u32* index);
   void InFiber(sim::Random& choice, u32* index, const char* name, std::function<void()> f);
   void Act();
   void Crash();
@@ -75,8 +76,7 @@ class World {
     bool over;
   };
   std::list<Job> jobs_;
-  Volume first_, second_;
-  std::array<Volume*, kVolumes> volumes_;
+  std::array<Volume, kVolumes> volumes_;
   u32 nr_volumes_ = 1;
   std::array<u8, kActions> weight_{};
   u32 total_weight_ = 0, action_odds_ = 4;

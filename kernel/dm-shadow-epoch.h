@@ -23,6 +23,8 @@
 struct shadow_epoch_counts {
 	unsigned long entered[2];
 	unsigned long left[2];
+	unsigned long mirrored;		/* writes to two homes */
+	unsigned int toggle;		/* read policy balance */
 };
 
 struct shadow_epoch {
@@ -33,6 +35,22 @@ struct shadow_epoch {
 	wait_queue_head_t wait;
 	struct mutex lock;		/* one drain at a time */
 };
+
+/* What else is counted where an epoch is entered, on the same cache line. */
+static inline void shadow_epoch_count_mirrored(struct shadow_epoch *e)
+{
+	this_cpu_inc(e->counts->mirrored);
+}
+
+static inline unsigned long shadow_epoch_mirrored(struct shadow_epoch *e)
+{
+	unsigned long n = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		n += READ_ONCE(per_cpu_ptr(e->counts, cpu)->mirrored);
+	return n;
+}
 
 static inline int shadow_epoch_init(struct shadow_epoch *e)
 {

@@ -88,6 +88,7 @@ static bool wait_for_copy(struct shadow_volume *v, struct bio *bio, u8 leg)
 	if (asks)
 		f = ask(v, block, leg);
 	if (f) {
+		shadow_hold(bio);
 		shadow_io(bio)->waited = true;
 		atomic_dec(&traffic_of(v, block)->reads);
 		bio_list_add(&f->waiting, bio);
@@ -126,14 +127,16 @@ void shadow_fetch_read_over(struct shadow_volume *v, struct shadow_io *io)
 }
 
 /*
- * Before the write looks at its block. A fetch that has claimed it, and then finds none under way,
- * need not drain: who comes later sees the claim, and marks it.
+ * In the epoch, before the write looks at its block. A fetch that has claimed it, and then finds none
+ * under way, need not drain: who comes later sees the claim, and marks it.
  */
 void shadow_fetch_write(struct shadow_volume *v, struct shadow_io *io)
 {
-	io->counted = v->traffic;
-	if (io->counted)
+	io->counted = READ_ONCE(v->counting) != SHADOW_COUNT_NONE;
+	if (unlikely(io->counted)) {
 		atomic_inc(&traffic_of(v, io->block)->writes);
+		smp_mb__after_atomic(); /* count, then byte and word: pairs with fetch_quiet */
+	}
 }
 
 /* When its device I/O has ended, and v->failing is raised if it has half failed. */
@@ -151,8 +154,9 @@ bool shadow_fetch_quiet(struct shadow_volume *v, u32 block)
 {
 	bool quiet;
 
-	smp_mb(); /* the claim, then this: pairs with the one of shadow_epoch_enter() */
-	quiet = !atomic_read(&traffic_of(v, block)->writes);
+	smp_mb(); /* the claim, then this: pairs with the one of shadow_fetch_write() */
+	quiet = READ_ONCE(v->counting) == SHADOW_COUNT_ALL &&
+		!atomic_read(&traffic_of(v, block)->writes);
 	smp_mb(); /* this, then the copy and v->failing */
 	return quiet;
 }
@@ -183,9 +187,17 @@ static void fetch_work(struct work_struct *work)
 	memalloc_noio_restore(noio);
 }
 
-/** shadow_fetch_set() - reads may fetch to this tier; 0: to none. */
+/** shadow_fetch_set() - reads may fetch to this tier; 0: to none. Caller: holds v->admin. */
 void shadow_fetch_set(struct shadow_volume *v, u8 leg)
 {
+	if (!leg) {
+		/* a fetch that is still under way drains from here on */
+		WRITE_ONCE(v->counting, SHADOW_COUNT_NONE);
+	} else if (v->counting == SHADOW_COUNT_NONE) {
+		WRITE_ONCE(v->counting, SHADOW_COUNT_BEGUN);
+		shadow_drain_epoch(&v->epoch);
+		WRITE_ONCE(v->counting, SHADOW_COUNT_ALL);
+	}
 	mutex_lock(&v->commit_lock);	/* the table of answers has one writer at a time */
 	WRITE_ONCE(v->fetch_leg, leg);
 	shadow_build_lut(v);
@@ -227,4 +239,5 @@ void shadow_fetch_exit(struct shadow_volume *v)
 	kvfree(v->traffic);
 	v->traffic = NULL;
 	v->fetch_leg = 0;
+	v->counting = SHADOW_COUNT_NONE;
 }

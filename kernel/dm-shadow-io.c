@@ -150,7 +150,7 @@ static int map_mirrored_write(struct shadow_volume *v, struct bio *bio, u8 legs,
 	}
 	send_to(v, bio, own);
 	if ((legs & SHADOW_MASK_BOTH) == SHADOW_MASK_BOTH)
-		atomic64_inc(&v->mirrored_writes);
+		shadow_epoch_count_mirrored(&v->epoch);
 	while (clones) {
 		struct bio *next = clones->bi_next;
 
@@ -192,8 +192,10 @@ static bool park(struct shadow_volume *v, struct bio *bio, u32 block)
 	busy = (state & SHADOW_BUSY) ||
 	       (atomic_read(&v->gate) && READ_ONCE(v->mode) == SHADOW_MODE_RW) ||
 	       shadow_word_in(shadow_word_of(v, block, state), SHADOW_LIVES_WAIT);
-	if (busy)
+	if (busy) {
+		shadow_hold(bio);
 		bio_list_add(&v->parked, bio);
+	}
 	spin_unlock_irqrestore(&v->lock, flags);
 	return busy;
 }
@@ -278,8 +280,7 @@ static int map_read(struct shadow_volume *v, struct bio *bio, u32 block)
 		r.legs = SHADOW_MASK_TARGET;
 		break;
 	case SHADOW_ROUTE_BALANCE:
-		r.legs = 1u << (READ_ONCE(v->toggle) & 1);
-		WRITE_ONCE(v->toggle, v->toggle + 1);
+		r.legs = 1u << (this_cpu_inc_return(v->epoch.counts->toggle) & 1);
 		break;
 	case SHADOW_ROUTE_LEG:
 		break;
@@ -341,8 +342,8 @@ static int map_write(struct shadow_volume *v, struct bio *bio, u32 block)
 
 	io->iter = bio->bi_iter;
 again:
-	shadow_fetch_write(v, io);
 	io->epoch = shadow_epoch_enter(&v->epoch);
+	shadow_fetch_write(v, io);
 	/*
 	 * Entered, then looked at: pairs with shadow_gate_close(). Looked at before byte and word:
 	 * those of before a gate that has opened meanwhile may name a shadow that was given up.

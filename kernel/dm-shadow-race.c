@@ -12,12 +12,18 @@
 
 #define RACE_MAX_SECTORS 2048u
 
+/* What is copied at once, in the context of an interrupt. */
+#define RACE_COPY_NOW (2 * PAGE_SIZE)
+
 struct shadow_race {
 	struct shadow_volume *v;
 	struct bio *bio;
 	struct bio *legs[SHADOW_NR_HOME_LEGS];
-	atomic_t refs;
+	struct bio *winner;
+	struct work_struct work;	/* copies a long answer */
+	atomic_t refs;		/* legs, and the copying */
 	atomic_t won;		/* the first to set it answers */
+	u32 block;
 };
 
 static void race_free_bio(struct bio *b)
@@ -28,30 +34,74 @@ static void race_free_bio(struct bio *b)
 	bio_put(b);
 }
 
+/*
+ * The last one frees the race. After the count of strays is 0 and the lock is free the volume may be
+ * gone: see shadow_race_wait().
+ */
+static void race_put(struct shadow_race *race)
+{
+	struct shadow_volume *v = race->v;
+	unsigned long flags;
+
+	if (!atomic_dec_and_test(&race->refs))
+		return;
+	if (!atomic_read(&race->won))
+		shadow_finish_bio(race->bio, BLK_STS_IOERR);
+	race_free_bio(race->legs[0]);
+	race_free_bio(race->legs[1]);
+	kfree(race);
+	spin_lock_irqsave(&v->stray_wait.lock, flags);
+	if (atomic_dec_and_test(&v->strays))
+		wake_up_locked(&v->stray_wait);
+	spin_unlock_irqrestore(&v->stray_wait.lock, flags);
+}
+
+/** shadow_race_wait() - until all answers have come. No race begins meanwhile. */
+void shadow_race_wait(struct shadow_volume *v)
+{
+	wait_event(v->stray_wait, !atomic_read(&v->strays));
+	/* who counted the last one down holds the lock until he is through with the volume */
+	spin_lock_irq(&v->stray_wait.lock);
+	spin_unlock_irq(&v->stray_wait.lock);
+}
+
+static void race_answer(struct shadow_race *race)
+{
+	struct bio *bio = race->bio;
+	struct bvec_iter from = { .bi_size = bio->bi_iter.bi_size };
+	struct bvec_iter to = bio->bi_iter;
+
+	bio_copy_data_iter(bio, &to, race->winner, &from);
+	shadow_finish_bio(bio, BLK_STS_OK);
+}
+
+static void race_work(struct work_struct *work)
+{
+	struct shadow_race *race = container_of(work, struct shadow_race, work);
+
+	race_answer(race);
+	race_put(race);
+}
+
 static void race_end(struct bio *b)
 {
 	struct shadow_race *race = b->bi_private;
 	struct shadow_volume *v = race->v;
-	struct bio *bio = race->bio;
-	bool last;
 
-	if (!b->bi_status && !atomic_xchg(&race->won, 1)) {
-		struct bvec_iter from = { .bi_size = bio->bi_iter.bi_size };
-		struct bvec_iter to = bio->bi_iter;
-
-		bio_copy_data_iter(bio, &to, b, &from);
-		shadow_finish_bio(bio, BLK_STS_OK);
+	if (b->bi_status) {
+		atomic64_inc(&v->failovers);
+		shadow_note_error(v, "read", b == race->legs[SHADOW_LEG_TARGET] ?
+				  SHADOW_LEG_TARGET : SHADOW_LEG_ORIGIN, race->block);
+		shadow_raise_event(v);
+	} else if (!atomic_xchg(&race->won, 1)) {
+		race->winner = b;
+		if (race->bio->bi_iter.bi_size > RACE_COPY_NOW) {
+			queue_work(v->wq, &race->work);	/* has our reference now */
+			return;
+		}
+		race_answer(race);
 	}
-	last = atomic_dec_and_test(&race->refs);
-	if (!last)
-		return;
-	if (!atomic_read(&race->won))
-		shadow_finish_bio(bio, BLK_STS_IOERR);
-	race_free_bio(race->legs[0]);
-	race_free_bio(race->legs[1]);
-	kfree(race);
-	if (atomic_dec_and_test(&v->strays))
-		wake_up(&v->stray_wait);
+	race_put(race);
 }
 
 static struct bio *race_bio(struct shadow_volume *v, u8 leg, struct bio *bio)
@@ -95,6 +145,8 @@ bool shadow_map_race(struct shadow_volume *v, struct bio *bio)
 		return false;
 	race->v = v;
 	race->bio = bio;
+	race->block = shadow_io(bio)->block;
+	INIT_WORK(&race->work, race_work);
 	atomic_set(&race->refs, SHADOW_NR_HOME_LEGS);
 	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
 		struct bio *b = race_bio(v, leg, bio);

@@ -20,6 +20,7 @@ void shadow_defer(struct shadow_volume *v, struct bio_list *list, struct bio *bi
 {
 	unsigned long flags;
 
+	shadow_hold(bio);
 	spin_lock_irqsave(&v->lock, flags);
 	bio_list_add(list, bio);
 	spin_unlock_irqrestore(&v->lock, flags);

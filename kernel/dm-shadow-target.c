@@ -289,8 +289,8 @@ static void status_info(struct shadow_volume *v, char *result, unsigned int maxl
 	       atomic64_read(&v->recopied), atomic64_read(&v->filled));
 	DMEMIT(" copy_errors=%lld last_error=%s", atomic64_read(&v->copy_errors),
 	       last_error[0] ? last_error : "-");
-	DMEMIT(" mirrored_writes=%lld failovers=%lld stale=%lld",
-	       atomic64_read(&v->mirrored_writes), atomic64_read(&v->failovers),
+	DMEMIT(" mirrored_writes=%lu failovers=%lld stale=%lld",
+	       shadow_epoch_mirrored(&v->epoch), atomic64_read(&v->failovers),
 	       atomic64_read(&v->stale));
 	DMEMIT(" dirty_regions=%u", bitmap_weight(v->intent, v->nr_regions));
 	DMEMIT(" rate=%llu inflight_limit=%llu paused=%d", READ_ONCE(m->rate),

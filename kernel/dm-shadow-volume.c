@@ -684,7 +684,7 @@ void shadow_volume_quiesce(struct shadow_volume *v)
 	cancel_delayed_work_sync(&v->sweep_work);
 	flush_work(&v->slow_work);
 	flush_work(&v->intent_work);
-	wait_event(v->stray_wait, !atomic_read(&v->strays));
+	shadow_race_wait(v);
 	if (shadow_phase(v) != SHADOW_STEADY || v->words)
 		shadow_intent_sweep_now(v);
 	cancel_delayed_work_sync(&v->commit_work);

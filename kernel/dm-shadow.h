@@ -81,8 +81,8 @@
  *     the word was settled, and it starts none while the gate is closed or v->failing is raised:
  *     to a drain they are writes. It must not drain or commit meanwhile. Before a copy it drains
  *     v->epoch alone: other copies have nothing to do with its block.
- *   - A write is in v->traffic from before it reads byte and word. A fetch that has claimed its
- *     block and then finds no write there need not drain.
+ *   - While reads may fetch a write is in v->traffic from before it reads byte and word. A fetch
+ *     that has claimed its block and then finds no write there need not drain, if all are counted.
  *   - "dirty" is durable before the first write that goes to the shadow alone is sent.
  *   - Writes to a clean shadow and home have the region's write-intent bit, like mirrored ones.
  *   - A shadow's end (shadow_finish_drops(), under v->drop_lock): DROPPING, noted, commit, zero,
@@ -351,6 +351,12 @@ struct shadow_traffic {
 	atomic_t writes;
 };
 
+enum shadow_counting {
+	SHADOW_COUNT_NONE,		/* nothing may be fetched */
+	SHADOW_COUNT_BEGUN,		/* some that are under way were not counted */
+	SHADOW_COUNT_ALL,
+};
+
 /* A block that reads wait for, and the round of its own that copies it. */
 struct shadow_fetch {
 	struct shadow_volume *v;
@@ -501,6 +507,7 @@ struct shadow_volume {
 	unsigned int nr_dropping;
 	u8 fetch_leg;			/* tier that reads may fetch to; 0: none */
 	struct shadow_traffic *traffic;	/* by hash of the block */
+	u8 counting;			/* enum shadow_counting, of its writes */
 	struct workqueue_struct *fetch_wq;
 	unsigned int nr_fetches;	/* live ones. Under v->lock */
 	struct shadow_fetch fetches[SHADOW_FETCHES];
@@ -515,9 +522,8 @@ struct shadow_volume {
 	atomic_long_t homes[SHADOW_NR_HOMES];
 	atomic_long_t tail_data;	/* blocks from tail on that are no holes */
 	atomic64_t copied, recopied, filled, copy_errors;
-	atomic64_t mirrored_writes, failovers, stale, commits;
+	atomic64_t failovers, stale, commits;
 	char last_error[48];		/* under lock */
-	u32 toggle;			/* read policy balance */
 };
 
 /* A loaded table. */
@@ -747,7 +753,18 @@ int shadow_finish(struct shadow_volume *v, u8 leg, const char **error);
 int shadow_retire(struct shadow_volume *v, unsigned int nr, char **ranges, const char **error);
 void shadow_set_policy(struct shadow_volume *v, u8 policy);
 
-/* dm-shadow-race.c: any context */
+/*
+ * The submitter will not send it: it is charged to his cgroup all the same, and he cannot poll for
+ * it. Context: any.
+ */
+static inline void shadow_hold(struct bio *bio)
+{
+	bio->bi_opf &= ~REQ_POLLED;
+	bio_associate_blkg(bio);	/* keeps the one it has, if it waits again */
+}
+
+/* dm-shadow-race.c: any context; shadow_race_wait(): process */
+void shadow_race_wait(struct shadow_volume *v);
 bool shadow_map_race(struct shadow_volume *v, struct bio *bio);
 
 /* dm-shadow-io.c */

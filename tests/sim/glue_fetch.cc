@@ -87,6 +87,13 @@ Task<> Volume::FetchWork(Fetch& f) {
 
 // shadow_fetch_set
 Task<> Volume::SetFetch(u8 leg) {
+  if (!leg) {
+    counting_ = Counting::kNone;
+  } else if (counting_ == Counting::kNone) {
+    counting_ = Counting::kBegun;
+    co_await DrainEpoch(epoch_);
+    counting_ = Counting::kAll;
+  }
   co_await m_.Lock(lock_commit_);
   fetch_leg_ = leg;
   BuildLut();

@@ -335,12 +335,10 @@ Task<> Volume::MapWrite(Io* io) {
   const u32 b = io->block, region = kRegionOf[b];
   const shadow_tier_ctx tctx = tier_ctx_;
   for (;;) {
-    io->counted = tiered_;  // shadow_fetch_write
-    if (io->counted) {
-      WritesOf(b)++;
-      co_await m_.Maybe();
-    }
     io->epoch = co_await Enter(epoch_);
+    co_await m_.Maybe();
+    io->counted = counting_ != Counting::kNone;  // shadow_fetch_write
+    if (io->counted) WritesOf(b)++;
     co_await m_.Maybe();
     const bool gated = gate_;  // entered, then looked at, then the states
     co_await m_.Maybe();

@@ -314,6 +314,7 @@ Task<bool> Volume::TierSettleTable(const Table& t) {
 void Volume::TierExit() {
   nr_tier_requests_ = 0;
   fetch_leg_ = 0;
+  counting_ = Counting::kNone;
   slots_ = {};
   slot_bits_ = {};
   words.fill(0);

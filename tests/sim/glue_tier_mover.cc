@@ -330,7 +330,9 @@ Task<> Volume::DoRound(TierRound& round) {
     bool blocked;
     if (tries) co_await PrepareAgain(round, tries + 1 == kMaxTries);
     co_await m_.Maybe();
-    const bool quiet = &round != &asked_ && !WritesOf(round.copies->block);
+    bool quiet = &round != &asked_ && counting_ == Counting::kAll;  // shadow_fetch_quiet
+    co_await m_.Maybe();
+    quiet = quiet && !WritesOf(round.copies->block);
     co_await m_.Maybe();
     if (!quiet) co_await DrainEpoch(epoch_);
     do {

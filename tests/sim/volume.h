@@ -479,6 +479,8 @@ class Volume {
   TierRound asked_{copies_.data(), 0, 0};  // what user space asked for
   bool tier_suspended_ = true, tier_stopping_ = false, tier_parked_ = false;
   u8 fetch_leg_ = 0;
+  enum class Counting : u8 { kNone, kBegun, kAll };  // enum shadow_counting
+  Counting counting_ = Counting::kNone;
   std::array<u32, kBlocks> reading_{}, writing_{};
   std::array<Fetch, 3> fetches_{};
   u32 nr_fetches_ = 0;

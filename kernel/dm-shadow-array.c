@@ -79,6 +79,9 @@ static u64 bytes_of(enum shadow_array_id id, const struct shadow_extent *e)
 	case SHADOW_A_INTENT_DISK:
 	case SHADOW_A_INTENT_RECENT:
 		return shadow_bits_size(DIV_ROUND_UP(e->blocks, 1u << SHADOW_REGION_SHIFT));
+	case SHADOW_A_DOUBT:
+		return round_up(DIV_ROUND_UP(e->blocks, 1u << SHADOW_REGION_SHIFT),
+				sizeof(long));
 	case SHADOW_A_DIRTY:
 	case SHADOW_A_NEWEST:
 		return shadow_bits_size(shadow_nr_pages(e->blocks));
@@ -155,6 +158,7 @@ static void point_at_arrays(struct shadow_volume *v)
 	v->intent = v->arrays[SHADOW_A_INTENT].p;
 	v->intent_disk = v->arrays[SHADOW_A_INTENT_DISK].p;
 	v->intent_recent = v->arrays[SHADOW_A_INTENT_RECENT].p;
+	v->doubt = v->arrays[SHADOW_A_DOUBT].p;
 	v->meta.dirty = v->arrays[SHADOW_A_DIRTY].p;
 	v->meta.newest = v->arrays[SHADOW_A_NEWEST].p;
 	v->words = v->arrays[SHADOW_A_WORDS].p;

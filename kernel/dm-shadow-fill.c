@@ -155,18 +155,29 @@ static void fill_again(struct shadow_volume *v, struct bio_list *claimed, u8 too
 	}
 }
 
-/* The zeroes are on the legs: from hole to home, still busy. False: no leg took them. */
-static bool fill_to_home(struct shadow_volume *v, struct shadow_io *io)
+enum fill_result {
+	FILLED,
+	FILL_FAILED,	/* no leg took the zeroes */
+	FILL_LOST,	/* a leg may have lost them with its cache */
+};
+
+/*
+ * The zeroes are on the legs: from hole to home, still busy. @doubted: v->doubted before they were
+ * sent.
+ */
+static enum fill_result fill_to_home(struct shadow_volume *v, struct shadow_io *io, u32 doubted)
 {
 	struct shadow_step done;
 	struct shadow_ctx ctx;
-	u8 failed = 0, copies;
+	u8 failed = 0, lost, copies;
 	bool filled;
 	u8 leg;
 
 	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++)
-		if (io->parts[leg].status)
+		if (io->parts[leg].status) {
 			failed |= 1u << leg;
+			shadow_suspect(v, leg, true);
+		}
 
 	/*
 	 * The phase may have changed since the fill began, and with it where the block lives. One
@@ -174,7 +185,8 @@ static bool fill_to_home(struct shadow_volume *v, struct shadow_io *io)
 	 */
 	down_read(&v->phase_lock);
 	atomic_or(io->filling, &v->unflushed);
-	failed |= shadow_avoided(v, io->block);
+	lost = shadow_doubted_since(v, doubted);
+	failed |= lost | shadow_avoided(v, io->block);
 	ctx = shadow_get_ctx(v, io->block);
 	ctx.missing |= failed;
 	done = shadow_transition(SHADOW_FILLING | SHADOW_BUSY, SHADOW_EV_FILL_DONE, &ctx);
@@ -184,10 +196,31 @@ static bool fill_to_home(struct shadow_volume *v, struct shadow_io *io)
 	smp_mb__after_atomic(); /* before the state changes: see the commit rule in dm-shadow.h */
 	filled = copies && !(copies & (failed | ~io->filling)) &&
 		 __shadow_apply(v, io->block, SHADOW_EV_FILL_DONE, failed, NULL);
+	if (filled)
+		shadow_doubt(v, io->block, copies);
 	if (filled && failed)
 		atomic64_inc(&v->stale);
 	up_read(&v->phase_lock);
-	return filled;
+	return filled ? FILLED : lost ? FILL_LOST : FILL_FAILED;
+}
+
+/* Before the commit flushed them, on each leg that the block lives on: it is ours, and busy. */
+static bool zeroes_lost(struct shadow_volume *v, u32 block, u32 doubted)
+{
+	struct shadow_ctx ctx = shadow_get_ctx(v, block);
+	u8 copies = shadow_copies(READ_ONCE(v->map[block]), &ctx);
+
+	return !(copies & ~shadow_doubted_since(v, doubted));
+}
+
+/* It is a hole again: the write begins anew, or is over. */
+static void fill_undo(struct shadow_volume *v, struct bio *bio, bool again)
+{
+	shadow_apply_own(v, shadow_io(bio)->block, SHADOW_EV_FILL_FAILED);
+	if (again)
+		shadow_route_again(v, bio);
+	else
+		shadow_finish_bio(bio, BLK_STS_IOERR);
 }
 
 /*
@@ -197,6 +230,7 @@ static bool fill_to_home(struct shadow_volume *v, struct shadow_io *io)
 void shadow_do_fills(struct shadow_volume *v, struct bio_list *bios)
 {
 	struct bio_list claimed = BIO_EMPTY_LIST, filled = BIO_EMPTY_LIST;
+	u32 doubted = READ_ONCE(v->doubted);
 	u8 took = ~READ_ONCE(v->no_zeroes);
 	struct shadow_batch batch;
 	struct bio *bio;
@@ -216,24 +250,21 @@ void shadow_do_fills(struct shadow_volume *v, struct bio_list *bios)
 	fill_again(v, &claimed, took);
 
 	while ((bio = bio_list_pop(&claimed))) {
-		if (fill_to_home(v, shadow_io(bio))) {
+		enum fill_result result = fill_to_home(v, shadow_io(bio), doubted);
+
+		if (result == FILLED)
 			bio_list_add(&filled, bio);
-			continue;
-		}
-		shadow_apply_own(v, shadow_io(bio)->block, SHADOW_EV_FILL_FAILED);
-		shadow_finish_bio(bio, BLK_STS_IOERR);
+		else
+			fill_undo(v, bio, result == FILL_LOST);
 	}
 	r = bio_list_empty(&filled) ? 0 : shadow_commit(v);
 	while ((bio = bio_list_pop(&filled))) {
-		u32 block = shadow_io(bio)->block;
-
-		if (r) {
-			shadow_apply_own(v, block, SHADOW_EV_FILL_FAILED);
-			shadow_finish_bio(bio, BLK_STS_IOERR);
+		if (r || zeroes_lost(v, shadow_io(bio)->block, doubted)) {
+			fill_undo(v, bio, !r);
 			continue;
 		}
 		atomic64_inc(&v->filled);
-		shadow_apply_own(v, block, SHADOW_EV_RELEASE);
+		shadow_apply_own(v, shadow_io(bio)->block, SHADOW_EV_RELEASE);
 		shadow_route_again(v, bio);
 	}
 	shadow_release_parked(v);
@@ -245,6 +276,7 @@ void shadow_do_fills(struct shadow_volume *v, struct bio_list *bios)
 bool shadow_fill_run(struct shadow_volume *v, u32 first, u32 count)
 {
 	struct shadow_ctx ctx = shadow_get_ctx(v, first);
+	u32 doubted = READ_ONCE(v->doubted);
 	struct shadow_step to;
 	u8 legs, copies, avoided, leg;
 	bool ok;
@@ -257,6 +289,7 @@ bool shadow_fill_run(struct shadow_volume *v, u32 first, u32 count)
 
 	for (leg = 0; leg < SHADOW_NR_HOME_LEGS && ok; leg++) {
 		if ((legs & (1u << leg)) && !zero_leg(v, leg, first, count)) {
+			shadow_suspect(v, leg, true);
 			shadow_note_error(v, "write", leg, first);
 			atomic64_inc(&v->copy_errors);
 			ok = false;
@@ -267,7 +300,7 @@ bool shadow_fill_run(struct shadow_volume *v, u32 first, u32 count)
 	 * now must have been zeroed.
 	 */
 	down_read(&v->phase_lock);
-	avoided = shadow_avoided(v, first);
+	avoided = shadow_avoided(v, first) | shadow_doubted_since(v, doubted);
 	ctx = shadow_get_ctx(v, first);
 	ctx.missing |= avoided;
 	to = shadow_transition(SHADOW_FILLING | SHADOW_BUSY, SHADOW_EV_FILL_DONE, &ctx);
@@ -277,10 +310,12 @@ bool shadow_fill_run(struct shadow_volume *v, u32 first, u32 count)
 	if (hweight8(copies) == 1)
 		atomic_or(copies, &v->sole);
 	smp_mb__after_atomic(); /* before the states change: see the commit rule in dm-shadow.h */
-	for (b = first; b < first + count && ok; b++)
+	for (b = first; b < first + count && ok; b++) {
 		ok = __shadow_apply(v, b, SHADOW_EV_FILL_DONE, avoided, NULL);
+		shadow_doubt(v, b, copies);
+	}
 	up_read(&v->phase_lock);
-	ok = ok && !shadow_commit(v);
+	ok = ok && !shadow_commit(v) && !zeroes_lost(v, first, doubted);
 	for (b = first; b < first + count; b++)
 		shadow_apply_own(v, b, ok ? SHADOW_EV_RELEASE : SHADOW_EV_FILL_FAILED);
 	if (ok)

@@ -89,6 +89,8 @@ static bool mirrored_write_over(struct bio *bio, blk_status_t *status)
 		if (!(io->sent & (1u << leg)) || likely(!io->parts[leg].status))
 			continue;
 		failed |= 1u << leg;
+		if (shadow_tells_of_loss(bio_op(bio), io->parts[leg].status))
+			shadow_suspect(v, leg, true);
 	}
 	if (unlikely(failed)) {
 		/* Listed, counted, then it leaves: who drained sees every failure until then. */
@@ -418,15 +420,6 @@ static int map_one(struct shadow_volume *v, struct bio *bio)
 	return op_is_write(bio_op(bio)) ? map_write(v, bio, block) : map_read(v, bio, block);
 }
 
-/* For bios that waited on one of our lists. */
-void shadow_route_again(struct shadow_volume *v, struct bio *bio)
-{
-	if (READ_ONCE(v->mode) == SHADOW_MODE_FAIL)
-		shadow_finish_bio(bio, BLK_STS_IOERR);
-	else if (map_one(v, bio) == DM_MAPIO_REMAPPED)
-		submit_bio_noacct(bio);
-}
-
 /* --- what the fast path did not take -------------------------------------- */
 
 /*
@@ -463,6 +456,13 @@ static int map_flush(struct shadow_volume *v, struct bio *bio)
 	bool idle = w.phase == SHADOW_STEADY ? leg != w.steady_leg : missing;
 
 	bio->bi_iter.bi_sector = 0;
+	/* until what a leg may have lost is given up, durably: see dm-shadow-doubt.c */
+	if (unlikely(atomic_read(&v->suspect))) {
+		if (READ_ONCE(v->mode) != SHADOW_MODE_RW)
+			return fail_bio(bio, BLK_STS_IOERR);
+		shadow_defer(v, &v->reroute, bio);
+		return DM_MAPIO_SUBMITTED;
+	}
 	if (leg >= SHADOW_NR_HOME_LEGS)
 		return map_tier_flush(v, bio, leg);
 	if (w.phase != SHADOW_STEADY && missing) {
@@ -482,6 +482,20 @@ static int map_flush(struct shadow_volume *v, struct bio *bio)
 		shadow_watch(bio, SHADOW_IO_FLUSH);
 	send_to(v, bio, leg);
 	return DM_MAPIO_REMAPPED;
+}
+
+/* For bios that waited on one of our lists. */
+void shadow_route_again(struct shadow_volume *v, struct bio *bio)
+{
+	int r;
+
+	if (READ_ONCE(v->mode) == SHADOW_MODE_FAIL) {
+		shadow_finish_bio(bio, BLK_STS_IOERR);
+		return;
+	}
+	r = bio_sectors(bio) ? map_one(v, bio) : map_flush(v, bio);
+	if (r == DM_MAPIO_REMAPPED)
+		submit_bio_noacct(bio);
 }
 
 /*
@@ -657,6 +671,8 @@ static noinline int end_watched(struct shadow_io *io, struct bio *bio, blk_statu
 
 	/* what shadows are for comes first; the kernel has no tables of jumps */
 	if (likely(io->kind == SHADOW_IO_TIER_READ)) {
+		if (unlikely(*error) && shadow_tells_of_loss(bio_op(bio), *error))
+			shadow_suspect(v, io->leg, false);
 		shadow_epoch_leave(&v->epoch, io->epoch);
 		if (likely(!*error))
 			return DM_ENDIO_DONE;
@@ -666,9 +682,13 @@ static noinline int end_watched(struct shadow_io *io, struct bio *bio, blk_statu
 	}
 	switch (io->kind) {
 	case SHADOW_IO_COUNTED:
+		if (unlikely(*error) && shadow_tells_of_loss(bio_op(bio), *error))
+			shadow_suspect(v, io->leg, true);
 		leave_write(v, io);
 		return DM_ENDIO_DONE;
 	case SHADOW_IO_TIER_WRITE:
+		if (unlikely(*error) && shadow_tells_of_loss(bio_op(bio), *error))
+			shadow_suspect(v, io->leg, true);
 		leave_write(v, io);
 		/* who asks for zeroes writes them if that is the answer */
 		if (unlikely(*error) && !shadow_zeroes_unknown(bio, *error)) {
@@ -686,10 +706,15 @@ static noinline int end_watched(struct shadow_io *io, struct bio *bio, blk_statu
 			shadow_fetch_read_over(v, io);
 		fallthrough;
 	case SHADOW_IO_FLUSH:
-		if (likely(!*error))
+		/* a flush is not over before the loss that it may not know of is durable */
+		if (likely(!*error) &&
+		    (io->kind == SHADOW_IO_READ || likely(!atomic_read(&v->suspect))))
 			return DM_ENDIO_DONE;
-		if (io->kind == SHADOW_IO_READ)
+		if (io->kind == SHADOW_IO_READ) {
 			io->tried |= 1u << io->leg;
+			if (shadow_tells_of_loss(bio_op(bio), *error))
+				shadow_suspect(v, io->leg, false);
+		}
 		shadow_defer(v, &v->failed, bio);
 		return DM_ENDIO_INCOMPLETE;
 	default:

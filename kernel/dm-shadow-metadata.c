@@ -227,11 +227,15 @@ static int flush_legs(struct shadow_volume *v)
 		down_write(&v->phase_lock);
 		only = (sole | atomic_read(&v->sole)) & (1u << leg);
 		up_write(&v->phase_lock);
+		/* read-only: what there are two of is not read from there, if only in memory */
+		shadow_drop_leg(v, leg);
 		if (only)
 			return -EIO;
-		shadow_drop_leg(v, leg);
 		r = -EAGAIN;
 	}
+	/* a flush does not know what was lost before it */
+	if (shadow_take_doubts(v))
+		r = -EAGAIN;
 	return r;
 }
 
@@ -311,6 +315,15 @@ static int commit_pages(struct shadow_volume *v, const struct page_set *set)
 	return r;
 }
 
+/* What legs lost is durable: writes may rely on that. */
+static void commit_over(struct shadow_volume *v)
+{
+	atomic_andnot(SHADOW_SUSPECT_TAKEN, &v->suspect);
+	if (v->meta.dropped)
+		shadow_gate_open(v, v->meta.dropped);
+	v->meta.dropped = 0;
+}
+
 /*
  * shadow_commit() for who holds commit_lock. Slot pages first: what a load found has to be taken
  * back in this order (the end of a shadow that relied on a write-intent bit, then the bit). A
@@ -325,10 +338,15 @@ int __shadow_commit(struct shadow_volume *v)
 
 	if (v->mode != SHADOW_MODE_RW)
 		return -EROFS;
+	slots_last = shadow_take_doubts(v);
 	if (bitmap_empty(states.dirty, states.nr) &&
-	    (!slots.nr || bitmap_empty(slots.dirty, slots.nr)))
+	    (!slots.nr || bitmap_empty(slots.dirty, slots.nr))) {
+		commit_over(v);
 		return 0;
+	}
 	r = mark_unclean(v);
+	if (!r && slots_last)
+		r = commit_pages(v, &states);
 	do {
 		r = r ?: commit_pages(v, &slots);
 		slots_last = r == -EAGAIN;
@@ -341,10 +359,8 @@ int __shadow_commit(struct shadow_volume *v)
 		return r;
 	}
 	atomic64_inc(&v->commits);
-	if (v->meta.dropped)
-		shadow_gate_open(v, v->meta.dropped);
-	v->meta.dropped = 0;
-	return r;
+	commit_over(v);
+	return 0;
 }
 
 /**

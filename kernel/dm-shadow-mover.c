@@ -66,7 +66,7 @@ static u8 other_leg(u8 leg)
 
 /*
  * Blocks of the job that nobody wrote become mirrored. True: some are left to copy again. If the
- * leg they were copied to failed meanwhile all are what they were. If it is the other one that
+ * leg they were copied to failed meanwhile, or a leg lost its cache, all are what they were. If it is the other one that
  * failed the commit finds out, and drops it again.
  */
 static bool settle(struct shadow_job *job)
@@ -78,7 +78,7 @@ static bool settle(struct shadow_job *job)
 	u32 b;
 
 	down_read(&v->phase_lock);
-	if (v->home_failed & (1u << other_leg(job->from)))
+	if ((v->home_failed & (1u << other_leg(job->from))) || shadow_doubted_since(v, job->doubted))
 		event = SHADOW_EV_COPY_FAILED;
 	atomic_or(SHADOW_MASK_BOTH, &v->unflushed);
 	smp_mb__after_atomic(); /* before the states change: see the commit rule in dm-shadow.h */
@@ -91,6 +91,7 @@ static bool settle(struct shadow_job *job)
 			again = true;
 		} else {
 			forget_block(job, b);
+			shadow_doubt(v, b, SHADOW_MASK_BOTH);	/* what was read, too */
 			atomic64_inc(&v->copied);
 		}
 	}
@@ -120,6 +121,8 @@ static void copy_done(int read_err, unsigned long write_err, void *context)
 	unsigned long flags;
 	bool again = false;
 
+	if (read_err || write_err)
+		shadow_suspect(v, read_err ? job->from : other_leg(job->from), !read_err);
 	if (!read_err && !write_err) {
 		again = settle(job);
 	} else if (job->count > 1) {
@@ -196,6 +199,7 @@ static void start_job(struct shadow_volume *v, struct shadow_job *job)
 	spin_lock_irqsave(&v->lock, flags);
 	v->mover.inflight += sectors;
 	spin_unlock_irqrestore(&v->lock, flags);
+	job->doubted = READ_ONCE(v->doubted);
 	dm_kcopyd_copy(v->kc, &from, 1, &to, 0, copy_done, job);
 }
 

@@ -89,9 +89,12 @@ static void race_end(struct bio *b)
 	struct shadow_volume *v = race->v;
 
 	if (b->bi_status) {
+		u8 leg = b == race->legs[SHADOW_LEG_TARGET] ? SHADOW_LEG_TARGET : SHADOW_LEG_ORIGIN;
+
+		if (shadow_tells_of_loss(REQ_OP_READ, b->bi_status))
+			shadow_suspect(v, leg, false);
 		atomic64_inc(&v->failovers);
-		shadow_note_error(v, "read", b == race->legs[SHADOW_LEG_TARGET] ?
-				  SHADOW_LEG_TARGET : SHADOW_LEG_ORIGIN, race->block);
+		shadow_note_error(v, "read", leg, race->block);
 		shadow_raise_event(v);
 	} else if (!atomic_xchg(&race->won, 1)) {
 		race->winner = b;

@@ -394,7 +394,9 @@ static void do_failed_writes(struct shadow_volume *v, struct bio_list *bios)
 			read_elsewhere(v, bio);
 			continue;
 		}
-		if (shadow_io(bio)->kind == SHADOW_IO_FLUSH) {
+		if (shadow_io(bio)->kind == SHADOW_IO_FLUSH && !bio->bi_status) {
+			ok = true;	/* it waited for what a leg may have lost */
+		} else if (shadow_io(bio)->kind == SHADOW_IO_FLUSH) {
 			leg_failed |= 1u << shadow_io(bio)->leg;
 			ok = flush_survives(v, bio);
 			bio->bi_status = BLK_STS_IOERR;
@@ -451,6 +453,8 @@ static void slow_work(struct work_struct *work)
 
 	if (take(v, &v->failed, &bios))
 		do_failed(v, &bios);
+	if (atomic_read(&v->suspect))
+		shadow_commit(v);
 	if (take(v, &v->reroute, &bios))
 		do_reroute(v, &bios);
 	if (take(v, &v->fills, &bios))
@@ -504,6 +508,12 @@ static void intent_work(struct work_struct *work)
 	mutex_unlock(&v->intent_lock);
 }
 
+/* A failure that is not decided about yet, or not durably. */
+static bool in_doubt(struct shadow_volume *v)
+{
+	return atomic_read(&v->failing) || atomic_read(&v->suspect);
+}
+
 /*
  * Clears the bits of regions not written for a while: 1. no new write may rely on the bit,
  * 2. those under way are over, 3. both legs hold them durably, 4. the pages may say so, some
@@ -512,6 +522,7 @@ static void intent_work(struct work_struct *work)
 static void intent_sweep(struct shadow_volume *v, bool all)
 {
 	u32 region, nr = 0;
+	bool doubts;
 
 	mutex_lock(&v->intent_lock);
 	/*
@@ -528,7 +539,8 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 		clear_bit(region, v->intent);
 		nr++;
 	}
-	if (nr) {
+	doubts = shadow_doubts_turn(v);
+	if (nr || doubts) {
 		u8 leg, failed, homes;
 		int r;
 
@@ -544,7 +556,7 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 		 * What failed was counted before it left: until its loss is durable nothing is
 		 * clean. Not a wait: with little memory one rescuer does the work of both workers.
 		 */
-		r = atomic_read(&v->failing) ? -EAGAIN : 0;
+		r = in_doubt(v) ? -EAGAIN : 0;
 		/*
 		 * A home that is missing or failed cannot be flushed. Its copies were given up
 		 * where there is another home, but a clean shadow of a block that lives there
@@ -561,7 +573,14 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 			r = blkdev_issue_flush(v->legs[leg]);
 			if (r && leg >= SHADOW_LEG_TIER1)
 				shadow_tier_flush_failed(v, leg);
+			else if (r)
+				shadow_suspect(v, leg, true);
 		}
+		/* what a leg lost before it flushed the rest */
+		if (!r && in_doubt(v))
+			r = -EAGAIN;
+		if (doubts && !r)
+			shadow_doubts_over(v);
 		for_each_set_bit(region, v->intent_disk, v->nr_regions) {
 			if (test_bit(region, v->intent))
 				continue;

@@ -315,13 +315,16 @@ static bool settle(struct shadow_volume *v, struct shadow_tier_copy *c)
 			  &v->sole);
 	}
 	smp_mb__after_atomic(); /* before the word changes: see the commit rule in dm-shadow.h */
-	if (promote && failed) {
+	/* the home it read may have come back without its cache meanwhile */
+	if (promote && (failed || atomic_read(&v->suspect))) {
 		up_read(&v->phase_lock);
 		c->state = SHADOW_COPY_FAILED;
 		return false;
 	}
 	legal = shadow_tier_apply(v, c->block, promote ? SHADOW_TEV_PROMOTE_DONE :
 							 SHADOW_TEV_CLEAN_DONE, &step);
+	if (legal && !(step.actions & SHADOW_ACT_COPY_AGAIN))
+		shadow_doubt(v, c->block, (promote ? 0 : c->legs) | 1u << shadow_word_leg(word));
 	/* a failed tier keeps nothing that home has, too: the sweep does not flush it */
 	if (legal && failed && !(step.actions & SHADOW_ACT_COPY_AGAIN) &&
 	    shadow_tier_apply(v, c->block, SHADOW_TEV_LOST, NULL))
@@ -352,7 +355,7 @@ static bool copy_round(struct shadow_volume *v, struct shadow_tier_round *round,
 	 * Entered, then looked at: pairs with shadow_gate_close(). While a failed write is not
 	 * decided about a copy could be of the one that failed.
 	 */
-	*blocked = atomic_read(&v->gate) || atomic_read(&v->failing);
+	*blocked = atomic_read(&v->gate) || atomic_read(&v->failing) || atomic_read(&v->suspect);
 	for (i = 0; i < round->n && !*blocked; i++) {
 		struct shadow_tier_copy *c = &round->copies[i];
 		u32 word = READ_ONCE(v->words[c->block]);
@@ -407,8 +410,10 @@ static void report(struct shadow_volume *v, struct shadow_tier_copy *c)
 	u8 home = promote || (c->write_err & 1) ? __ffs(c->legs) : SHADOW_LEG_TARGET;
 
 	if (promote ? c->write_err : c->read_err) {
+		shadow_suspect(v, tier, promote);
 		shadow_note_tier_failure(v, c->read_err ? "read" : "write", tier, c->block);
 	} else {
+		shadow_suspect(v, home, !promote);
 		shadow_note_error(v, promote ? "read" : "write", home, c->block);
 		atomic64_inc(&v->copy_errors);
 		shadow_raise_event(v);
@@ -517,7 +522,8 @@ void shadow_tier_do_round(struct shadow_volume *v, struct shadow_tier_round *rou
 			if (blocked)
 				wait_event_timeout(v->tmover.wake, !may_go_on(v) ||
 						   (!atomic_read(&v->gate) &&
-						    !atomic_read(&v->failing)), HZ / 10);
+						    !atomic_read(&v->failing) &&
+						    !atomic_read(&v->suspect)), HZ / 10);
 		} while (blocked && may_go_on(v));
 	}
 	for (c = round->copies; c < end; c++)

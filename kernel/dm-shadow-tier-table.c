@@ -150,6 +150,7 @@ void shadow_tier_take(struct shadow_volume *v, const struct shadow_target *s,
 	set_tier_word(v, s);
 	v->tier_failed = 0;
 	v->home_failed = 0;
+	v->tier_hurt = 0;
 	v->no_flush = 0;
 	if (v->words)
 		set_slots(v, next);

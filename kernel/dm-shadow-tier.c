@@ -59,6 +59,12 @@ static u32 block_at(const struct shadow_blocks *blocks, u32 i)
 	return blocks->list ? blocks->list[i] : blocks->first + i;
 }
 
+/* Its end was in a commit. */
+static bool is_over(u32 word)
+{
+	return shadow_life(word) == SHADOW_DROPPING && (word & SHADOW_WORD_WRITTEN);
+}
+
 /* Steps 3 to 5 of shadow_finish_drops() for some; returns where to go on. */
 static u32 end_some(struct shadow_volume *v, const struct shadow_blocks *blocks, u32 i)
 {
@@ -69,12 +75,19 @@ static u32 end_some(struct shadow_volume *v, const struct shadow_blocks *blocks,
 		u32 block = block_at(blocks, i);
 		u32 word = READ_ONCE(v->words[block]);
 
-		if (shadow_life(word) != SHADOW_DROPPING || !(word & SHADOW_WORD_WRITTEN))
+		if (!(i % 4096))
+			cond_resched();
+		if (!is_over(word))
 			continue;
-		shadow_set_shadow(v, block, false);
-		/* from here on the tier mover may claim the block again */
-		if (shadow_tier_apply(v, block, SHADOW_TEV_DROP_DONE, NULL))
-			v->drop_words[n++] = word;
+		/* one that is ending may become the newest copy again: shadow_take_doubts() */
+		down_read(&v->phase_lock);
+		if (is_over(READ_ONCE(v->words[block]))) {
+			shadow_set_shadow(v, block, false);
+			/* from here on the tier mover may claim the block again */
+			if (shadow_tier_apply(v, block, SHADOW_TEV_DROP_DONE, NULL))
+				v->drop_words[n++] = word;
+		}
+		up_read(&v->phase_lock);
 	}
 	if (!n)
 		return i;
@@ -211,6 +224,7 @@ void shadow_do_dirties(struct shadow_volume *v, struct bio_list *bios)
 void shadow_note_tier_failure(struct shadow_volume *v, const char *what, u8 leg, u32 block)
 {
 	atomic64_inc(&v->tier_failures);
+	set_bit(leg, &v->tier_hurt);
 	shadow_note_error(v, what, leg, block);
 	shadow_raise_event(v);
 }

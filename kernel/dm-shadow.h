@@ -22,6 +22,7 @@
  *   dm-shadow-tier-mover.c  copies blocks to and from tiers, as asked for
  *   dm-shadow-tier-round.c  blocks that are copied to or from tiers together
  *   dm-shadow-fetch.c     reads that wait for a copy of their block
+ *   dm-shadow-doubt.c     what a leg may have lost with its cache
  *   dm-shadow-tier-table.c  tiers that a table gives or takes away; slot pages read at a load
  *   dm-shadow-metadata.c  commits to the metadata device
  *   dm-shadow-load.c      reads and formats it
@@ -60,6 +61,10 @@
  * v->tier_failed), and takes no new ones until the next table: who makes one looks at the mask
  * under v->phase_lock. When that loss is durable v->no_flush has a home leg, too: it gets no flush
  * any more as long as nothing that it holds counts. A tier gets none while no slot of it is in use.
+ *
+ * Suspected legs. A leg that fails an I/O may have lost what it did not flush (v->suspect). The next
+ * commit gives up what is in doubt there, with the gate closed, before it makes anything durable; a
+ * flush of the volume waits for that. A copy sent before and over after it (v->doubted) does not count.
  *
  * Copies after failures. Which copy a failed mirrored write gives up is decided by the block's
  * state when the worker sees it, so no copy may be made between the failure and the decision: it
@@ -209,6 +214,7 @@ struct shadow_job {
 	struct shadow_volume *v;
 	struct completion *done;	/* somebody waits for it (held copy) */
 	u64 seq;
+	u32 doubted;		/* v->doubted when it was sent */
 	u32 first;
 	u32 count;
 	u32 mine;		/* bit per block: it is being copied, and by this job */
@@ -252,6 +258,7 @@ enum shadow_array_id {
 	SHADOW_A_INTENT,
 	SHADOW_A_INTENT_DISK,
 	SHADOW_A_INTENT_RECENT,
+	SHADOW_A_DOUBT,
 	SHADOW_A_DIRTY,
 	SHADOW_A_NEWEST,
 	/* with tiers */
@@ -293,6 +300,11 @@ struct shadow_metadata {
 	unsigned long *slot_dirty;
 	unsigned long *slot_newest;
 };
+
+/* v->suspect: mask of legs that failed a write, mask of those that failed a read, and this */
+#define SHADOW_SUSPECT_READ_SHIFT 4
+#define SHADOW_SUSPECT_LEGS 0xffu
+#define SHADOW_SUSPECT_TAKEN 0x100u	/* a commit has taken some, and is not over */
 
 #define SHADOW_DROP_CHUNK 512		/* shadows that share the drain of their end */
 #define SHADOW_TIER_INFLIGHT (2048u << 1)	/* sectors, unless user space says otherwise */
@@ -481,6 +493,14 @@ struct shadow_volume {
 	unsigned long *intent_recent;	/* written since the last sweep */
 	u32 nr_regions;
 
+	/* see dm-shadow-doubt.c */
+	atomic_t suspect;		/* SHADOW_SUSPECT_* */
+	u32 doubted;			/* times that homes were: 16 bits each. Under phase_lock */
+	unsigned long *doubt;		/* byte per region: its legs in set 0, and in set 1 */
+	u8 doubt_set;			/* that copies are marked in. Under phase_lock */
+	bool doubts[2];			/* is any bit of the set set? */
+	unsigned long tier_hurt;	/* mask: failed an I/O, since the table */
+
 	/* metadata */
 	struct mutex commit_lock;
 	/* read: a copy becomes current, or is lost; write: the phase changes, a leg is dropped */
@@ -601,6 +621,15 @@ static inline u32 shadow_word_of(struct shadow_volume *v, u32 block, u8 state)
 		return 0;
 	smp_rmb(); /* byte, then word: pairs with the swaps that set the bit after the word */
 	return READ_ONCE(v->words[block]);
+}
+
+/* Mask of the homes that were suspected since v->doubted was @then, and may have lost what they had. */
+static inline u8 shadow_doubted_since(struct shadow_volume *v, u32 then)
+{
+	u32 changed = READ_ONCE(v->doubted) ^ then;
+
+	return (changed & 0xffff ? SHADOW_MASK_ORIGIN : 0) |
+	       (changed >> 16 ? SHADOW_MASK_TARGET : 0);
 }
 
 /* Where a block's slot begins on its tier. */
@@ -859,6 +888,14 @@ bool shadow_fetch_has(struct shadow_volume *v, u32 block);
 void shadow_fetch_set(struct shadow_volume *v, u8 leg);
 int shadow_fetch_init(struct shadow_volume *v);
 void shadow_fetch_exit(struct shadow_volume *v);
+
+/* dm-shadow-doubt.c: process context, but for shadow_suspect() */
+void shadow_suspect(struct shadow_volume *v, u8 leg, bool written);
+bool shadow_tells_of_loss(enum req_op op, blk_status_t status);
+void shadow_doubt(struct shadow_volume *v, u32 block, u8 legs);
+bool shadow_doubts_turn(struct shadow_volume *v);
+void shadow_doubts_over(struct shadow_volume *v);
+bool shadow_take_doubts(struct shadow_volume *v);
 
 /* dm-shadow-tier-table.c: process context */
 int shadow_tier_check(struct shadow_volume *v, const struct shadow_superblock *next,

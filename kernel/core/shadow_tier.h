@@ -129,6 +129,7 @@ enum shadow_tier_event {
 	SHADOW_TEV_DISCARD,		/* the block is a hole, durably */
 	SHADOW_TEV_LOST,		/* the tier's copy may not be trusted */
 	SHADOW_TEV_GIVE_UP,		/* forget it, even if nothing else is as new */
+	SHADOW_TEV_HOME_LOST,		/* home's only copy may not be trusted: the shadow is the newest */
 	SHADOW_NR_TIER_EVENTS,
 };
 

@@ -47,13 +47,12 @@ void sim_wait_end(void)
 	sim_point();
 }
 
-void wake_up(wait_queue_head_t *w)
+void wake_up_locked(wait_queue_head_t *w)
 {
 	struct task_struct *t;
 	u32 i = 0;
 
 	check(w);
-	sim_point();
 	while ((t = sim_next_fiber(&i))) {
 		if (t->wq != w)
 			continue;
@@ -61,6 +60,16 @@ void wake_up(wait_queue_head_t *w)
 		if (t->waiting)
 			t->chan = NULL;
 	}
+}
+
+void wake_up(wait_queue_head_t *w)
+{
+	unsigned long flags;
+
+	check(w);
+	spin_lock_irqsave(&w->lock, flags);
+	wake_up_locked(w);
+	spin_unlock_irqrestore(&w->lock, flags);
 }
 
 bool waitqueue_active(wait_queue_head_t *w)

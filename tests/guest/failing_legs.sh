@@ -128,7 +128,8 @@ test_a_write_that_fails_on_both_legs_leaves_one_content() {
     dd if=/dev/mapper/v of="$SCRATCH/$policy" bs=8k count=1 iflag=direct status=none
     cmp "$SCRATCH/target" "$SCRATCH/$policy" || fail "read by policy $policy it is something else"
   done
-  expect_field v mirrored $((before - 1))
+  # With it goes what its region, of 16 blocks, wrote since the legs were flushed.
+  expect_field v mirrored $((before - 16))
   dm remove v
   dm_create v "$(two_legs $LEN)" SHADOW-test
   dd if=/dev/mapper/v of="$SCRATCH/again" bs=8k count=1 iflag=direct status=none

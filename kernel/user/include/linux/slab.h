@@ -121,6 +121,7 @@ unsigned int sim_cpu(void);
 #define this_cpu_sub(x, v) this_cpu_add(x, -(v))
 #define this_cpu_inc(x) this_cpu_add(x, 1)
 #define this_cpu_dec(x) this_cpu_add(x, -1)
+#define this_cpu_inc_return(x) ({ sim_point(); ++__sim_this_cpu(x); })
 #define this_cpu_read(x) ({ sim_point(); __sim_this_cpu(x); })
 
 #endif /* USER_LINUX_SLAB_H */

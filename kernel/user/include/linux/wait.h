@@ -8,11 +8,15 @@
 
 #include <linux/spinlock.h>
 
-typedef struct { u32 magic; const char *name; } wait_queue_head_t;
+typedef struct { u32 magic; const char *name; spinlock_t lock; } wait_queue_head_t;
 #define SIM_WAIT_MAGIC 0x3a173a17u
-#define __WAIT_QUEUE_HEAD_INITIALIZER(n) { SIM_WAIT_MAGIC, #n }
+#define __WAIT_QUEUE_HEAD_INITIALIZER(n) { SIM_WAIT_MAGIC, #n, { SIM_LOCK_INIT(n) } }
 #define DECLARE_WAIT_QUEUE_HEAD(n) wait_queue_head_t n = __WAIT_QUEUE_HEAD_INITIALIZER(n)
-#define init_waitqueue_head(w) do { (w)->magic = SIM_WAIT_MAGIC; (w)->name = #w; } while (0)
+#define init_waitqueue_head(w) do {					\
+	(w)->magic = SIM_WAIT_MAGIC;					\
+	(w)->name = #w;							\
+	spin_lock_init(&(w)->lock);					\
+} while (0)
 
 /* Registers the caller; what is woken from now on makes sim_wait_sleep() return at once. */
 void sim_wait_begin(wait_queue_head_t *w);
@@ -20,6 +24,8 @@ void sim_wait_begin(wait_queue_head_t *w);
 bool sim_wait_sleep(s64 ns, bool interruptible);
 void sim_wait_end(void);
 void wake_up(wait_queue_head_t *w);
+/* Caller: holds w->lock. */
+void wake_up_locked(wait_queue_head_t *w);
 #define wake_up_all wake_up
 #define wake_up_interruptible wake_up
 #define wake_up_interruptible_all wake_up

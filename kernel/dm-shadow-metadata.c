@@ -226,6 +226,9 @@ static int flush_legs(struct shadow_volume *v)
 		/* who said "unflushed" before we asked is through with its states and sole */
 		down_write(&v->phase_lock);
 		only = (sole | atomic_read(&v->sole)) & (1u << leg);
+		/* what it alone held may have been copied since */
+		if (shadow_phase(v) != SHADOW_STEADY)
+			only &= shadow_only_on(v, leg);
 		up_write(&v->phase_lock);
 		/* read-only: what there are two of is not read from there, if only in memory */
 		shadow_drop_leg(v, leg);

@@ -2,7 +2,8 @@
 /*
  * The states of a volume's blocks, its modes and its events: what everybody changes, and how.
  *
- * A state changes by compare and swap with what the core says; counters and dirty bits follow.
+ * A state changes by compare and swap with what the core says; dirty bits follow. Its new home is
+ * counted before and its old one after, so no home is ever said to have fewer blocks than it has.
  * Modes only get worse, under commit_lock; the flag in the superblock that goes with them may fail
  * to be written, and is tried once.
  *
@@ -10,19 +11,35 @@
  */
 #include "dm-shadow.h"
 
-/* A block went from one home to another. */
-static void count_home(struct shadow_volume *v, u32 block, enum shadow_home from,
-		       enum shadow_home to)
+/* One more block of this home, or (@n -1) one less. @counts: what it counts as. */
+static void count_home(struct shadow_volume *v, u32 block, enum shadow_home home,
+		       enum shadow_home counts, int n)
 {
-	if (block >= READ_ONCE(v->tail) && (from == SHADOW_HOLE || to == SHADOW_HOLE))
-		atomic_long_add(to == SHADOW_HOLE ? -1 : 1, &v->tail_data);
-	from = shadow_counted_as(v, from);
-	to = shadow_counted_as(v, to);
-	if (from == to)
-		return;
-	atomic_long_inc(&v->homes[to]);
-	smp_mb__after_atomic(); /* pairs with shadow_counts() */
-	atomic_long_dec(&v->homes[from]);
+	if (home != SHADOW_HOLE && block >= READ_ONCE(v->tail))
+		atomic_long_add(n, &v->tail_data);
+	atomic_long_add(n, &v->homes[counts]);
+}
+
+/*
+ * The state changes, unless it is another one by now. A page is dirty before a home is counted
+ * out: who finds it gone finds the page dirty, too.
+ */
+static bool change_state(struct shadow_volume *v, u32 block, u8 from, u8 to, bool dirties)
+{
+	enum shadow_home old = shadow_home(from), new = shadow_home(to);
+	enum shadow_home out = shadow_counted_as(v, old), in = shadow_counted_as(v, new);
+	bool done;
+
+	if (old == new)
+		return cmpxchg(&v->map[block], from, to) == from;
+	count_home(v, block, new, in, 1);
+	done = cmpxchg(&v->map[block], from, to) == from;
+	smp_mb(); /* counted in, then out: pairs with shadow_counts() */
+	if (done && dirties)
+		shadow_mark_page_dirty(v, block);
+	smp_mb__before_atomic(); /* pairs with the one in phase_begin() */
+	count_home(v, block, done ? old : new, done ? out : in, -1);
+	return done;
 }
 
 /**
@@ -37,6 +54,7 @@ bool __shadow_apply(struct shadow_volume *v, u32 block, enum shadow_event event,
 {
 	struct shadow_ctx ctx;
 	struct shadow_step s;
+	bool dirties;
 	u8 state;
 
 	do {
@@ -48,15 +66,8 @@ bool __shadow_apply(struct shadow_volume *v, u32 block, enum shadow_event event,
 			*step = s;
 		if (!s.legal)
 			return false;
-	} while (cmpxchg(&v->map[block], state, s.next) != state);
-
-	if (shadow_home(state) != shadow_home(s.next)) {
-		/* dirty first: who finds the counters changed finds the page dirty, too */
-		if (shadow_disk_home(state, &ctx) != shadow_disk_home(s.next, &ctx))
-			shadow_mark_page_dirty(v, block);
-		smp_mb__before_atomic(); /* pairs with the one in phase_begin() */
-		count_home(v, block, shadow_home(state), shadow_home(s.next));
-	}
+		dirties = shadow_disk_home(state, &ctx) != shadow_disk_home(s.next, &ctx);
+	} while (!change_state(v, block, state, s.next, dirties));
 	return true;
 }
 

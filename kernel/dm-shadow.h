@@ -31,7 +31,7 @@
  * Ordering rules, in one place:
  *
  * State bytes. Every change is a compare-and-swap of one byte to what shadow_transition() says
- * (shadow_apply()). Counters and dirty bits follow the swap, never lead it.
+ * (shadow_apply()). Dirty bits follow the swap; a home is counted in before it and out after it.
  *
  * Empty bios. An empty bio has no position, whatever its sector is: dm core hands out the flush
  * that comes before data as a clone that keeps the sector of the data. A decision asks for the

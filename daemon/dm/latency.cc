@@ -100,6 +100,7 @@ Result<LatencyWindow> ParseStats(std::string_view answer) {
   window.bytes = (counters[2] + counters[6]) * kSectorBytes;
   window.p50_us = PercentileNs(counts, 0.50) / kNsPerUs;
   window.p99_us = PercentileNs(counts, 0.99) / kNsPerUs;
+  window.counts = std::move(counts);
   return window;
 }
 

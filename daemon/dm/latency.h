@@ -22,6 +22,7 @@ struct LatencyWindow {
   std::uint64_t bytes = 0;
   std::uint64_t p50_us = 0;  // 0 when there was no I/O
   std::uint64_t p99_us = 0;
+  std::vector<std::uint64_t> counts;  // I/Os in each bucket of BucketBoundsNs(); may be empty
 };
 
 /// "@stats_create - /1 2 precise_timestamps histogram:... <owner>". The owner's name tells the

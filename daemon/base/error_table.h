@@ -21,6 +21,7 @@ enum ExitCode : int {
   kExitPermission = 6,
   kExitNoSpace = 7,
   kExitDataLoss = 8,
+  kExitIncomplete = 9,  // done, but for something that was asked for too
 };
 
 struct ErrorRow {

@@ -93,6 +93,20 @@ TEST_F(BadInput, SameDevice) {
   r_.to = "/dev/mapper/db0";
   ExpectRefused(Code::kInvalidArgument, "its own target");
 }
+// Known before anything is made: the devices of a class stand for what would be made of them.
+TEST_F(BadInput, LargerSectorsOfAClass) {
+  m.world.AddDisk("/dev/pv_nvme", 512 * kTestMiB);
+  m.world.disks.at("/dev/pv_nvme").logical_block = 4096;
+  r_.to = "nvme";
+  ExpectRefused(Code::kInvalidArgument, "sector");
+  m.world.disks.at("/dev/pv_nvme").logical_block = 512;
+  EXPECT_TRUE(m.engine().PlanModification(r_).ok());
+  m.world.AddDisk("/dev/big", 512 * kTestMiB);
+  m.world.disks.at("/dev/big").logical_block = 4096;
+  m.world.AddDeviceClass("disks", {"/dev/big"});
+  r_.to = "disks";
+  ExpectRefused(Code::kOutOfSpace, "sectors");
+}
 TEST_F(BadInput, LargerSectors) {
   m.world.disks.at("/dev/free").logical_block = 4096;
   r_.to = "/dev/free";

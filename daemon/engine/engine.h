@@ -109,7 +109,8 @@ struct ModifyRequest {
   std::uint64_t rate = 0;  // fixed bytes/s instead of impact; 0: by impact
   Retire retire = Retire::kNever;
   std::int64_t grace_ms = -1;    // -1: default (10 min); 0: commit at once
-  bool grow_filesystem = false;  // ext4 and xfs, after the new capacity is there
+  bool grow_filesystem = false;  // ext4, xfs and btrfs, when there is no way back any more
+  bool grow_now = false;         // ... or as soon as the new capacity is there, which closes it
   bool trim_first = true;        // fstrim a mounted file system before copying
   bool discard_origin = false;   // discard the origin when it is decommissioned
   bool force_shrink = false;     // shrink although the file system says no or is unknown
@@ -166,6 +167,8 @@ struct ModificationInfo {
   Plan plan;
   Phase phase = Phase::kPlanned;
   std::string error;                             // "" unless something went wrong; a sentence
+  std::vector<std::string> left_out;             // what was asked for and not done; sentences
+  bool limited_by_latency = false;               // the application's; now
   std::uint64_t bytes_total = 0;                 // to be copied (holes left out)
   std::uint64_t bytes_done = 0;                  // current on the destination side
   std::uint64_t bytes_copied = 0;                // copied in all, repeats included

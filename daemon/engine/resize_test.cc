@@ -81,7 +81,7 @@ TEST_F(ResizeTest, WhoHasItOpenUnseenMayChangeIt) {
 }
 
 TEST_F(ResizeTest, WhatTheContentIsInDoubtAboutIsSaid) {
-  m.world.filesystems[kDevice] = {"LVM2_member", 0, "", "The device dm-3 lies on it.", 1};
+  m.world.filesystems[kDevice] = {"LVM2_member", 0, "", "The device dm-3 lies on it.", "", 1};
   r_.size_spec = "8M";
   auto refused = m.engine().PlanModification(r_);
   ASSERT_FALSE(refused.ok());
@@ -107,6 +107,62 @@ TEST_F(ResizeTest, AfterTheFileSystemGrewThereIsNoWayBack) {
   Content("btrfs", 24 * kTestMiB);
   ASSERT_TRUE(m.RunTo(id, Phase::kPaused));
   EXPECT_EQ(Size(), 24 * kTestMiB);
+}
+
+// What a file system gains lies beyond the old end: once it has grown there is no way back.
+TEST_F(ResizeTest, TheFileSystemGrowsWhenTheWayBackIsOver) {
+  Content("ext4", 16 * kTestMiB);
+  r_.to = "nvme";
+  r_.size_spec = "+50%";
+  r_.grow_filesystem = true;
+  r_.grace_ms = 60'000;
+  EXPECT_TRUE(m.engine().PlanModification(r_)->reversible);
+  std::string id = Begin();
+  ASSERT_TRUE(m.RunTo(id, Phase::kGrace));
+  EXPECT_EQ(m.world.filesystems[kDevice].end_bytes, 16 * kTestMiB);
+  ASSERT_TRUE(m.engine().RollBack(id).ok());
+  EXPECT_EQ(End(id).phase, Phase::kAborted);
+  id = Begin();
+  const ModificationInfo end = End(id);
+  EXPECT_EQ(end.phase, Phase::kCompleted);
+  EXPECT_TRUE(end.left_out.empty());
+  EXPECT_EQ(m.world.filesystems[kDevice].end_bytes, 24 * kTestMiB);
+}
+
+TEST_F(ResizeTest, TheFileSystemGrowsAtOnceIfThatIsAskedFor) {
+  Content("ext4", 16 * kTestMiB);
+  r_.to = "nvme";
+  r_.size_spec = "+50%";
+  r_.grow_filesystem = r_.grow_now = true;
+  r_.grace_ms = 60'000;
+  const auto plan = m.engine().PlanModification(r_);
+  EXPECT_FALSE(plan->reversible);
+  EXPECT_FALSE(plan->warnings.empty());
+  const std::string id = Begin();
+  ASSERT_TRUE(m.RunTo(id, Phase::kCopying));
+  EXPECT_EQ(m.world.filesystems[kDevice].end_bytes, 24 * kTestMiB);
+  EXPECT_FALSE(m.engine().Abort(id).ok());
+}
+
+TEST_F(ResizeTest, WhatWasAskedForAndNotDoneIsKept) {
+  for (const char* to : {"", "nvme"}) {
+    m.world.filesystems[kDevice].cannot_grow = "It is not mounted.";
+    m.world.failures["Grow"] = {MakeError(Code::kFailedPrecondition, "It is not mounted."), 3};
+    if (*to == 0) m.world.failures["Grow"].second = 1;
+    r_.to = to;
+    r_.size_spec = "+4M";
+    r_.grow_filesystem = true;
+    r_.grace_ms = 0;
+    const auto plan = m.engine().PlanModification(r_);
+    ASSERT_FALSE(plan->warnings.empty()) << to;
+    EXPECT_NE(plan->warnings.back().find("not mounted"), std::string::npos);
+    const std::string id = Begin();
+    EXPECT_EQ(End(id).phase, Phase::kCompleted) << to;
+    m.Boot();
+    const ModificationInfo end = *m.engine().GetModification(id);
+    ASSERT_EQ(end.left_out.size(), 1U) << to;
+    EXPECT_NE(end.left_out[0].find("not mounted"), std::string::npos);
+  }
 }
 
 }  // namespace

@@ -13,11 +13,12 @@
 namespace shadow {
 
 struct FsInfo {
-  std::string type;             // "ext4", "xfs", "LVM2_member", ...; "" when nothing is recognised
-  std::uint64_t end_bytes = 0;  // the file system's last byte + 1; 0 when it cannot be told
-  std::string mount_point;      // for people; "" when not mounted
-  std::string doubt = {};       // why `end_bytes` cannot be told, a sentence; "": see `type`
-  std::uint32_t openers = 0;    // mounts, devices on top and processes seen that have it open
+  std::string type;              // "ext4", "xfs", "LVM2_member", ...; "" when nothing is recognised
+  std::uint64_t end_bytes = 0;   // the file system's last byte + 1; 0 when it cannot be told
+  std::string mount_point;       // for people; "" when not mounted
+  std::string doubt = {};        // why `end_bytes` cannot be told, a sentence; "": see `type`
+  std::string cannot_grow = {};  // why Grow would fail as it is now, a sentence; "": it would not
+  std::uint32_t openers = 0;     // mounts, devices on top and processes seen that have it open
 };
 
 class Filesystems {

@@ -60,6 +60,17 @@ TEST_F(FsTest, Ext4EndsWhereItsSuperblockSays) {
   EXPECT_EQ(fs_->Inspect(image_)->end_bytes, 600 * kMiB);
 }
 
+TEST_F(FsTest, AnExt4ThatHasToBeCheckedIsSaidBefore) {
+  ASSERT_TRUE(Make({"mkfs.ext4", "-q", "-F"}));
+  EXPECT_EQ(fs_->Inspect(image_)->cannot_grow, "");
+  ASSERT_TRUE(Make({"debugfs", "-w", "-R", "set_super_value mtime 20380101000000"}));
+  std::filesystem::resize_file(image_, 600 * kMiB);
+  EXPECT_NE(fs_->Inspect(image_)->cannot_grow.find("e2fsck"), std::string::npos);
+  EXPECT_EQ(fs_->Grow(image_).error().code, Code::kFailedPrecondition);
+  const auto judge = runner_.Run({"resize2fs", image_}, 60'000);
+  EXPECT_NE(judge->exit_code, 0) << "resize2fs sees it likewise";
+}
+
 TEST_F(FsTest, XfsEndsWhereItsSuperblockSays) {
   ASSERT_TRUE(Make({"mkfs.xfs", "-q", "-f"})) << "mkfs.xfs (xfsprogs) is needed";
   auto info = fs_->Inspect(image_);

@@ -87,6 +87,22 @@ Result<std::string> Signature(int fd, const std::string& device) {
   return std::string();
 }
 
+// Why a file system that is not mounted cannot be grown, a sentence; "" if it can.
+std::string UnmountedObstacle(int fd, const std::string& type, const std::string& device) {
+  if (type == "xfs" || type == "btrfs") {
+    return "The " + type + " on " + device + " is not mounted where shadowd can see it.";
+  }
+  if (!IsExt(type)) {
+    return "shadowd does not know how to grow what is on " + device + " (" +
+           (type.empty() ? "nothing known" : type) + ").";
+  }
+  std::vector<std::uint8_t> start(kSuperblockBytes);
+  if (pread(fd, start.data(), start.size(), 0) < 0 || ExtNeedsCheck(start)) {
+    return "The " + type + " on " + device + " has to be checked by e2fsck first.";
+  }
+  return "";
+}
+
 class LinuxFilesystems final : public Filesystems {
  public:
   explicit LinuxFilesystems(ProcessRunner& runner) : runner_(runner) {}
@@ -126,6 +142,11 @@ class LinuxFilesystems final : public Filesystems {
       info.doubt = openers.writer + " has it open for writing.";
     }
     if (!info.doubt.empty()) info.end_bytes = 0;
+    info.cannot_grow = mounted.where.empty() ? UnmountedObstacle(opened.fd.get(), info.type, device)
+                       : !mounted.root.ok()  ? Covered(device, mounted).message
+                       : CanGrowLive(mounted.type)
+                           ? ""
+                           : "shadowd does not know how to grow " + mounted.type + ".";
     return info;
   }
 
@@ -151,19 +172,13 @@ class LinuxFilesystems final : public Filesystems {
       return LiveGrow(mounted.root.get(), mounted.type, opened.device, bytes);
     }
     SHADOW_ASSIGN(const std::string type, Signature(opened.fd.get(), device));
-    if (type == "ext2" || type == "ext3" || type == "ext4") {
-      return Run({"resize2fs", device}, type, device);
-    }
-    if (type == "xfs" || type == "btrfs") {
-      return MakeError(Code::kFailedPrecondition,
-                       "The " + type + " on " + device +
-                           " is not mounted where shadowd can see it, so it cannot be grown.",
-                       "mount it and grow it by hand");
-    }
-    return MakeError(Code::kUnimplemented,
-                     "shadowd does not know how to grow what is on " + device + " (" +
-                         (type.empty() ? "nothing known" : type) + ").",
-                     "grow it by hand");
+    const std::string obstacle = UnmountedObstacle(opened.fd.get(), type, device);
+    if (obstacle.empty()) return Run({"resize2fs", device}, type, device);
+    const bool mountable = type == "xfs" || type == "btrfs" || IsExt(type);
+    return MakeError(mountable ? Code::kFailedPrecondition : Code::kUnimplemented, obstacle,
+                     IsExt(type) ? "run e2fsck -f " + device + ", or mount it, and grow it by hand"
+                     : mountable ? "mount it and grow it by hand"
+                                 : "grow it by hand");
   }
 
  private:

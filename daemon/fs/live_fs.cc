@@ -24,8 +24,6 @@ namespace {
 // fs/ext4/ext4.h; in the headers of user space only since 6.4. The number of blocks.
 constexpr unsigned long kExt4ResizeFs = _IOW('f', 16, __u64);  // NOLINT(google-runtime-int)
 
-bool IsExt(const std::string& type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
-
 Error FsFailed(const std::string& what, int error) {
   const bool denied = error == EACCES || error == EPERM;
   return MakeError(denied ? Code::kPermissionDenied : Code::kIoError,
@@ -91,6 +89,10 @@ std::uint64_t LiveEnd(int root, const std::string& type, dev_t device, int devic
   const std::uint64_t end = FilesystemEnd(type, start);
   if (end == 0) return 0;
   return std::max(end, BytesOf(fs.f_blocks, static_cast<std::uint64_t>(fs.f_bsize)));
+}
+
+bool CanGrowLive(const std::string& type) {
+  return type == "xfs" || type == "btrfs" || IsExt(type);
 }
 
 Status LiveGrow(int root, const std::string& type, dev_t device, std::uint64_t bytes) {

@@ -19,6 +19,9 @@ namespace shadow {
 /// `device_fd` is the device, open for reading.
 [[nodiscard]] std::uint64_t LiveEnd(int root, const std::string& type, dev_t device, int device_fd);
 
+/// Whether LiveGrow knows the type.
+[[nodiscard]] bool CanGrowLive(const std::string& type);
+
 /// Grows it to `bytes`, the end of the device. kUnimplemented: nothing is known of this type.
 [[nodiscard]] Status LiveGrow(int root, const std::string& type, dev_t device, std::uint64_t bytes);
 

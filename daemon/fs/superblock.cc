@@ -55,9 +55,23 @@ std::uint64_t BytesOf(std::uint64_t blocks, std::uint64_t size) {
   return blocks * size;
 }
 
+bool IsExt(const std::string& type) { return type == "ext2" || type == "ext3" || type == "ext4"; }
+
+// As resize2fs has it (resize/main.c of e2fsprogs): last check before the last mount, or not clean.
+bool ExtNeedsCheck(const std::vector<std::uint8_t>& start) {
+  constexpr std::size_t kAt = 1024;
+  if (start.size() < kSuperblockBytes) return true;
+  const std::uint64_t mounted = Little(start, kAt + 0x2c, 4);
+  const std::uint64_t checked = Little(start, kAt + 0x40, 4);
+  const std::uint64_t state = Little(start, kAt + 0x3a, 2);
+  constexpr std::uint64_t kValid = 1;
+  constexpr std::uint64_t kErrors = 2;
+  return checked < mounted || (state & kValid) == 0 || (state & kErrors) != 0;
+}
+
 std::uint64_t FilesystemEnd(const std::string& type, const std::vector<std::uint8_t>& start) {
   if (start.size() < kSuperblockBytes) return 0;
-  if (type == "ext2" || type == "ext3" || type == "ext4") return ExtEnd(start);
+  if (IsExt(type)) return ExtEnd(start);
   if (type == "xfs") return XfsEnd(start);
   if (type == "btrfs") return BtrfsEnd(start);
   return 0;

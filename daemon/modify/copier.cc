@@ -104,6 +104,7 @@ Result<CopyProgress> Copier::Tick(Impact impact, std::uint64_t fixed_rate,
   input.impact = impact;
   input.fixed_rate = fixed_rate;
   SHADOW_TRY(SendLimits(controller_.Decide(input)));
+  p.limited_by_latency = fixed_rate == 0 && controller_.LimitedByLatency();
   last_ = p.status;
   last_us_ = now;
 

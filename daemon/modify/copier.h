@@ -44,7 +44,8 @@ class LatencyMeter {
 struct CopyProgress {
   TargetStatus status;
   LatencyWindow app;
-  std::uint64_t rate = 0;        // bytes/s in this tick
+  std::uint64_t rate = 0;  // bytes/s in this tick
+  bool limited_by_latency = false;
   bool done = false;             // nothing is left to do in this direction
   std::optional<Error> failure;  // blocks could not be copied, and nothing else is left to try
 };

@@ -38,6 +38,7 @@ constexpr std::array<StepRow, kSteps> kRows = {{
     {Step::kGrace, "grace", Phase::kGrace, kForever, GiveUp::kNever},
     {Step::kCommit, "commit", Phase::kDecommissioning, kForever, GiveUp::kNever},
     {Step::kDetach, "detach", Phase::kDecommissioning, kForever, GiveUp::kNever},
+    {Step::kGrowFsAtEnd, "grow-filesystem-at-end", Phase::kDecommissioning, 3, GiveUp::kIgnore},
     {Step::kReleaseOrigin, "release-origin", Phase::kDecommissioning, 3, GiveUp::kIgnore},
     {Step::kReduceOrigin, "reduce-origin", Phase::kDecommissioning, 3, GiveUp::kIgnore},
     {Step::kStopCopy, "stop-copy", Phase::kAborting, 3, GiveUp::kIgnore},
@@ -77,6 +78,8 @@ Step NextOfMove(Step step) {
     case Step::kCommit:
       return Step::kDetach;
     case Step::kDetach:
+      return Step::kGrowFsAtEnd;
+    case Step::kGrowFsAtEnd:
       return Step::kReleaseOrigin;
     case Step::kStopCopy:
       return Step::kRemirror;
@@ -172,6 +175,7 @@ Transition Failed(const MachineState& state) {
   switch (row.give_up) {
     case GiveUp::kIgnore:
       t.state = Done(state);
+      t.left_out = true;
       t.note =
           std::string("The step ") + row.name + " failed; the modification goes on without it.";
       break;

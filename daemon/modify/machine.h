@@ -15,8 +15,9 @@
 //                                                          -> abort target -> restore table
 //                                                          -> release target -> end (ABORTED,
 //                                                          FAILED)
-//   grace -> commit -> detach -> release origin -> end (COMPLETED); from commit on there is no way
-//   back.
+//   grace -> commit -> detach -> grow fs at end -> release origin -> end (COMPLETED); from commit
+//   on there is no way back. A file system that grows uses what the origin does not have, so it is
+//   grown there, and before the copy (grow fs) only if that is asked for.
 //
 // In place: start -> backup -> [extend origin] -> attach -> [grow fs] -> [reduce origin] -> end;
 // attach (the new table) is its point of no return.
@@ -50,6 +51,7 @@ enum class Step : std::uint8_t {
   kGrace,
   kCommit,
   kDetach,
+  kGrowFsAtEnd,
   kReleaseOrigin,
   kReduceOrigin,
   kStopCopy,
@@ -94,7 +96,8 @@ struct Transition {
   bool retry_later = false;  // do the step again, but after a while
   bool pause_mover = false;  // tell the kernel now
   bool resume_mover = false;
-  std::string note;  // why: a sentence for the history, or the refusal
+  bool left_out = false;  // the step that failed is given up, and the modification goes on
+  std::string note;       // why: a sentence for the history, or the refusal
 };
 
 [[nodiscard]] Transition Apply(const MachineState& state, ModEvent event);

@@ -140,6 +140,17 @@ class Planner {
     return Ok();
   }
 
+  // Devices of a class are alike in this: LVM refuses to mix sector sizes in a group.
+  Status CheckSectorOf(const std::string& device) const {
+    SHADOW_ASSIGN(const BlockInfo origin, d_.blocks->Describe(p_.origin.device));
+    const auto info = d_.blocks->Describe(device);
+    if (!info.ok() || info->logical_block <= origin.logical_block) return Ok();
+    return Invalid("The sectors of class " + r_.to + " are larger than the origin's (" +
+                       std::to_string(info->logical_block) + " and " +
+                       std::to_string(origin.logical_block) + " bytes).",
+                   "name a class of devices with the same sector size");
+  }
+
   Status ResolveClass() {
     SHADOW_ASSIGN(const std::vector<ClassInfo> classes, d_.legs->ListClasses());
     const auto it = std::find_if(classes.begin(), classes.end(),
@@ -164,7 +175,8 @@ class Planner {
               " free, the volume needs " + FormatSize(NewBytes()) + ".",
           "add a device to volume group " + it->volume_group + ", or name another class");
     }
-    return Ok();
+    const auto sample = d_.legs->SampleDevice(r_.to);
+    return sample.ok() ? CheckSectorOf(*sample) : Ok();
   }
 
   Status CheckMove() const {
@@ -277,8 +289,9 @@ class Planner {
     plan.old_size = OldBytes();
     plan.new_size = NewBytes();
     plan.target_device = p_.target.device;
-    plan.reversible = p_.kind == Kind::kMove;
     const bool grow = p_.new_sectors > p_.old_sectors;
+    // A file system that was grown lies beyond the old end: none can be taken back while mounted.
+    plan.reversible = p_.kind == Kind::kMove && !(grow && r_.grow_filesystem && r_.grow_now);
     const bool shrink = p_.new_sectors < p_.old_sectors;
     const auto say = [&](const std::string& step) { plan.steps.push_back(step); };
     if (p_.kind == Kind::kMove) {
@@ -287,12 +300,15 @@ class Planner {
               : "Use " + p_.target.device + " as the target; what is on it is overwritten.");
       say("Attach the target" +
           std::string(grow ? "; the new capacity can be used from then on" : "") + ".");
-      if (grow && r_.grow_filesystem) say("Grow the file system.");
+      if (grow && r_.grow_filesystem && r_.grow_now) say("Grow the file system.");
       say("Copy " + FormatSize(plan.bytes_to_copy) + " while the volume is in use.");
       say("Cut over, and keep both legs mirrored for the grace period.");
+      if (grow && r_.grow_filesystem && !r_.grow_now) {
+        say("Drop the way back, then grow the file system.");
+      }
       say("Drop the origin " + p_.origin.device +
           (p_.origin.made_here ? " and remove it." : "; it is left as it is."));
-      if (grow) {
+      if (grow && plan.reversible) {
         plan.warnings.push_back(
             "Once the new capacity holds data, turning back is refused until it is freed.");
       }
@@ -304,8 +320,22 @@ class Planner {
       say("Put the new size in place.");
       say("Reduce " + p_.origin.device + " to " + FormatSize(NewBytes()) + ".");
     }
+    if (grow && r_.grow_filesystem) WarnOfGrowth();
+    if (grow && r_.grow_filesystem && r_.grow_now && p_.kind == Kind::kMove) {
+      plan.warnings.push_back(
+          "Growing the file system at once closes the way back; without \"now\" it grows at the "
+          "end.");
+    }
     if (shrink && p_.kind == Kind::kShrink)
       plan.warnings.push_back("A shrink in place cannot be undone.");
+  }
+
+  // It may be mounted until then, so this is no refusal.
+  void WarnOfGrowth() {
+    const auto fs = d_.fs->Inspect(DevicePath(v_.name));
+    if (fs.ok() && fs->cannot_grow.empty()) return;
+    p_.plan.warnings.push_back("The file system cannot be grown as it is now: " +
+                               (fs.ok() ? fs->cannot_grow : fs.error().message));
   }
 
   const Deps& d_;

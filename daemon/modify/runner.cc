@@ -55,6 +55,12 @@ std::string PhaseNote(const ModificationRecord& m) {
   }
 }
 
+// Whether the user asked for what the step does; the others are services on the way.
+bool WasAskedFor(Step step) {
+  return step == Step::kGrowFs || step == Step::kGrowFsAtEnd || step == Step::kReleaseOrigin ||
+         step == Step::kReduceOrigin;
+}
+
 ModEvent EventOf(StepOutcome::Kind kind) {
   switch (kind) {
     case StepOutcome::Kind::kFailed:
@@ -102,6 +108,8 @@ Status ModificationRunner::Enter(const Transition& t, const std::optional<Error>
   const Phase after = PhaseOf(next.state);
   // A roll-back that was given up: what it took is not taken from the grace period.
   if (next.state.step == Step::kGrace && record_.state.ending != Ending::kNone) next.grace = {};
+  if (t.left_out && why && WasAskedFor(record_.state.step))
+    next.left_out.push_back(why->ToString());
   if (IsFinal(after)) next.finished_ms = deps_.clock->WallMs();
 
   std::optional<HistoryEntry> history;
@@ -227,7 +235,9 @@ StepOutcome ModificationRunner::RunStep() {
     case Step::kAttach:
       return Attach();
     case Step::kGrowFs:
-      return GrowFs();
+      return GrowFs(false);
+    case Step::kGrowFsAtEnd:
+      return GrowFs(true);
     case Step::kCopy:
       return Copy(Direction::kToTarget);
     case Step::kCatchUp:
@@ -349,6 +359,7 @@ void ModificationRunner::Observe(const CopyProgress& p) {
   const std::uint64_t there = back ? k.origin + k.mirrored : k.mirrored + k.retiring + k.target;
   info_.bytes_done = std::min(record_.bytes_total, there * k.block_bytes);
   info_.rate = static_cast<std::uint64_t>(smooth_rate_);
+  info_.limited_by_latency = p.limited_by_latency;
   const std::uint64_t left = record_.bytes_total - info_.bytes_done;
   info_.eta_ms = smooth_rate_ < 1
                      ? -1
@@ -367,6 +378,7 @@ void CopyRecord(const ModificationRecord& record, ModificationInfo& info) {
   info.plan = record.plan;
   info.phase = PhaseOf(record.state);
   info.error = record.error;
+  info.left_out = record.left_out;
   info.bytes_total = record.bytes_total;
   info.bytes_copied = record.bytes_copied;
   info.mirrored_writes = record.mirrored_writes;
@@ -385,6 +397,7 @@ void ModificationRunner::Publish() {
       info_.phase != Phase::kRollingBack) {
     info_.rate = 0;
     info_.eta_ms = -1;
+    info_.limited_by_latency = false;
   }
   if (info_.phase == Phase::kGrace || info_.phase == Phase::kCompleted) {
     info_.bytes_done = info_.bytes_total;

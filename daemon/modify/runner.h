@@ -69,7 +69,7 @@ class ModificationRunner {
   StepOutcome MakeTarget();
   StepOutcome ExtendOrigin();
   StepOutcome Attach();
-  StepOutcome GrowFs();
+  StepOutcome GrowFs(bool at_end);
   StepOutcome Copy(Direction direction);
   StepOutcome CatchUp();
   StepOutcome Cutover();

@@ -283,8 +283,11 @@ StepOutcome ModificationRunner::Attach() {
   return put;
 }
 
-StepOutcome ModificationRunner::GrowFs() {
+StepOutcome ModificationRunner::GrowFs(bool at_end) {
   if (!record_.request.grow_filesystem || record_.new_sectors <= record_.old_sectors) return {};
+  // In place there is no way back that could be closed.
+  const bool now = record_.request.grow_now || record_.state.kind != Kind::kMove;
+  if (now == at_end) return {};
   return FromStatus(deps_.fs->Grow(DevicePath(volume_name_)));
 }
 

@@ -133,6 +133,7 @@ std::vector<ShadowTable> TablesToTry(const VolumeRecord& volume, const Modificat
     case Step::kCommit:
       return {both, after};
     case Step::kDetach:
+    case Step::kGrowFsAtEnd:
     case Step::kReleaseOrigin:
       return {after};
     case Step::kStopCopy:

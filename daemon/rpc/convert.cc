@@ -37,6 +37,7 @@ v1::ModificationSpec ToProto(const ModifyRequest& request) {
   out.set_retire(ToProto(request.retire));
   if (request.grace_ms >= 0) SetDuration(request.grace_ms, out.mutable_grace());
   out.set_grow_filesystem(request.grow_filesystem);
+  out.set_grow_filesystem_now(request.grow_now);
   out.set_skip_trim(!request.trim_first);
   out.set_discard_origin(request.discard_origin);
   out.set_force_shrink(request.force_shrink);
@@ -200,6 +201,8 @@ v1::Modification ToProto(const ModificationInfo& info) {
   out.set_phase(ToProto(info.phase));
   out.set_final(IsFinal(out.phase()));
   out.set_error(info.error);
+  for (const std::string& sentence : info.left_out) out.add_left_out(sentence);
+  out.set_limited_by_latency(info.limited_by_latency);
   out.set_total_bytes(info.bytes_total);
   out.set_done_bytes(info.bytes_done);
   out.set_copied_bytes(info.bytes_copied);
@@ -344,6 +347,7 @@ Result<ModifyRequest> FromProto(const v1::ModificationSpec& spec) {
   SHADOW_TRY(CheckOverwrite(spec.overwrite()));
   out.overwrite = spec.overwrite();
   out.grow_filesystem = spec.grow_filesystem();
+  out.grow_now = spec.grow_filesystem_now();
   out.trim_first = !spec.skip_trim();
   out.discard_origin = spec.discard_origin();
   out.force_shrink = spec.force_shrink();

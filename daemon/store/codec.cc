@@ -132,6 +132,7 @@ void RequestFields(Io& io, T& v) {
   io.Field("discard_origin", v.discard_origin);
   io.Field("force_shrink", v.force_shrink);
   if (!v.overwrite.empty() || Io::kReads) io.Field("overwrite", v.overwrite);
+  if (v.grow_now || Io::kReads) io.Field("grow_now", v.grow_now);
   io.Field("dry_run", v.dry_run);
 }
 
@@ -190,6 +191,7 @@ void ModificationFields(Io& io, T& v) {
   io.Field("old_sectors", v.old_sectors);
   io.Field("new_sectors", v.new_sectors);
   io.Field("error", v.error);
+  io.Field("left_out", v.left_out);
   io.Field("started_ms", v.started_ms);
   io.Field("finished_ms", v.finished_ms);
   io.Field("grace_ends_ms", v.grace_ends_ms);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "daemon/dm/block_devices.h"
 #include "daemon/engine/engine.h"
@@ -46,7 +47,8 @@ struct ModificationRecord {
   Leg target;                   // device "" until it is known
   bool target_touched = false;  // it may have been written over
   std::uint64_t old_sectors = 0, new_sectors = 0;
-  std::string error;  // last thing that went wrong, "" when nothing
+  std::string error;                  // last thing that went wrong, "" when nothing
+  std::vector<std::string> left_out;  // what was asked for and not done; sentences
   std::int64_t started_ms = 0, finished_ms = 0;
   std::int64_t grace_ends_ms = 0;  // for people: the clock may be set meanwhile
   GraceTime grace;                 // what counts

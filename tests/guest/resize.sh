@@ -85,7 +85,10 @@ test_what_is_mounted_over_the_mount_point_is_not_grown() {
   mount -t xfs /dev/other "$MNT"
   local before
   before=$(mib_of "$MNT")
-  shadowctl volume modify db0 --size 96M --grow-fs --wait >"$SCRATCH/out" 2>&1 || true
+  local status=0
+  shadowctl volume modify db0 --size 96M --grow-fs --wait >"$SCRATCH/out" 2>&1 || status=$?
+  expect_eq "the exit status" $status 9
+  expect_match "the words" "$(cat "$SCRATCH/out")" "Not done: .*mounted over it"
   expect_eq "MiB of what lies over it" "$(mib_of "$MNT")" "$before"
   expect_match "the reason" "$(shadowctl op show db0)" "mounted over it"
   # Of a second mount of the same file system nothing is covered.
@@ -94,6 +97,19 @@ test_what_is_mounted_over_the_mount_point_is_not_grown() {
   shadowctl volume modify db0 --size 112M --grow-fs --wait >/dev/null
   expect_mib "$SCRATCH/second" 100
   expect_eq "MiB of what lies over it" "$(mib_of "$MNT")" "$before"
+}
+
+# ext4 writes beyond the old end as soon as it grows, and cannot be shrunk while it is mounted.
+test_there_is_a_way_back_until_the_file_system_grows() {
+  mounted_with ext4
+  shadowctl volume modify db0 --to fast --size +32M --grow-fs --grace 1h --wait --until cutover >/dev/null
+  shadowctl op rollback db0 --wait || (($? == 4))
+  expect_eq "sectors" "$(sectors /dev/mapper/db0)" $((64 * 2048))
+  shadowctl volume modify db0 --to fast --size +32M --grow-fs --grace 0 --wait >/dev/null
+  expect_mib "$MNT" 80
+  shadowctl volume modify db0 --to slow --size +16M --grow-fs=now --grace 1h --wait --until cutover >/dev/null
+  expect_mib "$MNT" 96
+  expect_failure shadowctl op rollback db0
 }
 
 # As in a container: none of the daemon's own mounts is the volume's.

@@ -20,7 +20,7 @@ using Stub = v1::ModificationService::Stub;
 
 struct ModifyOptions {
   string name, size, to, impact, rate, retire, grace, request_id, overwrite;
-  bool grow_fs = false;
+  string grow_fs;  // "": no
   bool skip_trim = false;
   bool discard_origin = false;
   bool force_shrink = false;
@@ -66,7 +66,8 @@ Result<v1::ModificationSpec> SpecOf(const ModifyOptions& o) {
     spec.mutable_grace()->set_seconds(ms / 1000);
     spec.mutable_grace()->set_nanos(static_cast<std::int32_t>(ms % 1000) * 1'000'000);
   }
-  spec.set_grow_filesystem(o.grow_fs);
+  spec.set_grow_filesystem(!o.grow_fs.empty());
+  spec.set_grow_filesystem_now(o.grow_fs == "now");
   spec.set_skip_trim(o.skip_trim);
   spec.set_discard_origin(o.discard_origin);
   spec.set_force_shrink(o.force_shrink);
@@ -207,7 +208,10 @@ void AddModifyCommand(CLI::App& volume, Context& context, Interrupts& interrupts
       ->add_option("--grace", o->grace,
                    "Time for a way back after cut-over: 0, 30s, 10m (default), 2h, 1d")
       ->type_name("DURATION");
-  modify->add_flag("--grow-fs", o->grow_fs, "Grow the file system too (ext4, xfs)");
+  modify
+      ->add_flag("--grow-fs{end}", o->grow_fs,
+                 "Grow the file system too (ext4, xfs, btrfs); =now: at once, without a way back")
+      ->check(OneOf({"end", "now"}));
   modify->add_flag("--skip-trim", o->skip_trim, "Do not trim a mounted file system first");
   modify->add_flag("--discard-origin", o->discard_origin, "Discard the origin at the end");
   modify->add_flag("--force-shrink", o->force_shrink,

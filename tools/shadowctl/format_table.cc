@@ -176,13 +176,17 @@ void PrintModification(std::ostream& out, const Terminal& terminal, const v1::Mo
   sheet.Add("Volume", m.volume());
   sheet.Add("Phase", PhaseName(m.phase()), PhaseColour(m.phase()));
   sheet.AddIf("Error", m.error(), Colour::kRed);
+  for (const std::string& sentence : m.left_out()) sheet.Add("Not done", sentence, Colour::kYellow);
   sheet.Add("Plan", PlanSentence(m.plan()));
   if (m.total_bytes() > 0) {
     sheet.Add("Done", FormatPart(m.done_bytes(), m.total_bytes()) + ", " +
                           std::to_string(Percent(m.done_bytes(), m.total_bytes())) + "%");
     sheet.Add("Copied", FormatSize(m.copied_bytes()) + " with repeats");
   }
-  if (m.rate_bytes_per_second() > 0) sheet.Add("Rate", FormatRate(m.rate_bytes_per_second()));
+  if (m.rate_bytes_per_second() > 0) {
+    sheet.Add("Rate", FormatRate(m.rate_bytes_per_second()) +
+                          (m.limited_by_latency() ? ", limited by the application's latency" : ""));
+  }
   sheet.Add("Impact", m.spec().rate_bytes_per_second() > 0
                           ? "fixed rate, " + FormatRate(m.spec().rate_bytes_per_second())
                           : Lower(EnumTail(v1::Impact_Name(m.spec().impact()), "IMPACT_")));

@@ -149,8 +149,11 @@ int WatchCommand(Context& context, Interrupts& interrupts, const std::string& id
   if (!context.json()) {
     context.out << OutcomeSentence(m) << '\n';
     if (m.phase() == v1::PHASE_COMPLETED) context.out << OutcomeFigures(m);
+    for (const std::string& sentence : m.left_out()) {
+      context.out << context.terminal.Paint(Colour::kYellow, "Not done: ") << sentence << '\n';
+    }
   }
-  return kExitOk;
+  return m.left_out().empty() ? kExitOk : kExitIncomplete;
 }
 
 }  // namespace shadow::ctl

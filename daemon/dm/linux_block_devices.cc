@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/dm/linux_block_devices.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
@@ -14,12 +13,11 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <random>
-#include <sstream>
 #include <utility>
 #include <vector>
 
+#include "daemon/base/files.h"
 #include "daemon/dm/table.h"
 #include "daemon/fs/mounts.h"
 
@@ -71,24 +69,8 @@ std::string SysPath(std::uint32_t major, std::uint32_t minor) {
 }
 
 std::string FirstHolder(const std::string& sys) {
-  DIR* dir = opendir((sys + "/holders").c_str());
-  if (dir == nullptr) return "";
-  std::string found;
-  while (const dirent* entry = readdir(dir)) {
-    if (entry->d_name[0] != '.') {
-      found = entry->d_name;
-      break;
-    }
-  }
-  closedir(dir);
-  return found;
-}
-
-std::string FirstLine(const std::string& path) {
-  const std::string text = ReadTextFile(path);
-  std::string line = text.substr(0, text.find('\n'));
-  while (!line.empty() && line.back() == ' ') line.pop_back();
-  return line;
+  const std::vector<std::string> holders = NamesIn(sys + "/holders");
+  return holders.empty() ? "" : holders.front();
 }
 
 class LinuxBlockDevices final : public BlockDevices {
@@ -258,13 +240,6 @@ class LinuxBlockDevices final : public BlockDevices {
 };
 
 }  // namespace
-
-std::string ReadTextFile(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 std::unique_ptr<BlockDevices> MakeLinuxBlockDevices(const Clock& clock) {
   return std::make_unique<LinuxBlockDevices>(clock);

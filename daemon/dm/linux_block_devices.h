@@ -12,7 +12,4 @@ namespace shadow {
 /// `clock` times the probes and must outlive what is returned.
 [[nodiscard]] std::unique_ptr<BlockDevices> MakeLinuxBlockDevices(const Clock& clock);
 
-/// A whole file as text, "" if it cannot be read.
-[[nodiscard]] std::string ReadTextFile(const std::string& path);
-
 }  // namespace shadow

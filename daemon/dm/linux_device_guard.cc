@@ -2,7 +2,6 @@
 #include "daemon/dm/linux_device_guard.h"
 
 #include <blkid/blkid.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -15,8 +14,8 @@
 #include <cstring>
 #include <thread>
 
+#include "daemon/base/files.h"
 #include "daemon/base/unique_fd.h"
-#include "daemon/dm/linux_block_devices.h"
 #include "daemon/fs/mounts.h"
 #include "daemon/fs/openers.h"
 
@@ -28,37 +27,11 @@ constexpr std::chrono::milliseconds kBetweenLooks{50};
 constexpr std::size_t kEdge = std::size_t{1} << 20;
 constexpr int kMostDepth = 32;
 
-Error FromErrno(const std::string& what, int error) {
+Error GuardError(const std::string& what, int error) {
   const Code code = error == ENOENT || error == ENXIO || error == ENODEV ? Code::kNotFound
                     : error == EACCES || error == EPERM                  ? Code::kPermissionDenied
                                                                          : Code::kIoError;
   return MakeError(code, what + ": " + std::strerror(error) + ".");
-}
-
-std::string FirstLine(const std::string& path) {
-  const std::string text = ReadTextFile(path);
-  std::string line = text.substr(0, text.find('\n'));
-  while (!line.empty() && line.back() == ' ') line.pop_back();
-  return line;
-}
-
-std::string Real(const std::string& path) {
-  char* real = realpath(path.c_str(), nullptr);
-  std::string text = real != nullptr ? real : "";
-  std::free(real);
-  return text;
-}
-
-std::vector<std::string> NamesIn(const std::string& directory) {
-  std::vector<std::string> names;
-  DIR* dir = opendir(directory.c_str());
-  if (dir == nullptr) return names;
-  while (const dirent* entry = readdir(dir)) {
-    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-  }
-  closedir(dir);
-  std::sort(names.begin(), names.end());
-  return names;
 }
 
 class LinuxHold final : public DeviceHold {
@@ -97,7 +70,7 @@ class LinuxDeviceGuard final : public DeviceGuard {
   Result<std::vector<Signature>> Signatures(const std::string& path) override {
     SHADOW_TRY(Number(path));
     const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (fd.get() < 0) return FromErrno("Device " + path + " cannot be opened", errno);
+    if (fd.get() < 0) return GuardError("Device " + path + " cannot be opened", errno);
     const std::unique_ptr<blkid_struct_probe, ProbeFree> probe(blkid_new_probe());
     if (!probe || blkid_probe_set_device(probe.get(), fd.get(), 0, 0) != 0) {
       return MakeError(Code::kIoError, "Device " + path + " cannot be probed.");
@@ -111,7 +84,7 @@ class LinuxDeviceGuard final : public DeviceGuard {
     while (true) {
       errno = 0;
       const int r = blkid_do_probe(probe.get());
-      if (r < 0) return FromErrno("Device " + path + " cannot be probed", errno ? errno : EIO);
+      if (r < 0) return GuardError("Device " + path + " cannot be probed", errno ? errno : EIO);
       if (r != 0) break;
       Signature s;
       s.type = Value(probe.get(), "TYPE");
@@ -126,14 +99,14 @@ class LinuxDeviceGuard final : public DeviceGuard {
 
   Result<bool> LooksBlank(const std::string& path) override {
     const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (fd.get() < 0) return FromErrno("Device " + path + " cannot be opened", errno);
+    if (fd.get() < 0) return GuardError("Device " + path + " cannot be opened", errno);
     const off_t size = lseek(fd.get(), 0, SEEK_END);
-    if (size < 0) return FromErrno("Size of " + path, errno);
+    if (size < 0) return GuardError("Size of " + path, errno);
     std::vector<char> edge(kEdge);
     const off_t last = std::max<off_t>(0, size - static_cast<off_t>(kEdge));
     for (const off_t at : {off_t{0}, last}) {
       const ssize_t got = pread(fd.get(), edge.data(), edge.size(), at);
-      if (got < 0) return FromErrno("Device " + path + " cannot be read", errno);
+      if (got < 0) return GuardError("Device " + path + " cannot be read", errno);
       if (std::any_of(edge.begin(), edge.begin() + got, [](char c) { return c != 0; }))
         return false;
     }
@@ -143,7 +116,7 @@ class LinuxDeviceGuard final : public DeviceGuard {
   Result<std::vector<StackedDevice>> Stack(const std::string& path) override {
     SHADOW_ASSIGN(const dev_t device, Number(path));
     std::vector<StackedDevice> all;
-    Walk(Real(SysOf(device)), false, 0, &all);
+    Walk(RealPath(SysOf(device)), false, 0, &all);
     return all;
   }
 
@@ -151,7 +124,7 @@ class LinuxDeviceGuard final : public DeviceGuard {
     // For reading: closing it makes udev look at nothing.
     const int fd = open(path.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0) return std::unique_ptr<DeviceHold>(std::make_unique<LinuxHold>(fd));
-    if (errno != EBUSY) return FromErrno("Device " + path + " cannot be held", errno);
+    if (errno != EBUSY) return GuardError("Device " + path + " cannot be held", errno);
     return MakeError(Code::kFailedPrecondition, path + " was taken by another program just now.",
                      "free it, or name another device");
   }
@@ -159,7 +132,7 @@ class LinuxDeviceGuard final : public DeviceGuard {
  private:
   static Result<dev_t> Number(const std::string& path) {
     struct stat st {};
-    if (stat(path.c_str(), &st) != 0) return FromErrno("Device " + path, errno);
+    if (stat(path.c_str(), &st) != 0) return GuardError("Device " + path, errno);
     if (!S_ISBLK(st.st_mode)) {
       return MakeError(Code::kInvalidArgument, path + " is not a block device.");
     }
@@ -214,7 +187,7 @@ class LinuxDeviceGuard final : public DeviceGuard {
     }
     const bool below_shadow = under_shadow || one.dm_uuid.rfind("SHADOW-", 0) == 0;
     for (const std::string& slave : NamesIn(sys + "/slaves")) {
-      Walk(Real(sys + "/slaves/" + slave), below_shadow, depth + 1, all);
+      Walk(RealPath(sys + "/slaves/" + slave), below_shadow, depth + 1, all);
     }
     struct stat st {};
     // A partition lies on its disk.
@@ -224,7 +197,7 @@ class LinuxDeviceGuard final : public DeviceGuard {
     const std::string file = FirstLine(sys + "/loop/backing_file");
     if (!file.empty() && stat(file.c_str(), &st) == 0) {
       const dev_t on = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
-      Walk(Real(SysOf(on)), below_shadow, depth + 1, all);
+      Walk(RealPath(SysOf(on)), below_shadow, depth + 1, all);
     }
   }
 

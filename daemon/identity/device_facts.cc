@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/identity/device_facts.h"
 
-#include <dirent.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
-#include <fstream>
-#include <sstream>
 
+#include "daemon/base/files.h"
 #include "daemon/dm/table.h"
 
 namespace shadow {
@@ -17,39 +14,9 @@ namespace {
 
 constexpr std::size_t kLvmId = 32;  // characters of an LVM UUID without its hyphens
 
-// The first line without blanks at its ends, "" if the file cannot be read.
-std::string FirstLine(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\0'; };
-  while (!line.empty() && blank(line.back())) line.pop_back();
-  const auto first = std::find_if_not(line.begin(), line.end(), blank);
-  return {first, line.end()};
-}
-
 bool Exists(const std::string& path) {
   struct stat st {};
   return stat(path.c_str(), &st) == 0;
-}
-
-std::vector<std::string> NamesIn(const std::string& directory) {
-  std::vector<std::string> names;
-  DIR* dir = opendir(directory.c_str());
-  if (dir == nullptr) return names;
-  while (const dirent* entry = readdir(dir)) {
-    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-  }
-  closedir(dir);
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-std::string RealPath(const std::string& path) {
-  char* real = realpath(path.c_str(), nullptr);
-  std::string text = real != nullptr ? real : "";
-  std::free(real);
-  return text;
 }
 
 // Serial numbers that stand for "none".

@@ -10,11 +10,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "daemon/base/files.h"
 #include "daemon/identity/device_facts.h"
 
 namespace shadow {
@@ -54,7 +54,7 @@ class LinuxIdentities final : public Identities {
   Result<DeviceIdentity> Resolve(const std::string& id) override {
     std::vector<DeviceFacts> found;
     const bool lv = id.find(':') == std::string::npos;  // LVM's UUID: one file says it all
-    for (const std::string& name : Names()) {
+    for (const std::string& name : NamesIn(roots_.sys + "/class/block")) {
       if (lv && LvUuidOf(DmUuidOf(name)) != id) continue;
       auto facts = ReadFacts(roots_.sys + "/class/block/" + name);
       if (!facts.ok()) continue;  // it went away while we looked
@@ -70,23 +70,8 @@ class LinuxIdentities final : public Identities {
   }
 
  private:
-  [[nodiscard]] std::vector<std::string> Names() const {
-    std::vector<std::string> names;
-    DIR* dir = opendir((roots_.sys + "/class/block").c_str());
-    if (dir == nullptr) return names;
-    while (const dirent* entry = readdir(dir)) {
-      if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-    }
-    closedir(dir);
-    std::sort(names.begin(), names.end());
-    return names;
-  }
-
   [[nodiscard]] std::string DmUuidOf(const std::string& name) const {
-    std::ifstream file(roots_.sys + "/class/block/" + name + "/dm/uuid");
-    std::string uuid;
-    std::getline(file, uuid);
-    return uuid;
+    return FirstLine(roots_.sys + "/class/block/" + name + "/dm/uuid");
   }
 
   Result<DeviceFacts> TheOne(const std::string& id, std::vector<DeviceFacts> found) {

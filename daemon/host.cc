@@ -12,6 +12,9 @@
 #include <filesystem>
 #include <set>
 
+#include "daemon/dm/table.h"
+#include "daemon/identity/device_facts.h"
+
 namespace shadow {
 namespace {
 
@@ -86,6 +89,18 @@ std::vector<std::string> HiddenFromLvm(DeviceMapper& dm) {
     if (!ignored && nodes.count(leads_to.filename()) != 0) paths.push_back(entry.path());
   }
   return paths;
+}
+
+std::set<std::string> SuspendedLvs(DeviceMapper& dm) {
+  constexpr std::size_t kLvmUuid = 4 + 32 + 32;  // what follows names a part: "-real", "_tdata"
+  std::set<std::string> ids;
+  const auto devices = dm.List("LVM-");
+  if (!devices.ok()) return ids;
+  for (const DmInfo& d : *devices) {
+    const std::string uuid = LvUuidOf(d.uuid.substr(0, kLvmUuid));
+    if (d.suspended && !uuid.empty()) ids.insert(ToLegId(uuid));
+  }
+  return ids;
 }
 
 Status StayInMemory() {

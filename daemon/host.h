@@ -2,6 +2,7 @@
 // What shadowd asks of the machine it runs on: the kernel module, one instance, memory that stays.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@ Status LockStateDirectory(const std::string& directory);
 
 /// Every path of every shadow volume of this machine: what LVM's commands must not look at.
 [[nodiscard]] std::vector<std::string> HiddenFromLvm(DeviceMapper& dm);
+
+/// The leg ids of the logical volumes that are suspended now, or of which a part is.
+[[nodiscard]] std::set<std::string> SuspendedLvs(DeviceMapper& dm);
 
 /// Keeps what was and will be touched of this process in memory: while a volume is suspended, a
 /// page of ours that has to come from that volume would never come. Failure is only worth a

@@ -168,7 +168,9 @@ int Run(const Options& options) {
   const auto blocks = MakeLinuxBlockDevices(clock);
   const auto guard = MakeLinuxDeviceGuard(*dm);
   const auto identities = MakeLinuxIdentities();
-  const auto legs = MakeLvmLegs(runner, *blocks, *identities, {config->classes, lvm_options});
+  const auto legs =
+      MakeLvmLegs(runner, *blocks, *identities,
+                  {config->classes, lvm_options, [&] { return SuspendedLvs(*looks); }});
   const auto fs = MakeLinuxFilesystems(runner);
   auto store = OpenStore({config->state_dir + "/state.db"});
   if (!store.ok()) return Complain(store.error());

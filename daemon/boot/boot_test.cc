@@ -460,5 +460,20 @@ TEST(LegHider, HidesEveryLegBeforeTheKernelSeesTheTable) {
   EXPECT_NE(w.lvm.calls[1].find("--setactivationskip n"), std::string::npos) << "LVM's again";
 }
 
+TEST(LegHider, AsksLvmForNothingThatIsSo) {
+  World w;
+  LegHider hider(w.legs, w.lvm, {.udev = false});
+  const auto dm = HideLegs(w.dm, hider);
+  hider.KnowSkipped({kLv});
+  const std::string table = std::string("/dev/m 128 1 origin /dev/b 3 leg_id origin ") + kLv;
+  ASSERT_TRUE(dm->Create("db0", "SHADOW-u", 5120, table).ok());
+  EXPECT_TRUE(w.lvm.calls.empty());
+  ASSERT_TRUE(hider.Forget("u").ok());
+  ASSERT_EQ(w.lvm.calls.size(), 1U);
+  ASSERT_TRUE(dm->Create("db0", "SHADOW-u", 5120, table).ok());
+  ASSERT_EQ(w.lvm.calls.size(), 2U) << "it was taken away meanwhile";
+  EXPECT_NE(w.lvm.calls[1].find("--setactivationskip y"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace shadow

@@ -110,7 +110,17 @@ std::vector<LegEntry> LegHider::EntriesOf(const std::string& uuid) const {
   return entries;
 }
 
+void LegHider::KnowSkipped(const std::vector<std::string>& ids) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  skipped_ = {ids.begin(), ids.end()};
+}
+
 void LegHider::SkipActivation(const std::string& id, bool skip) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (skip && skipped_.count(id) != 0) return;
+    skipped_.erase(id);
+  }
   std::vector<std::string> argv = {"lvchange", "--yes"};
   std::string config = options_.lvm_settings ? options_.lvm_settings() : "";
   if (!options_.udev && !options_.lvm_settings) {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,9 @@ class LegHider {
   Status Forget(const std::string& uuid);
   /// The device is no leg of the volume any more, but holds an old copy: it stays hidden as `id`.
   Status KeepHidden(const std::string& uuid, const std::string& name, const std::string& id);
+  /// These logical volumes carry activation skip already: LVM is not asked to set it. Replaces what
+  /// was known before.
+  void KnowSkipped(const std::vector<std::string>& ids);
 
  private:
   [[nodiscard]] std::vector<LegEntry> EntriesOf(const std::string& uuid) const;
@@ -48,7 +52,8 @@ class LegHider {
   LegTables tables_;
   ProcessRunner& runner_;
   LegHiderOptions options_;
-  std::mutex mutex_;  // of the table of legs; not held over a command
+  std::mutex mutex_;  // of what is below, and of the table of legs; not held over a command
+  std::set<std::string> skipped_;
 };
 
 /// Makes udev look at a device again, as closing it after writing does (udev's "watch").

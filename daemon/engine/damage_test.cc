@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a damaged row of the store costs: the volume it is about, and no other.
+// What a start of the daemon does about damage that it finds: rows of the store that are no
+// records, and what was left suspended.
 #include <gtest/gtest.h>
 
 #include "daemon/engine/testing.h"
@@ -44,6 +45,52 @@ TEST(Damage, OneRowCostsOneVolume) {
   const auto refused = m.engine().CreateVolume(again);
   ASSERT_FALSE(refused.ok()) << "its record would be overwritten";
   EXPECT_EQ(refused.error().code, Code::kAlreadyExists);
+}
+
+int Count(const std::vector<std::string>& log, const std::string& call) {
+  int n = 0;
+  for (const std::string& line : log) n += line.rfind(call, 0) == 0 ? 1 : 0;
+  return n;
+}
+
+TEST(Boot, TheLegsOfAllVolumesAreWokenAtOnce) {
+  Machine m;
+  for (int i = 0; i < 5; ++i) {
+    CreateRequest r;
+    r.name = "db" + std::to_string(i);
+    r.size_bytes = kTestMiB;
+    r.to = "hdd";
+    ASSERT_TRUE(m.engine().CreateVolume(r).ok());
+  }
+  m.world.Reboot();
+  m.world.log.clear();
+  m.Boot();
+  EXPECT_EQ(Count(m.world.log, "ActivateAll"), 1);
+  EXPECT_TRUE(m.world.HasDevice("db4"));
+  m.world.log.clear();
+  m.Boot();
+  EXPECT_EQ(Count(m.world.log, "ActivateAll"), 0) << "all of them are up";
+}
+
+// lvextend was killed between its suspend and its resume, and shadowd with it.
+TEST(Boot, WhatAKilledLvmLeftSuspendedIsResumed) {
+  Machine m;
+  for (const char* name : {"db0", "db1"}) {
+    CreateRequest r;
+    r.name = name;
+    r.size_bytes = kTestMiB;
+    r.to = "hdd";
+    ASSERT_TRUE(m.engine().CreateVolume(r).ok());
+  }
+  const std::string origin = m.engine().ListVolumes()->front().origin;
+  const std::string id = m.world.disks.at(origin).id;
+  m.world.suspended_lvs = {id, "of-somebody-else"};
+  m.Boot();
+  EXPECT_EQ(m.world.suspended_lvs, std::set<std::string>{"of-somebody-else"});
+  bool told = false;
+  const std::vector<Event> events = m.engine().WaitEvents(0, 100, 0).value();
+  for (const Event& e : events) told = told || e.what == "suspended";
+  EXPECT_TRUE(told);
 }
 
 }  // namespace

@@ -63,6 +63,15 @@ ModificationInfo InfoFromRecord(const ModificationRecord& r, std::vector<History
   return i;
 }
 
+const ModificationRecord* RunningOf(const std::string& volume,
+                                    const std::vector<ModificationRecord>& modifications) {
+  const auto it =
+      std::find_if(modifications.rbegin(), modifications.rend(), [&](const ModificationRecord& m) {
+        return m.volume == volume && m.state.step != Step::kEnd;
+      });
+  return it == modifications.rend() ? nullptr : &*it;
+}
+
 EngineImpl::EngineImpl(Deps deps, EngineOptions options)
     : deps_(std::move(deps)), options_(std::move(options)) {
   deps_.emit = [this](Event event) { Emit(std::move(event)); };
@@ -108,13 +117,11 @@ Status EngineImpl::Start() {
   SHADOW_ASSIGN(const std::vector<ModificationRecord> modifications,
                 deps_.store->Modifications(""));
   bool all_up = true;
+  WakeLegs(volumes, modifications);
   for (const VolumeRecord& volume : volumes) {
     if (volume.state != VolumeState::kActive) continue;
     RememberVolume(volume);
-    const ModificationRecord* running = nullptr;
-    for (const ModificationRecord& m : modifications) {
-      if (m.volume == volume.name && m.state.step != Step::kEnd) running = &m;
-    }
+    const ModificationRecord* running = RunningOf(volume.name, modifications);
     if (options_.on_activate) options_.on_activate(volume.name);
     const Status active = Activate(volume, running);
     if (!active.ok()) Say("error", "activate", volume.name, active.error().ToString());

@@ -141,6 +141,9 @@ class EngineImpl final : public Engine {
   Result<Planned> PlanFor(const VolumeRecord& volume, const ModifyRequest& request);
 
   // volumes.cc
+  Result<std::vector<Leg>> LegsOf(const VolumeRecord& volume, const ModificationRecord* running);
+  void WakeLegs(const std::vector<VolumeRecord>& volumes,
+                const std::vector<ModificationRecord>& modifications);
   Status Activate(const VolumeRecord& volume, const ModificationRecord* running);
   Status FinishRemoval(const VolumeRecord& volume);
   Status CheckNewName(const std::string& name);
@@ -235,6 +238,10 @@ inline constexpr int kMostPicks = 16;
   return MakeError(Code::kNotFound, "The volume " + volume + " has no " + TierName(level) + ".",
                    "list its tiers with shadowctl tier list " + volume);
 }
+
+/// The modification of the volume that is not over yet, null if there is none.
+[[nodiscard]] const ModificationRecord* RunningOf(
+    const std::string& volume, const std::vector<ModificationRecord>& modifications);
 
 /// A modification as people see it, from its record alone.
 [[nodiscard]] ModificationInfo InfoFromRecord(const ModificationRecord& record,

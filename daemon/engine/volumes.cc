@@ -621,6 +621,55 @@ Status EngineImpl::ForgetOrigin(const VolumeRecord& record) {
   return RememberReleased(deps_, record.origin, true, "the volume " + record.name);
 }
 
+// Every device that a table of the volume may need.
+Result<std::vector<Leg>> EngineImpl::LegsOf(const VolumeRecord& volume,
+                                            const ModificationRecord* running) {
+  SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(volume.name));
+  std::vector<Leg> legs = {volume.metadata, volume.origin};
+  if (running != nullptr) {
+    legs.push_back(running->origin);
+    if (!running->target.device.empty()) legs.push_back(running->target);
+  }
+  for (const TierRecord& tier : tiers.tiers) {
+    if (!tier.leg.device.empty()) legs.push_back(tier.leg);
+  }
+  return legs;
+}
+
+// Before the first volume: what a killed command of LVM's left suspended would keep I/O, or the
+// first table on it, waiting for ever; and the logical volumes of all volumes are activated at
+// once, which takes LVM as long as those of one.
+void EngineImpl::WakeLegs(const std::vector<VolumeRecord>& volumes,
+                          const std::vector<ModificationRecord>& modifications) {
+  std::vector<Leg> all;
+  std::vector<Leg> down;
+  for (const VolumeRecord& volume : volumes) {
+    if (volume.state != VolumeState::kActive) continue;
+    const auto legs = LegsOf(volume, RunningOf(volume.name, modifications));
+    if (!legs.ok()) continue;  // Activate() says it
+    all.insert(all.end(), legs->begin(), legs->end());
+    const auto info = deps_.dm->Info(volume.name);
+    if (info.ok() && info->live_table) continue;
+    down.insert(down.end(), legs->begin(), legs->end());
+  }
+  for (const Leg& leg : deps_.legs->Suspended(all)) {
+    const Status resumed = deps_.legs->Resume(leg);
+    Say("warning", "suspended", "",
+        resumed.ok() ? "The logical volume " + leg.device +
+                           " was suspended, as LVM leaves it when a command of its is killed. It "
+                           "was resumed."
+                     : resumed.error().ToString());
+  }
+  if (down.empty()) return;
+  if (options_.on_activate) options_.on_activate("all volumes");
+  const auto skipped = deps_.legs->ActivateAll(down);
+  if (!skipped.ok()) {
+    spdlog::warn("{}", skipped.error().ToString());
+  } else if (deps_.hider != nullptr) {
+    deps_.hider->KnowSkipped(*skipped);
+  }
+}
+
 // Makes the volume's device exist and run, after a reboot or a crash at any moment.
 Status EngineImpl::Activate(const VolumeRecord& volume, const ModificationRecord* running) {
   const auto info = deps_.dm->Info(volume.name);
@@ -633,14 +682,7 @@ Status EngineImpl::Activate(const VolumeRecord& volume, const ModificationRecord
   if (info.ok() && info->live_table && !info->suspended) return Ok();
   SHADOW_TRY(CheckReady());
   SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(volume.name));
-  std::vector<Leg> legs = {volume.metadata, volume.origin};
-  if (running != nullptr) {
-    legs.push_back(running->origin);
-    if (!running->target.device.empty()) legs.push_back(running->target);
-  }
-  for (const TierRecord& tier : tiers.tiers) {
-    if (!tier.leg.device.empty()) legs.push_back(tier.leg);
-  }
+  SHADOW_ASSIGN(const std::vector<Leg> legs, LegsOf(volume, running));
   for (const Leg& leg : legs) {
     const Status active = deps_.legs->Activate(leg);
     if (!active.ok()) spdlog::warn("{}: {}", volume.name, active.error().ToString());

@@ -74,6 +74,16 @@ class LegProvider {
   virtual Result<Leg> Release(const Leg& leg, const std::string& name) = 0;
   /// Makes the device node of a logical volume appear, e.g. after a reboot. Fine for other devices.
   virtual Status Activate(const Leg& leg) = 0;
+  /// The same for the legs of many volumes, with one look at LVM and one change, whatever their
+  /// number. What was not activated is left to Activate(), which says why. Returns the ids of those
+  /// that carry activation skip.
+  virtual Result<std::vector<std::string>> ActivateAll(const std::vector<Leg>& legs) = 0;
+  /// Those of the legs that are suspended logical volumes: a command of LVM's is at work on them,
+  /// or was killed. Asks the kernel only.
+  virtual std::vector<Leg> Suspended(const std::vector<Leg>& legs) = 0;
+  /// Resumes one. It waits for a command that is at work, and does no harm to what is not
+  /// suspended.
+  virtual Status Resume(const Leg& leg) = 0;
   /// Every logical volume with our tags.
   virtual Result<std::vector<MadeLeg>> ListMade() = 0;
   /// A device of the class whose speed stands for the class; it is only read.

@@ -263,10 +263,10 @@ TEST_F(LvmLegsTest, ListsOnlyTaggedVolumes) {
 }
 
 TEST_F(LvmLegsTest, ASampleDeviceStandsForAClass) {
-  runner.answers["pvs"] = {0, "  /dev/nvme0n1 \n  /dev/nvme1n1\n", ""};
+  runner.answers["vgs"] = {0, "  /dev/nvme0n1 \n  /dev/nvme1n1\n", ""};
   EXPECT_EQ(*legs->SampleDevice("nvme"), "/dev/nvme0n1");
   EXPECT_EQ(*legs->SampleDevice("disks"), "/dev/sda");
-  runner.answers["pvs"] = {0, "", ""};
+  runner.answers["vgs"] = {5, "", "  Volume group \"fast\" not found"};
   EXPECT_EQ(legs->SampleDevice("nvme").error().code, Code::kNotFound);
 }
 
@@ -276,6 +276,61 @@ TEST_F(LvmLegsTest, ClassesHaveSizes) {
   EXPECT_EQ(classes->at(0).free_bytes, 264241152U);
   EXPECT_EQ(classes->at(2).size_bytes, 101500U);
   EXPECT_EQ(classes->at(2).free_bytes, 1500U);
+}
+
+// A machine with many volumes comes up with one look and one change.
+TEST_F(LvmLegsTest, ManyAreActivatedAtOnce) {
+  std::string rows;
+  std::vector<Leg> many;
+  for (int i = 0; i < 40; ++i) {
+    const std::string n = std::to_string(i);
+    rows += (i == 0 ? "" : ",") + std::string(R"({"lv_path":"/dev/slow/v)") + n +
+            R"(","lv_name":"v)" + n + R"(","vg_name":"slow","lv_uuid":"u)" + n +
+            R"(","lv_size":"4096","lv_tags":"","lv_attr":")" +
+            (i == 7 ? "-wi-a----k" : "-wi-------") + "\"}";
+    many.push_back({"/dev/slow/v" + n, "u" + n, "hdd", 4096, true});
+  }
+  many.push_back({"/dev/sda", "sn:sda", "", 1, false});
+  runner.answers["lvs"] = {0, R"({"report":[{"lv":[)" + rows + "]}]}", ""};
+  const auto skipped = legs->ActivateAll(many);
+  ASSERT_TRUE(skipped.ok()) << skipped.error().ToString();
+  EXPECT_EQ(*skipped, std::vector<std::string>{"u7"});
+  ASSERT_EQ(runner.calls.size(), 2U);
+  EXPECT_EQ(runner.calls[0].rfind("lvs ", 0), 0U);
+  EXPECT_EQ(runner.calls[0].substr(runner.calls[0].rfind(' ')), " slow");
+  EXPECT_EQ(runner.calls[1].rfind("lvchange ", 0), 0U);
+  EXPECT_NE(runner.calls[1].find(" slow/v39"), std::string::npos);
+  EXPECT_EQ(runner.calls[1].find(" slow/v7 "), std::string::npos) << "it is active";
+}
+
+TEST_F(LvmLegsTest, NothingIsAskedForWithoutLogicalVolumes) {
+  EXPECT_TRUE(legs->ActivateAll({{"/dev/sda", "sn:sda", "", 1, false}})->empty());
+  EXPECT_TRUE(runner.calls.empty());
+}
+
+// Every group but one can be read: LVM reports those, and ends with status 5.
+TEST_F(LvmLegsTest, ABrokenGroupCostsItself) {
+  runner.answers["lvs"] = {5, kLvs, "  Volume group \"junk\" metadata is damaged.\n"};
+  EXPECT_TRUE(legs->Extend(Lv("KuJfu6-aaaa"), 268435457).ok());
+  EXPECT_TRUE(legs->Describe("/dev/mapper/slow-db0").ok());
+  EXPECT_TRUE(legs->FindMade(Order())->has_value());
+  // What is not found may be in the group that cannot be read: nobody says that it is gone.
+  EXPECT_EQ(legs->Remove(Lv("elsewhere")).error().code, Code::kUnavailable);
+  LegOrder other = Order();
+  other.volume_uuid = "u2";
+  EXPECT_EQ(legs->FindMade(other).error().code, Code::kUnavailable);
+}
+
+TEST_F(LvmLegsTest, LooksIntoTheGroupsOfTheLegFirst) {
+  EXPECT_TRUE(legs->Extend({"/dev/slow/db0", "KuJfu6-aaaa", "hdd", 0, true}, 1).ok());
+  ASSERT_EQ(runner.calls.size(), 1U);
+  EXPECT_EQ(runner.calls[0].substr(runner.calls[0].rfind(' ')), " slow");
+  // Its group has another name now: it is found all the same.
+  runner.calls.clear();
+  EXPECT_TRUE(legs->Remove({"/dev/before/x", "elsewhere", "", 0, true}).ok());
+  ASSERT_EQ(runner.calls.size(), 2U);
+  EXPECT_EQ(runner.calls[0].substr(runner.calls[0].rfind(' ')), " before");
+  EXPECT_EQ(runner.calls[1].substr(runner.calls[1].rfind(' ')), " " + std::string(kLvsColumns));
 }
 
 }  // namespace

@@ -133,13 +133,26 @@ Status LvmCommands::Run(const std::vector<std::string>& argv, const std::string&
                    full ? "add a device to the volume group" : "");
 }
 
-Result<std::vector<LvmVolume>> LvmCommands::Volumes(const std::vector<std::string>& names) {
+Result<LvmListing> LvmCommands::List(const std::vector<std::string>& names) {
   std::vector<std::string> argv = {"lvs", "--reportformat", "json", "--units",
                                    "b",   "--nosuffix",     "-o",   kLvsColumns};
   argv.insert(argv.end(), names.begin(), names.end());
   SHADOW_ASSIGN(const ProcessResult r, Command(argv));
-  if (r.exit_code != 0) return Unlisted("volumes", r);
-  return ParseLvs(r.out);
+  auto volumes = ParseLvs(r.out);
+  if (r.exit_code == 0 && !volumes.ok()) return volumes.error();
+  LvmListing listing;
+  if (volumes.ok()) listing.volumes = std::move(*volumes);
+  if (r.exit_code != 0) {
+    listing.complete = false;
+    listing.complaint = Unlisted("volumes", r);
+  }
+  return listing;
+}
+
+Result<std::vector<LvmVolume>> LvmCommands::Volumes(const std::vector<std::string>& names) {
+  SHADOW_ASSIGN(LvmListing listing, List(names));
+  if (!listing.complete) return listing.complaint;
+  return std::move(listing.volumes);
 }
 
 Result<std::vector<LvmGroup>> LvmCommands::Groups(const std::vector<std::string>& names) {

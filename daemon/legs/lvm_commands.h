@@ -27,6 +27,13 @@ struct LvmCommandOptions {
   std::function<std::vector<std::string>()> hidden = {};
 };
 
+/// What LVM reports. A group that cannot be read, or is not there, costs its volumes only.
+struct LvmListing {
+  std::vector<LvmVolume> volumes;
+  bool complete = true;  // false: there may be more
+  Error complaint = {};  // then: what LVM said
+};
+
 class LvmCommands {
  public:
   LvmCommands(ProcessRunner& runner, LvmCommandOptions options)
@@ -39,6 +46,8 @@ class LvmCommands {
   /// One that has to end well; `what` it does, for the error: "extend fast/db0".
   Status Run(const std::vector<std::string>& argv, const std::string& what);
   /// The logical volumes of these groups or of these names ("group/name"); all if there are none.
+  Result<LvmListing> List(const std::vector<std::string>& names);
+  /// The same where all of them are needed.
   Result<std::vector<LvmVolume>> Volumes(const std::vector<std::string>& names);
   /// Those of the groups that are there.
   Result<std::vector<LvmGroup>> Groups(const std::vector<std::string>& names);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <set>
 
 #include "daemon/base/sizes.h"
 #include "daemon/dm/table.h"
@@ -120,14 +121,13 @@ class LvmLegs final : public LegProvider {
   }
 
   Result<std::optional<Leg>> FindMade(const LegOrder& order) override {
-    SHADOW_ASSIGN(const std::vector<LvmVolume> all, Volumes({}));
-    std::optional<Leg> found;
-    for (const LvmVolume& v : all) {
-      if (!IsMadeFor(v, order)) continue;
-      found = LegOf(v);
-      found->made_here = true;
-    }
-    return found;
+    SHADOW_ASSIGN(
+        const std::optional<LvmVolume> v,
+        Search(ClassGroups(), [&](const LvmVolume& one) { return IsMadeFor(one, order); }));
+    if (!v) return std::optional<Leg>();
+    Leg leg = LegOf(*v);
+    leg.made_here = true;
+    return std::optional<Leg>(leg);
   }
 
   Status Extend(const Leg& leg, std::uint64_t size_bytes) override {
@@ -211,6 +211,57 @@ class LvmLegs final : public LegProvider {
     return Run({"vgmknodes", v.FullName()}, "make the node of " + v.path);
   }
 
+  Result<std::vector<std::string>> ActivateAll(const std::vector<Leg>& legs) override {
+    std::set<std::string> wanted;
+    std::set<std::string> groups;
+    for (const Leg& leg : legs) {
+      if (!leg.logical_volume || leg.id.empty()) continue;
+      wanted.insert(leg.id);
+      groups.merge(GroupsOf(leg));
+    }
+    std::vector<std::string> skipped;
+    if (wanted.empty()) return skipped;
+    const auto ours = [&](const LvmListing& listing) {
+      std::vector<LvmVolume> found;
+      for (const LvmVolume& v : listing.volumes) {
+        if (wanted.count(ToLegId(v.uuid)) != 0) found.push_back(v);
+      }
+      return found;
+    };
+    SHADOW_ASSIGN(LvmListing listing, lvm_.List({groups.begin(), groups.end()}));
+    std::vector<LvmVolume> found = ours(listing);
+    if (found.size() < wanted.size() && !groups.empty()) {  // some were renamed, or are not there
+      SHADOW_ASSIGN(listing, lvm_.List({}));
+      found = ours(listing);
+    }
+    std::vector<std::string> argv = {"lvchange", "--yes", "--ignoreactivationskip", "--activate",
+                                     "y"};
+    const std::size_t words = argv.size();
+    for (const LvmVolume& v : found) {
+      if (v.skipped) skipped.push_back(ToLegId(v.uuid));
+      if (!v.active) argv.push_back(v.FullName());
+    }
+    if (argv.size() == words) return skipped;
+    const Status done = Run(argv, "activate the logical volumes of all volumes");
+    if (!done.ok()) spdlog::warn("{}", done.error().ToString());
+    return skipped;
+  }
+
+  std::vector<Leg> Suspended(const std::vector<Leg>& legs) override {
+    std::vector<Leg> found;
+    if (!options_.suspended) return found;
+    const std::set<std::string> ids = options_.suspended();
+    for (const Leg& leg : legs) {
+      if (leg.logical_volume && ids.count(leg.id) != 0) found.push_back(leg);
+    }
+    return found;
+  }
+
+  Status Resume(const Leg& leg) override {
+    SHADOW_ASSIGN(const LvmVolume v, Find(leg));
+    return Run({"lvchange", "--yes", "--refresh", v.FullName()}, "resume " + v.FullName());
+  }
+
   Result<std::vector<MadeLeg>> ListMade() override {
     SHADOW_ASSIGN(const std::vector<LvmVolume> all, Volumes({}));
     std::vector<MadeLeg> made;
@@ -225,8 +276,8 @@ class LvmLegs final : public LegProvider {
   Result<std::string> SampleDevice(const std::string& storage_class) override {
     SHADOW_ASSIGN(const ClassConfig config, FindClass(storage_class));
     if (!config.devices.empty()) return config.devices.front();
-    SHADOW_ASSIGN(const ProcessResult r, Command({"pvs", "--noheadings", "-o", "pv_name",
-                                                  "--select", "vg_name=" + config.volume_group}));
+    SHADOW_ASSIGN(const ProcessResult r,
+                  Command({"vgs", "--noheadings", "-o", "pv_name", config.volume_group}));
     const auto words = SplitWords(r.out);
     if (r.exit_code == 0 && !words.empty()) return std::string(words.front());
     return MakeError(Code::kNotFound, "There is no volume group " + config.volume_group + ".",
@@ -247,11 +298,8 @@ class LvmLegs final : public LegProvider {
   }
   // The groups of the classes.
   Result<std::vector<LvmGroup>> Groups() {
-    std::vector<std::string> names;
-    for (const ClassConfig& c : options_.classes) {
-      if (!c.volume_group.empty()) names.push_back(c.volume_group);
-    }
-    return lvm_.Groups(names);
+    const std::set<std::string> names = ClassGroups();
+    return lvm_.Groups({names.begin(), names.end()});
   }
 
   Result<ClassConfig> FindClass(const std::string& name) {
@@ -262,16 +310,58 @@ class LvmLegs final : public LegProvider {
                      "name one in shadowd.toml, or give the path of a device");
   }
 
+  [[nodiscard]] std::set<std::string> ClassGroups() const {
+    std::set<std::string> groups;
+    for (const ClassConfig& c : options_.classes) {
+      if (!c.volume_group.empty()) groups.insert(c.volume_group);
+    }
+    return groups;
+  }
+
+  // The groups in which the leg ought to be: that of its class, and the one that its path names.
+  [[nodiscard]] std::set<std::string> GroupsOf(const Leg& leg) const {
+    std::set<std::string> groups;
+    for (const ClassConfig& c : options_.classes) {
+      if (c.name == leg.storage_class && !c.volume_group.empty()) groups.insert(c.volume_group);
+    }
+    const auto here = identities_.Resolve(leg.id);
+    for (const std::string& path : {leg.device, here.ok() ? here->path : std::string()}) {
+      constexpr std::string_view kDev = "/dev/";
+      const auto end = path.rfind('/');
+      if (path.rfind(kDev, 0) != 0 || end == std::string::npos || end < kDev.size()) continue;
+      const std::string group = path.substr(kDev.size(), end - kDev.size());
+      if (group != "mapper" && group.find('/') == std::string::npos) groups.insert(group);
+    }
+    return groups;
+  }
+
+  // The one that `is_it`: first in these groups, so that LVM need not look at disks of others and
+  // a broken one costs nothing; then in all, because groups are renamed. An error if it is not
+  // found and LVM could not look everywhere.
+  template <typename F>
+  Result<std::optional<LvmVolume>> Search(const std::set<std::string>& groups, F is_it) {
+    std::vector<std::vector<std::string>> passes = {{groups.begin(), groups.end()}};
+    if (!groups.empty()) passes.emplace_back();
+    for (const std::vector<std::string>& names : passes) {
+      SHADOW_ASSIGN(const LvmListing listing, lvm_.List(names));
+      for (const LvmVolume& v : listing.volumes) {
+        if (is_it(v)) return std::optional<LvmVolume>(v);
+      }
+      if (names.empty() && !listing.complete) return listing.complaint;
+    }
+    return std::optional<LvmVolume>();
+  }
+
   // The logical volume that a leg is, by its UUID. kFailedPrecondition: it is no logical volume;
   // kNotFound: it is gone, or its disks are not there.
   Result<LvmVolume> Find(const Leg& leg) {
     if (!leg.logical_volume || leg.id.empty()) {
       return MakeError(Code::kFailedPrecondition, leg.device + " is no logical volume.");
     }
-    SHADOW_ASSIGN(const std::vector<LvmVolume> all, Volumes({}));
-    for (const LvmVolume& v : all) {
-      if (ToLegId(v.uuid) == leg.id) return v;
-    }
+    SHADOW_ASSIGN(
+        const std::optional<LvmVolume> v,
+        Search(GroupsOf(leg), [&](const LvmVolume& one) { return ToLegId(one.uuid) == leg.id; }));
+    if (v) return *v;
     return MakeError(
         Code::kNotFound,
         "There is no logical volume with the UUID " + leg.id + " (" + leg.device + ").",

@@ -5,7 +5,9 @@
 // shadow.modification=<id>, shadow.role=<role>. Thread safe: LVM has its own locks.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,6 +29,8 @@ struct ClassConfig {
 struct LvmOptions {
   std::vector<ClassConfig> classes;
   LvmCommandOptions commands;
+  /// The leg ids of the logical volumes that are suspended now; none: not known.
+  std::function<std::set<std::string>()> suspended = {};
 };
 
 /// `runner` and `blocks` must outlive what is returned.

@@ -74,6 +74,7 @@ Result<std::vector<LvmVolume>> ParseLvs(const std::string& text) {
     v.active = attributes.size() > 4 && attributes[4] == 'a';
     v.suspended = attributes.size() > 4 && attributes[4] == 's';
     v.open = attributes.size() > 5 && attributes[5] == 'o';
+    v.skipped = attributes.size() > 9 && attributes[9] == 'k';
     if (!ok || v.name.empty() || v.group.empty()) return Unreadable("logical volumes");
     if (v.path.empty()) v.path = "/dev/" + v.group + "/" + v.name;
     volumes.push_back(std::move(v));

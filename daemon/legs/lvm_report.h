@@ -20,6 +20,7 @@ struct LvmVolume {
   bool active = false;
   bool open = false;
   bool suspended = false;  // by a command that is at work, or was killed
+  bool skipped = false;    // carries activation skip
 
   [[nodiscard]] std::string FullName() const { return group + "/" + name; }
   /// The value of tag "<key>=<value>", "" when there is none.

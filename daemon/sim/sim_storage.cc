@@ -216,6 +216,29 @@ class SimLegs final : public LegProvider {
     return MakeError(Code::kNotFound, "There is no device " + leg.device + ".");
   }
 
+  Result<std::vector<std::string>> ActivateAll(const std::vector<Leg>& legs) override {
+    const Call call(&w_, "ActivateAll", std::to_string(legs.size()));
+    SHADOW_TRY(call.before());
+    SHADOW_TRY(call.after());
+    return std::vector<std::string>();
+  }
+
+  std::vector<Leg> Suspended(const std::vector<Leg>& legs) override {
+    const Call call(&w_, "", "");
+    std::vector<Leg> found;
+    for (const Leg& leg : legs) {
+      if (w_.suspended_lvs.count(leg.id) != 0) found.push_back(leg);
+    }
+    return found;
+  }
+
+  Status Resume(const Leg& leg) override {
+    const Call call(&w_, "Resume", leg.device);
+    SHADOW_TRY(call.before());
+    w_.suspended_lvs.erase(leg.id);
+    return call.after();
+  }
+
   Result<std::vector<MadeLeg>> ListMade() override {
     const Call call(&w_, "", "");
     std::vector<MadeLeg> made;

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -90,6 +91,7 @@ class SimWorld {
   MetadataMap metadata;
   std::map<std::string, SimDevice> devices;
   std::map<std::string, SimLv> lvs;             // by path; foreign ones have an empty order
+  std::set<std::string> suspended_lvs;          // by UUID; a killed command left them so
   std::map<std::string, std::uint64_t> groups;  // class -> size
   std::map<std::string, std::vector<std::string>> device_classes;
   std::map<std::string, FsInfo> filesystems;  // by the path of the device it is looked for on

@@ -17,6 +17,7 @@
 #include "daemon/config/config.h"
 #include "daemon/dm/dm_helper.h"
 #include "daemon/dm/isolated_dm.h"
+#include "daemon/dm/isolated_io.h"
 #include "daemon/dm/libdm.h"
 #include "daemon/dm/linux_block_devices.h"
 #include "daemon/dm/linux_device_guard.h"
@@ -146,7 +147,12 @@ int Run(const Options& options) {
   // Forked before there are threads, locks and sockets that it would have, too.
   const auto nursery = DmNursery::Start([udev] {
     (void)StayInMemory();
-    return MakeLibDeviceMapper({udev});
+    static const RealClock clock;
+    HelperTools tools;
+    tools.dm = MakeLibDeviceMapper({udev});
+    tools.guard = MakeLinuxDeviceGuard(*tools.dm);
+    tools.blocks = MakeLinuxBlockDevices(clock);
+    return tools;
   });
   if (!nursery.ok()) return Complain(nursery.error());
   const sigset_t signals = BlockSignals();
@@ -160,13 +166,16 @@ int Run(const Options& options) {
   RandomIds ids;
   RealProcessRunner runner;
   const auto looks = MakeLibDeviceMapper({udev});
-  const auto isolated = MakeIsolatedDeviceMapper(*looks, **nursery);
+  Isolation isolation(**nursery);
+  const auto isolated = MakeIsolatedDeviceMapper(*looks, isolation);
   const LvmCommandOptions lvm_options = {udev, [&] { return HiddenFromLvm(*looks); }};
   LvmCommands lvm(runner, lvm_options);
   LegHider hider(LegTables(), runner, {udev, [&] { return lvm.Settings(); }});
   const auto dm = HideLegs(*isolated, hider);
-  const auto blocks = MakeLinuxBlockDevices(clock);
-  const auto guard = MakeLinuxDeviceGuard(*dm);
+  const auto block_looks = MakeLinuxBlockDevices(clock);
+  const auto blocks = MakeIsolatedBlockDevices(*block_looks, isolation);
+  const auto guard_looks = MakeLinuxDeviceGuard(*dm);
+  const auto guard = MakeIsolatedDeviceGuard(*guard_looks, isolation);
   const auto identities = MakeLinuxIdentities();
   const auto legs =
       MakeLvmLegs(runner, *blocks, *identities,

@@ -13,6 +13,8 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "daemon/dm/isolated_io.h"
+
 namespace shadow {
 namespace {
 
@@ -61,7 +63,11 @@ json ReadFrame(int fd) {
   return json::parse(text, nullptr, false);
 }
 
-Result<std::string> Perform(DeviceMapper& dm, const DmRequest& r) {
+Result<std::string> Perform(const HelperTools& tools, const DmRequest& r) {
+  if (!r.name.empty() && r.name[0] == '/' && tools.guard && tools.blocks) {
+    return PerformLook(*tools.guard, *tools.blocks, r);
+  }
+  DeviceMapper& dm = *tools.dm;
   const auto plain = [](const Status& s) -> Result<std::string> {
     if (!s.ok()) return s.error();
     return std::string();
@@ -119,8 +125,7 @@ int ReceiveFd(int socket) {
   (void)prctl(PR_SET_NAME, "shadowd-dm");
   const auto pid = static_cast<std::uint32_t>(getpid());
   if (!WriteAll(socket, &pid, sizeof(pid))) _exit(0);
-  const auto dm = make();
-  ServeDeviceMapper(socket, *dm);
+  ServeRequests(socket, make());
   _exit(0);
 }
 
@@ -148,13 +153,13 @@ Error Gone() {
 
 }  // namespace
 
-void ServeDeviceMapper(int socket, DeviceMapper& dm) {
+void ServeRequests(int socket, const HelperTools& tools) {
   while (true) {
     const json j = ReadFrame(socket);
     if (!j.is_object()) return;
     const DmRequest r{j.value("op", ""), j.value("name", ""), j.value("uuid", ""),
                       j.value("sectors", std::uint64_t{0}), j.value("text", "")};
-    const auto done = Perform(dm, r);
+    const auto done = Perform(tools, r);
     const json answer = done.ok() ? json{{"answer", *done}}
                                   : json{{"code", static_cast<int>(done.error().code)},
                                          {"message", done.error().message},

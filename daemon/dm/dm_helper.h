@@ -18,21 +18,31 @@
 #include <string>
 
 #include "daemon/base/result.h"
+#include "daemon/dm/block_devices.h"
+#include "daemon/dm/device_guard.h"
 #include "daemon/dm/device_mapper.h"
 
 namespace shadow {
 
-/// A change of one device, as it is sent to a helper.
+/// A change of one device, or a look at its content, as it is sent to a helper.
 struct DmRequest {
-  std::string op;  // "create", "load", "clear", "suspend", "resume", "remove", "message"
-  std::string name;
+  std::string op;    // "create", "load", "clear", "suspend", "resume", "remove", "message"; a look:
+                     // "signatures", "blank", "probe"
+  std::string name;  // device mapper's, or the path to look at
   std::string uuid;
   std::uint64_t sectors = 0;
   std::string text;  // the table's parameters, or the message
 };
 
-/// The helper's end: answers requests with `dm` until the socket is closed.
-void ServeDeviceMapper(int socket, DeviceMapper& dm);
+/// What a helper works with.
+struct HelperTools {
+  std::unique_ptr<DeviceMapper> dm;
+  std::unique_ptr<DeviceGuard> guard;    // may be null
+  std::unique_ptr<BlockDevices> blocks;  // may be null
+};
+
+/// The helper's end: answers requests until the socket is closed.
+void ServeRequests(int socket, const HelperTools& tools);
 
 /// The daemon's end of one helper. Not thread safe.
 class DmHelper {
@@ -58,7 +68,7 @@ class DmHelper {
 
 class DmNursery {
  public:
-  using MakeFn = std::function<std::unique_ptr<DeviceMapper>()>;
+  using MakeFn = std::function<HelperTools()>;
   /// Forks the nursery: call it before the first thread. `make` runs in each helper.
   [[nodiscard]] static Result<std::unique_ptr<DmNursery>> Start(const MakeFn& make);
   ~DmNursery();

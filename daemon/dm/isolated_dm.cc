@@ -4,11 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <chrono>
-#include <map>
-#include <mutex>
-#include <optional>
-#include <vector>
+#include <utility>
 
 #include "daemon/base/interrupt.h"
 
@@ -43,10 +39,15 @@ class Patience {
   bool shortened_ = false;
 };
 
+Error NoAnswer(const std::string& name, const std::string& why) {
+  return MakeError(Code::kUnavailable, "The device " + name + " does not answer: " + why + ".",
+                   "look for a disk or path under it that does not answer; it is tried again");
+}
+
 class IsolatedDeviceMapper final : public DeviceMapper {
  public:
-  IsolatedDeviceMapper(DeviceMapper& looks, DmNursery& nursery, IsolationOptions options)
-      : looks_(looks), nursery_(nursery), options_(options) {}
+  IsolatedDeviceMapper(DeviceMapper& looks, Isolation& isolation)
+      : looks_(looks), isolation_(isolation) {}
 
   Status CheckControl() override { return looks_.CheckControl(); }
   Result<std::string> TargetVersion() override { return looks_.TargetVersion(); }
@@ -70,123 +71,106 @@ class IsolatedDeviceMapper final : public DeviceMapper {
   Status Resume(const std::string& name) override { return Plain({"resume", name}); }
   Status Remove(const std::string& name) override { return Plain({"remove", name}); }
   Result<std::string> Message(const std::string& name, const std::string& text) override {
-    return Change({"message", name, "", 0, text});
+    return isolation_.Do({"message", name, "", 0, text});
   }
 
-  std::string Unanswered(const std::string& name) override {
-    const std::shared_ptr<Device> device = Find(name);
-    const std::unique_lock<std::timed_mutex> lock(device->change, std::try_to_lock);
-    if (!lock.owns_lock() || !StillHangs(*device)) return "";
-    return What(*device);
-  }
+  std::string Unanswered(const std::string& name) override { return isolation_.Unanswered(name); }
 
  private:
-  // One device. `change` is held by whoever changes it; the rest is guarded by it.
-  struct Device {
-    std::timed_mutex change;
-    std::unique_ptr<DmHelper> hanging;  // at work still on what was given up
-    std::string op;
-    SteadyClock::time_point since;
-  };
-
   Status Plain(const DmRequest& request) {
-    SHADOW_ASSIGN([[maybe_unused]] const std::string answer, Change(request));
+    SHADOW_ASSIGN([[maybe_unused]] const std::string answer, isolation_.Do(request));
     return Ok();
   }
 
-  Result<std::string> Change(const DmRequest& request) {
-    Patience patience(options_.deadline_ms, options_.parting_ms);
-    const std::shared_ptr<Device> device = Find(request.name);
-    std::unique_lock<std::timed_mutex> lock(device->change, std::defer_lock);
-    while (!lock.try_lock_for(Milliseconds(kPollMs))) {
-      if (patience.Next() == 0) return NoAnswer(request.name, "another request is at work on it");
-    }
-    if (StillHangs(*device)) return NoAnswer(request.name, What(*device));
-    SHADOW_ASSIGN(std::unique_ptr<DmHelper> helper, Take());
-    SHADOW_TRY(helper->Send(request));
-    bool ready = false;
-    while (!ready) {
-      const int wait = patience.Next();
-      if (wait == 0) break;
-      ready = helper->Ready(wait);
-    }
-    if (ready) {
-      auto answer = helper->Receive();
-      const bool gone = !answer.ok() && answer.error().code == Code::kUnavailable;
-      if (!gone) Give(std::move(helper));
-      return answer;
-    }
-    helper->Kill();
-    device->op = request.op;
-    device->since = SteadyClock::now();
-    if (!helper->Ready(static_cast<int>(options_.parting_ms))) device->hanging = std::move(helper);
-    const Error error = NoAnswer(request.name, What(*device));
-    spdlog::error("{}", error.ToString());
-    return error;
-  }
-
-  // The kernel let it go, or its answer came late: the device can be changed again.
-  static bool StillHangs(Device& device) {
-    if (device.hanging == nullptr) return false;
-    if (!device.hanging->Ready(0)) return true;
-    spdlog::warn("what device mapper was told of a device, and was given up, is over: {}",
-                 device.op);
-    device.hanging.reset();
-    return false;
-  }
-
-  [[nodiscard]] static std::string What(const Device& device) {
-    const auto s =
-        std::chrono::duration_cast<std::chrono::seconds>(SteadyClock::now() - device.since);
-    return "'" + device.op + "' was given up" +
-           (device.hanging == nullptr
-                ? ""
-                : " " + std::to_string(s.count()) + " s ago and is still in the kernel");
-  }
-
-  static Error NoAnswer(const std::string& name, const std::string& why) {
-    return MakeError(Code::kUnavailable, "The device " + name + " does not answer: " + why + ".",
-                     "look for a disk or path under it that does not answer; it is tried again");
-  }
-
-  std::shared_ptr<Device> Find(const std::string& name) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    std::shared_ptr<Device>& device = devices_[name];
-    if (device == nullptr) device = std::make_shared<Device>();
-    return device;
-  }
-
-  Result<std::unique_ptr<DmHelper>> Take() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      while (!idle_.empty()) {
-        std::unique_ptr<DmHelper> helper = std::move(idle_.back());
-        idle_.pop_back();
-        // One that has something to say without being asked is at its end.
-        if (!helper->Ready(0)) return helper;
-      }
-    }
-    return nursery_.Spawn();
-  }
-
-  void Give(std::unique_ptr<DmHelper> helper) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.size() < kMostIdle) idle_.push_back(std::move(helper));
-  }
-
   DeviceMapper& looks_;
-  DmNursery& nursery_;
-  const IsolationOptions options_;
-  std::mutex mutex_;
-  std::map<std::string, std::shared_ptr<Device>> devices_;
-  std::vector<std::unique_ptr<DmHelper>> idle_;
+  Isolation& isolation_;
 };
 
 }  // namespace
 
-std::unique_ptr<DeviceMapper> MakeIsolatedDeviceMapper(DeviceMapper& looks, DmNursery& nursery,
-                                                       IsolationOptions options) {
-  return std::make_unique<IsolatedDeviceMapper>(looks, nursery, options);
+Result<std::string> Isolation::Do(const DmRequest& request) {
+  Patience patience(options_.deadline_ms, options_.parting_ms);
+  const std::shared_ptr<Device> device = Find(request.name);
+  std::unique_lock<std::timed_mutex> lock(device->change, std::defer_lock);
+  while (!lock.try_lock_for(Milliseconds(kPollMs))) {
+    if (patience.Next() == 0) return NoAnswer(request.name, "another request is at work on it");
+  }
+  if (StillHangs(*device)) return NoAnswer(request.name, What(*device));
+  SHADOW_ASSIGN(std::unique_ptr<DmHelper> helper, Take());
+  SHADOW_TRY(helper->Send(request));
+  bool ready = false;
+  while (!ready) {
+    const int wait = patience.Next();
+    if (wait == 0) break;
+    ready = helper->Ready(wait);
+  }
+  if (ready) {
+    auto answer = helper->Receive();
+    const bool gone = !answer.ok() && answer.error().code == Code::kUnavailable;
+    if (!gone) Give(std::move(helper));
+    return answer;
+  }
+  helper->Kill();
+  device->op = request.op;
+  device->since = SteadyClock::now();
+  if (!helper->Ready(static_cast<int>(options_.parting_ms))) device->hanging = std::move(helper);
+  const Error error = NoAnswer(request.name, What(*device));
+  spdlog::error("{}", error.ToString());
+  return error;
+}
+
+std::string Isolation::Unanswered(const std::string& name) {
+  const std::shared_ptr<Device> device = Find(name);
+  const std::unique_lock<std::timed_mutex> lock(device->change, std::try_to_lock);
+  if (!lock.owns_lock() || !StillHangs(*device)) return "";
+  return What(*device);
+}
+
+// The kernel let it go, or its answer came late: the device can be changed again.
+bool Isolation::StillHangs(Device& device) {
+  if (device.hanging == nullptr) return false;
+  if (!device.hanging->Ready(0)) return true;
+  spdlog::warn("what device mapper was told of a device, and was given up, is over: {}", device.op);
+  device.hanging.reset();
+  return false;
+}
+
+std::string Isolation::What(const Device& device) {
+  const auto s =
+      std::chrono::duration_cast<std::chrono::seconds>(SteadyClock::now() - device.since);
+  return "'" + device.op + "' was given up" +
+         (device.hanging == nullptr
+              ? ""
+              : " " + std::to_string(s.count()) + " s ago and is still in the kernel");
+}
+
+std::shared_ptr<Isolation::Device> Isolation::Find(const std::string& name) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::shared_ptr<Device>& device = devices_[name];
+  if (device == nullptr) device = std::make_shared<Device>();
+  return device;
+}
+
+Result<std::unique_ptr<DmHelper>> Isolation::Take() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    while (!idle_.empty()) {
+      std::unique_ptr<DmHelper> helper = std::move(idle_.back());
+      idle_.pop_back();
+      // One that has something to say without being asked is at its end.
+      if (!helper->Ready(0)) return helper;
+    }
+  }
+  return nursery_.Spawn();
+}
+
+void Isolation::Give(std::unique_ptr<DmHelper> helper) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (idle_.size() < kMostIdle) idle_.push_back(std::move(helper));
+}
+
+std::unique_ptr<DeviceMapper> MakeIsolatedDeviceMapper(DeviceMapper& looks, Isolation& isolation) {
+  return std::make_unique<IsolatedDeviceMapper>(looks, isolation);
 }
 
 }  // namespace shadow

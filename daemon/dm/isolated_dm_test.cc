@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "daemon/base/interrupt.h"
+#include "daemon/dm/isolated_io.h"
 
 namespace shadow {
 namespace {
@@ -53,14 +54,50 @@ class HangingDeviceMapper final : public DeviceMapper {
   std::array<int, 2> gate_;
 };
 
+// A disk named "dead" never answers a read.
+class DeadDisks final : public DeviceGuard {
+ public:
+  Result<std::string> UsedBy(const std::string&) override { return std::string(); }
+  Result<std::vector<Signature>> Signatures(const std::string& path) override {
+    if (path == "/dev/dead") pause();
+    if (path == "/dev/none") return MakeError(Code::kNotFound, "There is no /dev/none.", "look");
+    return std::vector<Signature>{{"ext4", "a\xff\"b", "u"}, {"gpt", "", ""}};
+  }
+  Result<bool> LooksBlank(const std::string& path) override {
+    if (path == "/dev/dead") pause();
+    return path == "/dev/blank";
+  }
+  Result<std::vector<StackedDevice>> Stack(const std::string&) override {
+    return std::vector<StackedDevice>();
+  }
+  Result<std::unique_ptr<DeviceHold>> Hold(const std::string&) override {
+    return std::unique_ptr<DeviceHold>();
+  }
+};
+class DeadSpeeds final : public BlockDevices {
+ public:
+  Result<BlockInfo> Describe(const std::string&) override { return BlockInfo{}; }
+  Status ZeroStart(const std::string&, std::uint64_t) override { return Ok(); }
+  Status Discard(const std::string&) override { return Ok(); }
+  Result<DeviceSpeed> Probe(const std::string& path, bool may_write) override {
+    if (path == "/dev/dead") pause();
+    return DeviceSpeed{1, may_write ? 2U : 0U, 3};
+  }
+  Status Backup(const std::string&, std::uint64_t, const std::string&) override { return Ok(); }
+};
+
 class IsolatedDm : public testing::Test {
  protected:
   void SetUp() override {
     ASSERT_EQ(pipe(gate_.data()), 0);
     const std::array<int, 2> gate = gate_;
-    nursery_ =
-        DmNursery::Start([gate] { return std::make_unique<HangingDeviceMapper>(gate); }).value();
-    dm_ = MakeIsolatedDeviceMapper(looks_, *nursery_, {.deadline_ms = 200, .parting_ms = 100});
+    nursery_ = DmNursery::Start([gate] {
+                 return HelperTools{std::make_unique<HangingDeviceMapper>(gate),
+                                    std::make_unique<DeadDisks>(), std::make_unique<DeadSpeeds>()};
+               }).value();
+    isolation_ = std::make_unique<Isolation>(
+        *nursery_, IsolationOptions{.deadline_ms = 200, .parting_ms = 100});
+    dm_ = MakeIsolatedDeviceMapper(looks_, *isolation_);
   }
   void TearDown() override {
     dm_.reset();
@@ -71,11 +108,13 @@ class IsolatedDm : public testing::Test {
   std::array<int, 2> gate_{};
   HangingDeviceMapper looks_{gate_};
   std::unique_ptr<DmNursery> nursery_;
+  std::unique_ptr<Isolation> isolation_;
   std::unique_ptr<DeviceMapper> dm_;
 };
 
 TEST_F(IsolatedDm, AnswersAndErrorsComeBackWhole) {
-  const auto patient = MakeIsolatedDeviceMapper(looks_, *nursery_);
+  Isolation waits(*nursery_);
+  const auto patient = MakeIsolatedDeviceMapper(looks_, waits);
   const std::string large(3'000'000, 'x');
   EXPECT_EQ(*patient->Message("db0", large), "db0 got " + large);
   const Status refused = dm_->Create("db0", "-u", 7, "p");
@@ -125,8 +164,8 @@ TEST_F(IsolatedDm, OneThatHangsCostsOneDevice) {
 }
 
 TEST_F(IsolatedDm, AnInterruptedCallerIsNotKeptWaiting) {
-  const auto patient =
-      MakeIsolatedDeviceMapper(looks_, *nursery_, {.deadline_ms = 600'000, .parting_ms = 50});
+  Isolation waits(*nursery_, {.deadline_ms = 600'000, .parting_ms = 50});
+  const auto patient = MakeIsolatedDeviceMapper(looks_, waits);
   Interrupt interrupt;
   std::thread work([&] {
     const InterruptScope scope(&interrupt);
@@ -134,6 +173,36 @@ TEST_F(IsolatedDm, AnInterruptedCallerIsNotKeptWaiting) {
   });
   interrupt.Set();
   work.join();
+}
+
+TEST_F(IsolatedDm, LooksComeBackWhole) {
+  DeadDisks looks;
+  DeadSpeeds speeds;
+  const auto guard = MakeIsolatedDeviceGuard(looks, *isolation_);
+  const auto blocks = MakeIsolatedBlockDevices(speeds, *isolation_);
+  const auto found = guard->Signatures("/dev/x");
+  ASSERT_TRUE(found.ok()) << found.error().ToString();
+  EXPECT_EQ(TypesOf(*found), "ext4,gpt");
+  EXPECT_EQ(found->at(0).uuid, "u");
+  EXPECT_EQ(guard->Signatures("/dev/none").error().code, Code::kNotFound);
+  EXPECT_TRUE(*guard->LooksBlank("/dev/blank"));
+  EXPECT_FALSE(*guard->LooksBlank("/dev/x"));
+  EXPECT_EQ(blocks->Probe("/dev/x", true)->write_bandwidth, 2U);
+  EXPECT_EQ(blocks->Probe("/dev/x", false)->write_bandwidth, 0U);
+}
+
+// Its request ends, others go on, and when it answers again it can be looked at.
+TEST_F(IsolatedDm, AReadThatNeverReturnsEndsItsRequestOnly) {
+  DeadDisks looks;
+  DeadSpeeds speeds;
+  const auto guard = MakeIsolatedDeviceGuard(looks, *isolation_);
+  const auto blocks = MakeIsolatedBlockDevices(speeds, *isolation_);
+  EXPECT_EQ(guard->Signatures("/dev/dead").error().code, Code::kUnavailable);
+  EXPECT_EQ(guard->LooksBlank("/dev/dead").error().code, Code::kUnavailable);
+  EXPECT_EQ(blocks->Probe("/dev/dead", false).error().code, Code::kUnavailable);
+  EXPECT_NE(guard->Signatures("/dev/dead").error().message.find("/dev/dead does not answer"),
+            std::string::npos);
+  EXPECT_TRUE(guard->Signatures("/dev/x").ok());
 }
 
 }  // namespace

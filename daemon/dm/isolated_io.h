@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looks at a device's content, made by helper processes: a read of a disk that does not answer
+// keeps a helper, not the request, its volume's lock and the daemon's end.
+//
+// What is bounded: signatures, "is it blank", and the measurement of a speed. The rest is passed on
+// as it is: it asks the kernel about the device and reads nothing from it. A read that is not done
+// in time ends with kUnavailable, and as long as it is in the kernel further ones of that device
+// are refused at once.
+#pragma once
+
+#include <memory>
+
+#include "daemon/dm/block_devices.h"
+#include "daemon/dm/device_guard.h"
+#include "daemon/dm/isolated_dm.h"
+
+namespace shadow {
+
+/// `looks` and `isolation` must outlive what is returned.
+[[nodiscard]] std::unique_ptr<DeviceGuard> MakeIsolatedDeviceGuard(DeviceGuard& looks,
+                                                                   Isolation& isolation);
+[[nodiscard]] std::unique_ptr<BlockDevices> MakeIsolatedBlockDevices(BlockDevices& looks,
+                                                                     Isolation& isolation);
+
+/// The helper's end of the two: the answer to "signatures", "blank" and "probe", as text.
+[[nodiscard]] Result<std::string> PerformLook(DeviceGuard& guard, BlockDevices& blocks,
+                                              const DmRequest& request);
+
+}  // namespace shadow

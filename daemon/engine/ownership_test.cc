@@ -206,6 +206,37 @@ TEST_F(OwnershipTest, TheTargetIsHeldUntilTheTableHasIt) {
   EXPECT_TRUE(m.world.target("va").table().target);
 }
 
+// Killed, and the machine booted, between the look at the target and the table that takes it: who
+// wrote there meanwhile loses nothing.
+TEST_F(OwnershipTest, AfterAKillTheTargetIsLookedAtAgain) {
+  for (const bool data : {true, false}) {
+    SCOPED_TRACE(data);
+    const std::string name = data ? "va" : "vb";
+    const std::string target = data ? "/dev/d3" : "/dev/d1";
+    ASSERT_TRUE(Import(name, data ? "/dev/a" : "/dev/b").ok());
+    const auto moved = Move(name, target);
+    ASSERT_TRUE(moved.ok());
+    for (int i = 0; i < 50 && m.world.disks.at(target).held == 0; ++i) {
+      m.engine().Step();
+      m.Pass(100);
+    }
+    ASSERT_GT(m.world.disks.at(target).held, 0);
+    m.world.Reboot();
+    if (data) {
+      Sign(target, "ext4", "of somebody else");
+    } else {
+      m.world.disks.at(target).opened_by = "qemu (process 4711)";
+    }
+    m.Boot();
+    EXPECT_FALSE(m.world.target(name).table().target);
+    ASSERT_TRUE(m.RunToEnd(moved->id));
+    const auto end = m.engine().GetModification(moved->id);
+    EXPECT_EQ(end->phase, Phase::kFailed);
+    EXPECT_NE(end->error.find(data ? "ext4" : "qemu"), std::string::npos) << end->error;
+    EXPECT_EQ(m.world.target(name).table().origin.device, data ? "/dev/a" : "/dev/b");
+  }
+}
+
 TEST_F(OwnershipTest, AClassGivesNoDeviceWithData) {
   // A database without a signature; a file system.
   m.world.disks.at("/dev/d1").content.assign(64, 77);

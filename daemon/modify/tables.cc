@@ -130,6 +130,10 @@ std::vector<ShadowTable> TablesToTry(const VolumeRecord& volume, const Modificat
     case Step::kMakeTarget:
     case Step::kReleaseTarget:
       return {before};
+    case Step::kAttach:
+      // If the metadata has no target yet, the step looks at the device once more before it puts it
+      // into a table. If it has one, the table without it is refused.
+      return {before, both};
     case Step::kCommit:
       return {both, after};
     case Step::kDetach:

@@ -64,4 +64,38 @@ test_it_ends_well_when_the_disk_answers_again() {
   in_time 60 "delete" shadowctl volume export db0
 }
 
+# As after a boot: no device is there, no logical volume active, and nothing in /run.
+test_a_start_asks_lvm_once() {
+  two_classes fast fast
+  shadowctl volume import db0 /dev/slow/db0 >/dev/null
+  local i
+  for i in 1 2 3; do shadowctl volume create db$i --size 8M --to fast >/dev/null; done
+  kill "$DAEMON"
+  wait_until 30 "the daemon's end" daemon_ended
+  for i in 0 1 2 3; do dm remove db$i; done
+  vgchange -qq -an slow fast
+  rm -rf /run/dm-shadow
+  rm -f "$SHADOW_SOCKET"
+  shadowd --config "$SCRATCH/shadowd.toml" --log-level debug >"$SCRATCH/log" 2>&1 &
+  DAEMON=$!
+  wait_until 60 "shadowd" test -S "$SHADOW_SOCKET"
+  for i in 0 1 2 3; do expect_field db$i mode rw; done
+  expect_eq "lvs of a start" "$(grep -c 'running lvs' "$SCRATCH/log")" 1
+  expect_eq "lvchange of a start" "$(grep -c 'running lvchange' "$SCRATCH/log")" 1
+  for i in 1 2 3; do shadowctl volume delete db$i --yes >/dev/null; done
+}
+
+# lvextend was killed between its suspend and its resume, and shadowd with it.
+test_what_lvm_left_suspended_is_resumed() {
+  two_classes fast fast
+  shadowctl volume import db0 /dev/slow/db0 >/dev/null
+  kill -9 "$DAEMON"
+  wait "$DAEMON" || true
+  dm suspend slow-db0
+  start_shadowd
+  expect_eq "the origin" "$(dmsetup info -c --noheadings -o suspended slow-db0)" Active
+  dd if=/dev/mapper/db0 of=/dev/null bs=64k count=1 iflag=direct status=none
+  expect_match "the event" "$(shadowctl events 2>&1 || true)" "was resumed"
+}
+
 run_tests "$@"

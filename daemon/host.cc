@@ -2,6 +2,7 @@
 #include "daemon/host.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -89,6 +90,20 @@ std::vector<std::string> HiddenFromLvm(DeviceMapper& dm) {
     if (!ignored && nodes.count(leads_to.filename()) != 0) paths.push_back(entry.path());
   }
   return paths;
+}
+
+Result<std::optional<gid_t>> FindGroup(const std::string& name) {
+  if (name.empty()) return std::optional<gid_t>();
+  group found{};
+  group* result = nullptr;
+  std::vector<char> text(std::size_t{1} << 16);
+  const int error = getgrnam_r(name.c_str(), &found, text.data(), text.size(), &result);
+  if (result != nullptr) return std::optional<gid_t>(found.gr_gid);
+  return MakeError(Code::kNotFound,
+                   "There is no group " + name +
+                       (error != 0 ? ": " + std::string(std::strerror(error)) : "") +
+                       "; the admin socket is root's alone.",
+                   "make it with groupadd, or correct socket_group in shadowd.toml");
 }
 
 std::set<std::string> SuspendedLvs(DeviceMapper& dm) {

@@ -2,6 +2,9 @@
 // What shadowd asks of the machine it runs on: the kernel module, one instance, memory that stays.
 #pragma once
 
+#include <sys/types.h>
+
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -20,6 +23,9 @@ Status EnsureModule(DeviceMapper& dm, ProcessRunner& runner, const std::string& 
 /// kFailedPrecondition while another shadowd holds it; kPermissionDenied if other users can write
 /// to it. A directory that is there is never changed. The descriptor is left open on purpose.
 Status LockStateDirectory(const std::string& directory);
+
+/// The number of a group; none for "". kNotFound: this machine has no group of that name.
+[[nodiscard]] Result<std::optional<gid_t>> FindGroup(const std::string& name);
 
 /// Every path of every shadow volume of this machine: what LVM's commands must not look at.
 [[nodiscard]] std::vector<std::string> HiddenFromLvm(DeviceMapper& dm);

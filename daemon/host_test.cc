@@ -29,6 +29,12 @@ class Loader final : public ProcessRunner {
   bool works_;
 };
 
+TEST(FindGroup, KnowsTheMachinesGroups) {
+  EXPECT_FALSE(FindGroup("")->has_value());
+  EXPECT_EQ(FindGroup("root").value(), gid_t{0});
+  EXPECT_EQ(FindGroup("no-such-group-here").error().code, Code::kNotFound);
+}
+
 TEST(EnsureModule, LoadsOnlyWhatIsMissing) {
   sim::SimWorld world;
   Loader loader(&world, true);

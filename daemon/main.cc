@@ -130,10 +130,17 @@ void TellProgress(const std::string& volume) {
 
 // TCP that cannot be served costs TCP.
 Result<std::unique_ptr<RpcServer>> Serve(EngineImpl& engine, const Config& config) {
-  auto server = StartRpcServer(engine, {config.socket, config.readonly_socket, config.listen});
+  RpcOptions options{config.socket, config.readonly_socket, config.listen};
+  if (const auto group = FindGroup(config.socket_group); group.ok()) {
+    options.admin_group = *group;
+  } else {
+    engine.TellDegraded(group.error());
+  }
+  auto server = StartRpcServer(engine, options);
   if (server.ok() || !config.listen) return server;
   const Error why = server.error();
-  server = StartRpcServer(engine, {config.socket, config.readonly_socket, std::nullopt});
+  options.tls.reset();
+  server = StartRpcServer(engine, options);
   if (!server.ok()) return server;
   engine.TellDegraded(why);
   return server;

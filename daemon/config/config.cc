@@ -98,6 +98,10 @@ class Reader {
       SHADOW_TRY(Path(value, name, &config->state_dir));
     } else if (name == "socket") {
       SHADOW_TRY(Path(value, name, &config->socket));
+    } else if (name == "socket_group") {
+      const auto text = value.value<std::string>();
+      if (!value.is_string()) return Wrong(value, "socket_group must be a group's name in quotes.");
+      config->socket_group = *text;
     } else if (name == "readonly_socket") {
       SHADOW_TRY(Path(value, name, &config->readonly_socket));
     } else if (name == "grace_seconds") {

@@ -4,6 +4,7 @@
 //   [daemon]
 //   state_dir = "/var/lib/dm-shadow"
 //   socket = "/run/dm-shadow/shadowd.sock"
+//   socket_group = ""                          # who may use the admin socket beside root
 //   readonly_socket = "/run/dm-shadow/shadowd-ro.sock"
 //   grace_seconds = 600
 //   leg_wait_seconds = 90                      # dm-shadow-activate reads it, too
@@ -38,6 +39,7 @@ namespace shadow {
 struct Config {
   std::string state_dir = "/var/lib/dm-shadow";
   std::string socket = "/run/dm-shadow/shadowd.sock";
+  std::string socket_group;  // of the admin socket, a name; "": root's
   std::string readonly_socket = "/run/dm-shadow/shadowd-ro.sock";
   std::int64_t grace_ms = 600'000;
   std::int64_t leg_wait_ms = 90'000;  // before a volume starts without a leg; 0: for ever

@@ -14,6 +14,7 @@ state_dir = "/tmp/x"
 grace_seconds = 5
 leg_wait_seconds = 7
 readonly_socket = ""
+socket_group = "storage"
 [placement]
 source = "blktrace"
 worker = ""
@@ -28,6 +29,9 @@ devices = ["/dev/sda", "/dev/sdb"]
   EXPECT_EQ(c->grace_ms, 5000);
   EXPECT_EQ(c->leg_wait_ms, 7000);
   EXPECT_EQ(c->readonly_socket, "");
+  EXPECT_EQ(c->socket_group, "storage");
+  EXPECT_EQ(ParseConfig("", "t")->socket_group, "");
+  EXPECT_FALSE(ParseConfig("[daemon]\nsocket_group = 7", "t").ok());
   EXPECT_EQ(c->access_source, "blktrace");
   EXPECT_EQ(c->worker, "");
   ASSERT_EQ(c->classes.size(), 2U);

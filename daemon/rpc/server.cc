@@ -129,7 +129,7 @@ void Endpoint::SayServing() {
   }
 }
 
-Status Endpoint::Start(const std::string& path) {
+Status Endpoint::Start(const std::string& path, std::optional<gid_t> group) {
   grpc::ServerBuilder builder;
   Prepare(builder, kMaxThreads);
   int bound = 1;
@@ -148,13 +148,15 @@ Status Endpoint::Start(const std::string& path) {
     return MakeError(Code::kIoError, "The socket " + path + " cannot be served.",
                      "See the log; configure another path if it is taken.");
   }
-  if (!path.empty() && ::chmod(path.c_str(), door_.socket_mode()) != 0) {
+  // The group first: until then it is the owner's alone.
+  const bool owned = path.empty() || !group || ::lchown(path.c_str(), -1, *group) == 0;
+  if (!owned || (!path.empty() && ::chmod(path.c_str(), door_.socket_mode()) != 0)) {
     const int error = errno;
     Stop();
-    return MakeError(
-        Code::kIoError,
-        "The mode of the socket " + path + " cannot be set: " + std::strerror(error) + ".",
-        "Configure a path on a local file system such as /run.");
+    return MakeError(Code::kIoError,
+                     std::string("The ") + (owned ? "mode" : "group") + " of the socket " + path +
+                         " cannot be set: " + std::strerror(error) + ".",
+                     "Configure a path on a local file system such as /run.");
   }
   SayServing();
   return Ok();
@@ -218,7 +220,7 @@ Status RpcServerImpl::Start() {
     SHADOW_TRY(roles.Check());
     tls_.emplace(state_, Door(std::move(roles)));
   }
-  Status started = admin_.Start(options_.admin_socket);
+  Status started = admin_.Start(options_.admin_socket, options_.admin_group);
   if (started.ok()) started = readonly_.Start(options_.readonly_socket);
   if (started.ok() && tls_) started = tls_->StartTls(*options_.tls);
   if (!started.ok()) Shutdown();

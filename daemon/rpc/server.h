@@ -8,6 +8,8 @@
 // (roles.h); who has none gets no answer from any service.
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,10 +22,11 @@
 namespace shadow {
 
 struct RpcOptions {
-  std::string admin_socket;      // path; "": none
-  std::string readonly_socket;   // path; "": none
-  std::optional<TlsListen> tls;  // none: no TCP
-  const Clock* clock = nullptr;  // for tests; null: the real one. Not owned.
+  std::string admin_socket;               // path; "": none
+  std::string readonly_socket;            // path; "": none
+  std::optional<TlsListen> tls;           // none: no TCP
+  const Clock* clock = nullptr;           // for tests; null: the real one. Not owned.
+  std::optional<gid_t> admin_group = {};  // of the admin socket; none: the process's
 };
 
 class RpcServer {

@@ -22,7 +22,7 @@ class Endpoint {
  public:
   Endpoint(RpcState& state, Door door);
   /// Serves on the Unix socket `path`, or only in this process if it is "".
-  [[nodiscard]] Status Start(const std::string& path);
+  [[nodiscard]] Status Start(const std::string& path, std::optional<gid_t> group = std::nullopt);
   /// Serves on a TCP port. The door must be one by certificate.
   [[nodiscard]] Status StartTls(const TlsListen& listen);
   /// Ends within about 5 s.

@@ -84,6 +84,20 @@ TEST_F(SocketTest, ServesBothSocketsWithTheirModes) {
   EXPECT_EQ(ProbeSocket(options_.admin_socket).error().code, Code::kUnavailable);
 }
 
+TEST_F(SocketTest, TheAdminSocketIsOfTheGroupThatWasAskedFor) {
+  const gid_t group = ::geteuid() == 0 ? 12345 : ::getegid();  // who is not root can give its own
+  options_.admin_group = group;
+  auto server = StartRpcServer(engine_, options_);
+  ASSERT_TRUE(server.ok()) << server.error().ToString();
+  struct stat admin {};
+  struct stat open {};
+  ASSERT_EQ(::stat(options_.admin_socket.c_str(), &admin), 0);
+  ASSERT_EQ(::stat(options_.readonly_socket.c_str(), &open), 0);
+  EXPECT_EQ(admin.st_gid, group);
+  EXPECT_EQ(admin.st_mode & 0777U, 0660U);
+  EXPECT_EQ(open.st_gid, ::getegid());
+}
+
 TEST_F(SocketTest, ReplacesALeftOverSocket) {
   std::filesystem::create_directory(folder_ + "/run");
   LeaveDeadSocket(options_.admin_socket);

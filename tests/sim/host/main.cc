@@ -64,7 +64,7 @@ int main(int argc, char** argv) {
   u64 seed = 0;
   std::string regressions;
   std::vector<std::string> ignored;
-  bool no_shrink = false, processor_time = false, without_tiers = false, blips = false;
+  bool no_shrink = false, processor_time = false, without_tiers = false;
   auto* seconds_option =
       app.add_option("--seconds", seconds, "Run fresh seeds for so long (default 10)");
   auto* seed_option = app.add_option("--seed", seed, "Run this seed; with --seconds: from it on");
@@ -73,8 +73,6 @@ int main(int argc, char** argv) {
   app.add_option("--ignore", ignored, "Go on after failures that contain this text (repeatable)");
   app.add_flag("--no-shrink", no_shrink, "Do not cut a failing run down");
   app.add_flag("--without-tiers", without_tiers, "No run has tiers (else two thirds have)");
-  app.add_flag("--blips", blips,
-               "In a third of the runs legs lose power, and their caches, for a while");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -92,7 +90,6 @@ int main(int argc, char** argv) {
   if (!*seed_option) seed = (u64{std::random_device{}()} << 16) + 1;
 
   host::World world;
-  world.WithBlips(blips);
   const auto start = std::chrono::steady_clock::now();
   const auto passed = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -107,10 +104,9 @@ int main(int argc, char** argv) {
     const u64 operations = world.figures().operations;
     Tell(world, s, !no_shrink);
     std::printf(
-        "found by seed %llu after %llu operations; again: tests/sim/host/run --seed %llu%s%s\n",
+        "found by seed %llu after %llu operations; again: tests/sim/host/run --seed %llu%s\n",
         static_cast<unsigned long long>(s), static_cast<unsigned long long>(operations),
-        static_cast<unsigned long long>(s), bare ? " --without-tiers" : "",
-        blips ? " --blips" : "");
+        static_cast<unsigned long long>(s), bare ? " --without-tiers" : "");
     return false;
   };
   for (const Old& o : old)
@@ -122,16 +118,14 @@ int main(int argc, char** argv) {
     while (good && spent() < end) run(seed++, without_tiers);
 
   const host::Figures& f = world.figures();
-  if (blips)
-    std::printf("host: %llu legs lost power for a while\n",
-                static_cast<unsigned long long>(f.blips));
   const double minutes = ProcessorSeconds() / 60;
   std::printf(
-      "host: %s: %llu operations, %llu crashes, %llu steps, %llu seeds in %.1f s; a core does "
+      "host: %s: %llu operations, %llu crashes, %llu caches lost, %llu steps, %llu seeds in %.1f "
+      "s; a core does "
       "%.0f operations and %.0f crashes a minute\n",
       good ? "nothing found" : "FAILED", static_cast<unsigned long long>(f.operations),
-      static_cast<unsigned long long>(f.crashes), static_cast<unsigned long long>(f.steps),
-      static_cast<unsigned long long>(f.runs), passed(),
+      static_cast<unsigned long long>(f.crashes), static_cast<unsigned long long>(f.blips),
+      static_cast<unsigned long long>(f.steps), static_cast<unsigned long long>(f.runs), passed(),
       static_cast<double>(f.operations) / minutes, static_cast<double>(f.crashes) / minutes);
   return good ? 0 : kFound;
 }

@@ -43,6 +43,7 @@ void Volume::Begin(sim::Random& r) {
   import_ = !geometry_.wide() && !r.OneIn(3);
   max_in_flight_ = 1 + r.Below(8);
   hot_ = 1 + r.Below(3);
+  focus_ = r.OneIn(3);
   first_len_ = r.OneIn(2) ? (2 + r.Below(kBlocks - 1)) * kCellsPerBlock : 1 + r.Below(kCells);
   if (r.OneIn(4)) first_len_ = std::min(first_len_, 1 + r.Below(3 * kCellsPerBlock));
   if (world_.blips()) first_len_ = std::min(first_len_, (1 + r.Below(4)) * kCellsPerBlock);
@@ -55,6 +56,7 @@ void Volume::Begin(sim::Random& r) {
   resizes_ = 0;
   in_flight_ = flushes_ = messages_ = statuses_ = aborts_ = turning_ = turns_ = 0;
   sure_len_ = kCells;
+  lives_ = compares_ = 0;
   up_ = accept_ = busy_ = forgetting_ = hung_ = tail_lost_ = false;
   away_ = kNone;
   blipping_ = false;
@@ -91,6 +93,7 @@ void Volume::PowerCut(sim_cut how) {
   if (away_ != kNone) sim_disk_set_dead(devices_[away_].disk, false);
   away_ = kNone;
   blipping_ = false;
+  compares_ = 0;
   truth_.PowerCut(how == SIM_KEEP_ALL);
   for (auto& d : devices_)
     if (sim_disk_dead(d.disk) && (machine.calm || sim_one_in(2))) sim_disk_set_dead(d.disk, false);
@@ -102,6 +105,8 @@ void Volume::PowerCut(sim_cut how) {
 u32 Volume::PickBlock() {
   const u32 n = Blocks(), hot = std::min(hot_, n);
   // the hot ones lie at the end as often as at the beginning
+  if (only_ != kNone) return std::min(only_, n - 1);
+  if (focus_ && !sim_one_in(8)) return std::min(hot_, n - 1);
   if (sim_one_in(2)) return sim_below(n);
   const u32 i = sim_below(hot);
   return sim_one_in(3) ? n - 1 - i : i;
@@ -199,6 +204,22 @@ bool Volume::UserIo(Action what) {
   }
   Send(r);
   return true;
+}
+
+/// Several at once to one block, with a discard among them, and perhaps a copy of it.
+bool Volume::Burst() {
+  static constexpr Action kWhat[] = {kWrite, kWrite,   kWriteBlock, kZeroes,
+                                     kRead,  kDiscard, kDiscard};
+  if (!accept_ || !md_ || forgetting_) return false;
+  const u32 usual = max_in_flight_;
+  bool any = false;
+  max_in_flight_ = 10;
+  only_ = PickBlock();
+  if (!steady_ && sim_one_in(2)) Message(sim_one_in(2) ? kCopy : kRemirror);
+  for (u32 n = 2 + sim_below(4); n; n--) any |= UserIo(kWhat[sim_below(std::size(kWhat))]);
+  only_ = kNone;
+  max_in_flight_ = usual;
+  return any;
 }
 
 bool Volume::UserWrite(Action what, u32 b) {
@@ -328,6 +349,8 @@ bool Volume::Act(Action what) {
   if (what <= kDiscardPart) return UserIo(what);
   if (what <= kStatus) return Message(what);
   if (what <= kLoadOnly) return Administer(what);
+  if (what == kCompare) return StartCompare();
+  if (what == kBurst) return Burst();
   return Accidents(what);
 }
 

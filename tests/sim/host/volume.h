@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdio>
+#include <string>
 
 #include "kernel/core/shadow_format.h"
 #include "kernel/user/sim.h"
@@ -70,6 +71,10 @@ enum Action : u8 {
   kMetadataDies,
   kHangs,
   kBlip,
+  // the judge
+  kCompare,
+  // users, all at one block
+  kBurst,
   kActions
 };
 
@@ -150,6 +155,7 @@ class Volume {
   void Send(Request* r);
   bool UserIo(Action what);
   bool UserWrite(Action what, u32 block);
+  bool Burst();
   void Answer(Request* r);
   bool MayBeRefused(const Request& r) const;
   void AskWhatBecameOf(CellMask cells, u32 id);
@@ -170,6 +176,12 @@ class Volume {
   void AskStatus();
   void CheckInfo(const char* info);
   static bool Field(const char* info, const char* name, u64* value);
+
+  // volume_compare.cc: what copies that are called current hold
+  bool StartCompare();
+  void Compare(u32 block);
+  std::string CalledCurrent(u32 block);
+  u32 SlotOf(u32 block, u8 leg) const;
 
   // volume_admin.cc: tables
   bool Administer(Action what);
@@ -203,7 +215,12 @@ class Volume {
   std::array<Request, kRequests> requests_{};
   mapped_device* md_ = nullptr;
   u32 in_flight_ = 0, max_in_flight_ = 4, flushes_ = 0, messages_ = 0, statuses_ = 0;
+  bool focus_ = false;  // nearly all goes to one block
+  u32 only_ = kNone;    // all does, now
   u32 hot_ = 2, last_read_ = 0, next_identity_ = 2;
+  std::array<int, 2> homes_{-1, -1};  // devices of the live table's origin and target; -1: none
+  u32 lives_ = 0;                     // tables that went live
+  u32 compares_ = 0;
   u32 len_ = 0, first_len_ = kCells;
   u8 fetch_ = 0;
   u32 turned_ = 0;  // 1 + the bit of the metadata that has turned; 0: none

@@ -122,8 +122,8 @@ Plan Volume::Choose(bool fancy, bool may_leave, bool may_shrink) {
     // one whose attach failed may be named by the metadata all the same: it stays what it is
     const u32 before = devices_[static_cast<u32>(p.dev[SHADOW_LEG_TARGET])].identity;
     p.id[SHADOW_LEG_TARGET] = before ? before : ++next_identity_;
-    // the block at the shorter end would have two lengths
-    if (std::min(p.len, len) % kCellsPerBlock) p.len = len;
+    // the block at the shorter end would have two lengths: that has to be refused
+    if (std::min(p.len, len) % kCellsPerBlock && !sim_one_in(8)) p.len = len;
   }
   if (p.shrink && p.len == len) p.shrink = false;
   p.fancy |= p.attach || p.len != len;
@@ -206,10 +206,13 @@ void Volume::Live(const Plan& p) {
   for (Request& r : requests_)  // put off by the suspend: they may come to what is not there
     if (r.used) r.homeless |= MayBeRefused(r) || (r.cells & ~CellsBelow(len_));
   formatted_ = true;
-  steady_ = !p.given[SHADOW_LEG_TARGET];
+  lives_++;
+  for (u32 leg = 0; leg < kHomes; leg++) homes_[leg] = p.given[leg] ? p.dev[leg] : -1;
   shadow_superblock sb;
   bool blank;
   const bool found = Superblock(&sb, &blank);
+  // a message may have ended the phase while the table was resumed
+  steady_ = !p.given[SHADOW_LEG_TARGET] || turning_ || !found || sb.phase == SHADOW_STEADY;
   sure_len_ = found ? LengthLeft(sb) : len_;
   tail_lost_ = found && sb.phase == SHADOW_STEADY && sure_len_ < len_;
   accept_ = up_ = true;
@@ -297,8 +300,11 @@ void Volume::WaitRequests() {
 void Volume::SuspendAndResume() {
   world_.Note("administrator: suspend and resume");
   if (sim_one_in(2)) accept_ = false;  // or what comes meanwhile is put off by device mapper
-  sim_dm_suspend(md_, sim_one_in(3));
+  const int stopped = sim_dm_suspend(md_, sim_one_in(3));
+  const u64 copies = machine.copies;
   sim_yield();
+  if (!stopped && !world_.several() && machine.copies != copies)
+    world_.Fail(index_, "a copy was begun while the volume was suspended");
   const int r = sim_dm_resume(md_);
   if (!r) {
     accept_ = true;
@@ -324,10 +330,13 @@ void Volume::Reload(bool load_first) {
     loaded = !Load(p);
   }
   if (sim_one_in(2)) accept_ = false;
-  sim_dm_suspend(md_, false);
+  const int stopped = sim_dm_suspend(md_, false);
+  const u64 copies = machine.copies;
   up_ = false;
   if (!loaded) return BringUp(true);
   WaitMessages();
+  if (!stopped && !world_.several() && machine.copies != copies)
+    world_.Fail(index_, "a copy was begun while the volume was suspended");
   const int r = sim_dm_resume(md_);
   if (!r) return Live(p);
   // it may have become wrong since it was loaded: a message may have ended a phase

@@ -23,6 +23,8 @@ const u8 World::kUsual[kActions] = {
     3,                            // status
     2,  6,  1, 1,                 // tables
     4,  1,  1, 1, 1, 4,           // accidents
+    8,                            // the judge
+    3,                            // bursts
 };
 
 void World::Note(const char* format, ...) {
@@ -100,10 +102,10 @@ void World::Weights(sim::Random& r, bool narrow) {
   total_weight_ = 0;
   for (u32 i = 0; i < kActions; i++) {
     static constexpr u8 kFactor[] = {0, 1, 1, 2, 6};
-    u32 w = kUsual[i] * kFactor[i < kFlush ? 1 + r.Below(3) : r.Below(5)];
+    u32 w = kUsual[i] * kFactor[i < kFlush || i == kBurst ? 1 + r.Below(3) : r.Below(5)];
     if (i == kResume && !w) w = 1;
     // faults are for half of the runs: the others must do without a single error
-    if (i >= kLegDies && (!faults || blips_ || r.OneIn(2))) w = 0;
+    if (i >= kLegDies && i <= kBlip && (!faults || blips_ || r.OneIn(2))) w = 0;
     if (i == kBlip) w = 0;
     if (blips_) w = BlipWeight(static_cast<Action>(i), w, r);
     if (narrow && i != kWrite && i != kCopy && i != kReload && r.OneIn(2)) w = 0;
@@ -120,9 +122,11 @@ void World::Begin(u64 seed) {
   machine.note = listener ? +[](const char* line) { listener->emplace_back(line); } : nullptr;
   sim_begin_step(~0u >> 7, seed, false);
   trouble = false;
+  crash_again_ = 0;
   copies_seen_ = 0;
 
-  blips_ = with_blips_ && sim::Random(seed ^ 0xb11b5).OneIn(3);
+  // legs lose their caches while the volume runs, and nothing else fails
+  blips_ = sim::Random(seed ^ 0xb11b5).OneIn(6);
   const bool narrow = r.OneIn(3);  // few kinds of events on few blocks, but those often
   Weights(r, narrow);
   static constexpr u32 kPreempt[] = {2, 4, 8, 16, 30, 60, 120};
@@ -301,6 +305,10 @@ void World::Settle(u64 seed) {
 }
 
 void World::Act() {
+  if (crash_again_) {  // during recovery, and at what follows at once
+    crash_again_--;
+    if (sim_one_in(4)) return Crash();
+  }
   Volume& v = volumes_[nr_volumes_ > 1 ? sim_below(nr_volumes_) : 0];
   u32 n = sim_below(total_weight_), what = 0;
   while (n >= weight_[what]) n -= weight_[what++];
@@ -318,6 +326,7 @@ void World::Crash() {
       "the machine stops, the devices keep their power", "power cut: the caches are lost",
       "power cut: any part of the caches survives", "power cut: the older writes survive"};
   Note("CRASH: %s", kWords[how]);
+  crash_again_ = sim_one_in(3) ? 6 : 0;
   sim_power_cut(how);
   jobs_.clear();
   sim_boot();

@@ -36,8 +36,6 @@ class World {
   /// The run of @seed again, with these of its steps. @told: in words.
   bool Replay(u64 seed, const std::vector<Step>& steps, std::vector<std::string>* told = nullptr);
   void WithoutTiers(bool without) { without_tiers_ = without; }
-  /// In a third of the runs legs lose their caches while the volume runs, and nothing else fails.
-  void WithBlips(bool with) { with_blips_ = with; }
   const std::string& error() const { return error_; }
   const Figures& figures() const { return figures_; }
 
@@ -80,7 +78,8 @@ class World {
   u32 nr_volumes_ = 1;
   std::array<u8, kActions> weight_{};
   u32 total_weight_ = 0, action_odds_ = 4;
-  bool without_tiers_ = false, with_blips_ = false, blips_ = false;
+  u32 crash_again_ = 0;  // actions left before which another crash is likely
+  bool without_tiers_ = false, blips_ = false;
   std::string error_;
   Figures figures_;
   u64 copies_seen_ = 0;

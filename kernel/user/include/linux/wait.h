@@ -103,7 +103,7 @@ ktime_t ktime_get(void);
 void sim_sleep(s64 ns);
 #define msleep(ms) sim_sleep((s64)(ms) * NSEC_PER_MSEC)
 #define usleep_range(a, b) sim_sleep((s64)(a) * NSEC_PER_USEC)
-#define schedule_timeout_uninterruptible(j) (sim_sleep((s64)(j) * NSEC_PER_MSEC), 0l)
+#define schedule_timeout_uninterruptible(j) ({ sim_sleep((s64)(j) * NSEC_PER_MSEC); 0l; })
 #define schedule_timeout_idle schedule_timeout_uninterruptible
 
 #endif /* USER_LINUX_WAIT_H */

@@ -474,7 +474,7 @@ static int map_flush(struct shadow_volume *v, struct bio *bio)
 	} else if (w.phase != SHADOW_STEADY && unlikely(READ_ONCE(v->no_flush))) {
 		idle = !shadow_counts(v, leg);
 		smp_rmb(); /* pairs with do_discards(), and with shadow_drop_leg() */
-		idle &= !atomic_read(&v->given_up) && ((READ_ONCE(v->no_flush) >> leg) & 1);
+		idle &= !atomic_read(&v->punching) && ((READ_ONCE(v->no_flush) >> leg) & 1);
 	}
 	if (idle || !leg_bdev(v, leg))
 		return fail_bio(bio, BLK_STS_OK);

@@ -2,15 +2,16 @@
 /*
  * What a bio cannot do at once.
  *
- * Two workers of the volume's workqueue (WQ_MEM_RECLAIM) take bios from lists, a whole list at
+ * Three workers of the volume's workqueue (WQ_MEM_RECLAIM) take bios from lists, a whole list at
  * a time, so that many share one metadata commit:
  *
- *   slow_work    holes to be filled before their first write, discards of whole blocks, failed
- *                reads, writes and flushes, first writes to clean shadows, bios that waited for a
- *                busy block
- *   intent_work  mirrored writes that wait for their region's write-intent bit
+ *   slow_work     holes to be filled before their first write, failed reads, writes and flushes,
+ *                 first writes to clean shadows, bios that waited for a busy block
+ *   discard_work  discards of whole blocks: a leg may take seconds for them
+ *   intent_work   mirrored writes that wait for their region's write-intent bit
  *
- * They wait for device I/O, copies in flight and commits; nothing they wait for waits for them.
+ * They wait for device I/O, copies in flight and commits; nothing they wait for waits for them, and
+ * they do not wait for each other: with little memory one rescuer does the work of all.
  */
 #include "dm-shadow.h"
 
@@ -24,7 +25,8 @@ void shadow_defer(struct shadow_volume *v, struct bio_list *list, struct bio *bi
 	spin_lock_irqsave(&v->lock, flags);
 	bio_list_add(list, bio);
 	spin_unlock_irqrestore(&v->lock, flags);
-	queue_work(v->wq, list == &v->intents ? &v->intent_work : &v->slow_work);
+	queue_work(v->wq, list == &v->intents ? &v->intent_work :
+			  list == &v->discards ? &v->discard_work : &v->slow_work);
 }
 
 /* After the busy bit of any block was cleared. */
@@ -155,16 +157,13 @@ static void discard_release(struct shadow_volume *v, u32 block, u32 end, bool du
 	}
 }
 
-/*
- * The block's only copy is on a leg that gets no flush. v->no_flush does not grow before the end of
- * the discard: that is the same worker's.
- */
+/* The block's only copy is on a leg that is missing. */
 static bool out_of_reach(struct shadow_volume *v, u32 block)
 {
 	struct shadow_ctx ctx = shadow_get_ctx(v, block);
 	u8 copies = shadow_copies(READ_ONCE(v->map[block]), &ctx);
 
-	return copies && !(copies & ~(ctx.missing | READ_ONCE(v->no_flush)));
+	return copies && !(copies & ~ctx.missing);
 }
 
 /*
@@ -186,6 +185,9 @@ static void do_discards(struct shadow_volume *v, struct bio_list *bios)
 			shadow_finish_bio(bio, BLK_STS_IOERR);
 		return;
 	}
+	/* until the holes are durable no leg goes without a flush because it holds nothing */
+	atomic_inc(&v->punching);
+	smp_mb__after_atomic(); /* pairs with map_flush() */
 	bio_list_for_each(bio, &mine) {
 		end = discard_end(v, bio);
 		for (b = discard_first(v, bio); b < end; b++) {
@@ -214,8 +216,10 @@ static void do_discards(struct shadow_volume *v, struct bio_list *bios)
 			r = r ?: discard_shadows(v, discard_first(v, bio), discard_end(v, bio));
 		mutex_unlock(&v->drop_lock);
 	}
-	if (!r)
+	if (!r) {
 		atomic_sub(given_up, &v->given_up);
+		atomic_dec(&v->punching);
+	}
 	while ((bio = bio_list_pop(bios))) {
 		discard_release(v, discard_first(v, bio), discard_end(v, bio), !r);
 		shadow_finish_bio(bio, r ? BLK_STS_IOERR : BLK_STS_OK);
@@ -461,12 +465,19 @@ static void slow_work(struct work_struct *work)
 		shadow_do_fills(v, &bios);
 	if (take(v, &v->dirties, &bios))
 		shadow_do_dirties(v, &bios);
-	if (take(v, &v->discards, &bios))
-		do_discards(v, &bios);
 	if (atomic_xchg(&v->drop_all, 0))
 		shadow_finish_all_drops(v);
 	else if (READ_ONCE(v->nr_dropping))
 		shadow_finish_some_drops(v);
+}
+
+static void discard_work(struct work_struct *work)
+{
+	struct shadow_volume *v = container_of(work, struct shadow_volume, discard_work);
+	struct bio_list bios;
+
+	if (take(v, &v->discards, &bios))
+		do_discards(v, &bios);
 }
 
 /* --- write intent --------------------------------------------------------- */
@@ -479,15 +490,19 @@ static void intent_set(struct shadow_volume *v, struct bio_list *bios)
 
 	bio_list_for_each(bio, bios) {
 		region = shadow_io(bio)->block >> SHADOW_REGION_SHIFT;
+		shadow_io(bio)->first = false;
 		if (test_bit(region, v->intent))
 			continue;
-		set_bit(region, v->intent_disk);
+		/* a sweep may be under way that has not cleared it there yet */
+		shadow_io(bio)->first = !test_and_set_bit(region, v->intent_disk);
 		shadow_mark_page_dirty(v, shadow_io(bio)->block);
 	}
 	r = shadow_commit(v);
 	while ((bio = bio_list_pop(bios))) {
 		region = shadow_io(bio)->block >> SHADOW_REGION_SHIFT;
 		if (r) {
+			if (shadow_io(bio)->first)
+				clear_bit(region, v->intent_disk); /* nothing may rely on it */
 			shadow_finish_bio(bio, BLK_STS_IOERR);
 			continue;
 		}
@@ -514,85 +529,105 @@ static bool in_doubt(struct shadow_volume *v)
 	return atomic_read(&v->failing) || atomic_read(&v->suspect);
 }
 
-/*
- * Clears the bits of regions not written for a while: 1. no new write may rely on the bit,
- * 2. those under way are over, 3. both legs hold them durably, 4. the pages may say so, some
- * time. @all: whether written lately or not.
- */
-static void intent_sweep(struct shadow_volume *v, bool all)
+/* No new write relies on the bits of regions not written lately. Returns how many there are. */
+static u32 sweep_begin(struct shadow_volume *v, bool all)
 {
 	u32 region, nr = 0;
-	bool doubts;
 
-	mutex_lock(&v->intent_lock);
-	/*
-	 * Nothing can be cleared on disk any more, and what a failed commit left in intent_disk is
-	 * not there: no write may rely on it.
-	 */
-	if (READ_ONCE(v->mode) != SHADOW_MODE_RW) {
-		mutex_unlock(&v->intent_lock);
-		return;
-	}
 	for_each_set_bit(region, v->intent, v->nr_regions) {
 		if (!all && test_and_clear_bit(region, v->intent_recent))
 			continue;
 		clear_bit(region, v->intent);
 		nr++;
 	}
-	doubts = shadow_doubts_turn(v);
-	if (nr || doubts) {
-		u8 leg, failed, homes;
-		int r;
+	return nr;
+}
 
-		shadow_drain(v);
-		/* Under the lock: who is in it has ended its shadows, and dirtied their pages. */
-		down_read(&v->phase_lock);
-		failed = v->tier_failed;
-		homes = v->home_failed;
-		if (!shadow_has_mirrored(v))
-			failed |= homes;	/* nothing relies on them but shadows: below */
-		up_read(&v->phase_lock);
-		/*
-		 * What failed was counted before it left: until its loss is durable nothing is
-		 * clean. Not a wait: with little memory one rescuer does the work of both workers.
-		 */
-		r = in_doubt(v) ? -EAGAIN : 0;
-		/*
-		 * A home that is missing or failed cannot be flushed. Its copies were given up
-		 * where there is another home, but a clean shadow of a block that lives there
-		 * alone relies on the bit.
-		 */
-		if (v->words && (shadow_get_ctx(v, 0).missing || homes))
-			r = -EAGAIN;
-		/* shadows that ended because of those writes have no word left when the bits go */
-		if (!r && v->words)
-			r = shadow_commit(v);
-		for (leg = 0; leg < SHADOW_NR_LEGS && !r; leg++) {
-			if (!v->legs[leg] || (failed & (1u << leg)))
-				continue;
-			r = blkdev_issue_flush(v->legs[leg]);
-			if (r && leg >= SHADOW_LEG_TIER1)
-				shadow_tier_flush_failed(v, leg);
-			else if (r)
-				shadow_suspect(v, leg, true);
-		}
-		/* what a leg lost before it flushed the rest */
-		if (!r && in_doubt(v))
-			r = -EAGAIN;
-		if (doubts && !r)
-			shadow_doubts_over(v);
-		for_each_set_bit(region, v->intent_disk, v->nr_regions) {
-			if (test_bit(region, v->intent))
-				continue;
-			if (r) {
-				set_bit(region, v->intent);	/* still so on disk: next time */
-				continue;
-			}
-			clear_bit(region, v->intent_disk);
-			shadow_mark_page_dirty(v, region << SHADOW_REGION_SHIFT);
-		}
-		shadow_commit_soon(v);
+/* Writes that relied on the bits are over, and all legs hold them durably. */
+static int sweep_flush(struct shadow_volume *v)
+{
+	u8 leg, failed, homes;
+	int r;
+
+	shadow_drain(v);
+	/* Under the lock: who is in it has ended its shadows, and dirtied their pages. */
+	down_read(&v->phase_lock);
+	failed = v->tier_failed;
+	homes = v->home_failed;
+	if (!shadow_has_mirrored(v))
+		failed |= homes;	/* nothing relies on them but shadows: below */
+	up_read(&v->phase_lock);
+	/*
+	 * What failed was counted before it left: until its loss is durable nothing is clean. Not a
+	 * wait: with little memory one rescuer does the work of all workers.
+	 */
+	r = in_doubt(v) ? -EAGAIN : 0;
+	/*
+	 * A home that is missing or failed cannot be flushed. Its copies were given up where there
+	 * is another home, but a clean shadow of a block that lives there alone relies on the bit.
+	 */
+	if (v->words && (shadow_get_ctx(v, 0).missing || homes))
+		r = -EAGAIN;
+	/* shadows that ended because of those writes have no word left when the bits go */
+	if (!r && v->words)
+		r = shadow_commit(v);
+	for (leg = 0; leg < SHADOW_NR_LEGS && !r; leg++) {
+		if (!v->legs[leg] || (failed & (1u << leg)))
+			continue;
+		r = blkdev_issue_flush(v->legs[leg]);
+		if (r && leg >= SHADOW_LEG_TIER1)
+			shadow_tier_flush_failed(v, leg);
+		else if (r)
+			shadow_suspect(v, leg, true);
 	}
+	/* what a leg lost before it flushed the rest */
+	return !r && in_doubt(v) ? -EAGAIN : r;
+}
+
+/* The pages may say so, some time; if not @clean, next time. What is relied on again stays. */
+static void sweep_end(struct shadow_volume *v, bool clean)
+{
+	u32 region;
+
+	for_each_set_bit(region, v->intent_disk, v->nr_regions) {
+		if (test_bit(region, v->intent))
+			continue;
+		if (!clean) {
+			set_bit(region, v->intent);	/* still so on disk */
+			continue;
+		}
+		clear_bit(region, v->intent_disk);
+		shadow_mark_page_dirty(v, region << SHADOW_REGION_SHIFT);
+	}
+	shadow_commit_soon(v);
+}
+
+/*
+ * Clears the bits of regions not written for a while: 1. no new write may rely on the bit,
+ * 2. those under way are over, 3. both legs hold them durably, 4. the pages may say so, some
+ * time. First writes to other regions, or to these, get their bits meanwhile. @all: whether
+ * written lately or not.
+ */
+static void intent_sweep(struct shadow_volume *v, bool all)
+{
+	bool doubts = false;
+	u32 nr = 0;
+	int r;
+
+	mutex_lock(&v->intent_lock);
+	/* in another mode nothing can be cleared on disk any more */
+	if (READ_ONCE(v->mode) == SHADOW_MODE_RW) {
+		nr = sweep_begin(v, all);
+		doubts = shadow_doubts_turn(v);
+	}
+	mutex_unlock(&v->intent_lock);
+	if (!nr && !doubts)
+		return;
+	r = sweep_flush(v);
+	mutex_lock(&v->intent_lock);
+	if (doubts && !r)
+		shadow_doubts_over(v);
+	sweep_end(v, !r && READ_ONCE(v->mode) == SHADOW_MODE_RW);
 	mutex_unlock(&v->intent_lock);
 }
 
@@ -632,6 +667,7 @@ void shadow_slow_init(struct shadow_volume *v)
 	mutex_init(&v->intent_lock);
 	init_waitqueue_head(&v->stray_wait);
 	INIT_WORK(&v->slow_work, slow_work);
+	INIT_WORK(&v->discard_work, discard_work);
 	INIT_WORK(&v->intent_work, intent_work);
 	INIT_DELAYED_WORK(&v->commit_work, commit_work);
 	INIT_DELAYED_WORK(&v->sweep_work, sweep_work);

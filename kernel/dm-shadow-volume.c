@@ -683,6 +683,7 @@ void shadow_volume_quiesce(struct shadow_volume *v)
 {
 	shadow_tidy_stop(v);
 	cancel_delayed_work_sync(&v->sweep_work);
+	flush_work(&v->discard_work);
 	flush_work(&v->slow_work);
 	flush_work(&v->intent_work);
 	shadow_race_wait(v);

@@ -184,6 +184,7 @@ struct shadow_io {
 	u8 sent;		/* mirrored: mask of its legs */
 	bool counted;		/* in v->traffic */
 	bool waited;		/* read: has waited for a copy of its block */
+	bool first;		/* write: has set its region's bit in intent_disk */
 	atomic_t pending;	/* mirrored: parts still out */
 	u32 block;
 	struct bvec_iter iter;	/* as mapped, to send it again */
@@ -473,6 +474,7 @@ struct shadow_volume {
 	struct bio_list dirties;	/* first writes to clean shadows under write-back */
 	struct workqueue_struct *wq;
 	struct work_struct slow_work;
+	struct work_struct discard_work;
 	struct work_struct intent_work;
 	struct work_struct event_work;
 	struct delayed_work commit_work;
@@ -481,6 +483,7 @@ struct shadow_volume {
 	struct shadow_epoch tier_epoch;	/* of the tiers' copies */
 	atomic_t gate;			/* > 0: writes wait, a lost copy is not durable yet */
 	atomic_t given_up;		/* a missing leg's only copies in a discard under way */
+	atomic_t punching;		/* discards under way, or that could not be made durable */
 	atomic_t failing;		/* half-failed writes whose loss is not durable yet */
 	struct bio_set bs, tier_bs;	/* clones of writes, to home legs and to tiers */
 	struct dm_kcopyd_client *kc;

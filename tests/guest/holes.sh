@@ -122,4 +122,31 @@ test_holes_are_not_copied() {
   is_zero /dev/mapper/v 0 $((MIB * 1024)) || fail "a hole shows the target's old data"
 }
 
+# Its device takes 2 s for each of 10 discards; the hole lies where it is fast. (Discards of one
+# block device wait for each other before they reach it, so each has a device of its own.)
+test_a_first_write_does_not_wait_behind_discards() {
+  local half=$((LEN / 2)) b
+  null_device slow $MIB
+  null_device meta 8
+  load_module
+  modprobe dm_delay
+  dm_create mixed "0 $half delay /dev/slow 0 0 /dev/slow 0 0
+$half $half linear /dev/slow $half"
+  dm_create v "$(one_leg $LEN /dev/mapper/mixed O fresh)"
+  for b in {0..9}; do
+    dd if=/dev/urandom of=/dev/mapper/v bs=$((BLOCK * 512)) count=1 seek=$((b * 2)) oflag=direct status=none
+    dm_create "part$b" "0 $BLOCK linear /dev/mapper/v $((b * 2 * BLOCK))"
+  done
+  dm_load mixed "0 $half delay /dev/slow 0 0 /dev/slow 0 2000
+$half $half linear /dev/slow $half"
+  dm suspend --noflush --nolockfs mixed && dm_resume mixed
+  for b in {0..9}; do blkdiscard "/dev/mapper/part$b" & done
+  sleep 4 # the first one is over, and the worker has taken the others
+  printf 'x%.0s' {1..4096} |
+    timeout 10 dd of=/dev/mapper/v bs=4k count=1 seek=$((half / 8)) oflag=direct iflag=fullblock status=none ||
+    fail "a first write takes more than 10 s: $(dmsetup status v)"
+  [[ -n $(jobs -r) ]] || fail "the discards were over: this has tested nothing"
+  wait
+}
+
 run_tests "$@"

@@ -3,13 +3,13 @@
 # Everything that device mapper can be asked, at once: many tasks ask one device for status and tables,
 # send messages, load, clear, suspend, resume, rename, remove and create, while I/O is verified. Each
 # call has to come back, the data has to be right, and the kernel must have nothing to say.
-# STORM_SECONDS sets how long each test blows.
+# TEST_STORM_SECONDS sets how long each test blows.
 # shellcheck source=tests/lab/guest-lib.sh
 . "$(dirname "$0")/../lab/guest-lib.sh"
 
 MIB=8
 LEN=$((MIB * 2048))
-BLOWS=${STORM_SECONDS:-25}
+BLOWS=${TEST_STORM_SECONDS:-25}
 
 # Where device mapper's measurements for IMA are built in, "clear" followed by "rename" frees a string twice, and
 # two tasks that load, resume or remove one device race for it: with any target, also linear.

@@ -13,7 +13,9 @@
 
 #include "daemon/base/error_table.h"
 #include "daemon/base/interrupt.h"
+#include "daemon/boot/device_events.h"
 #include "daemon/boot/leg_hider.h"
+#include "daemon/boot/superblock.h"
 #include "daemon/config/config.h"
 #include "daemon/dm/dm_helper.h"
 #include "daemon/dm/isolated_dm.h"
@@ -88,7 +90,7 @@ sigset_t BlockSignals() {
 
 // Pets systemd's watchdog until a signal ends the daemon. Only this loop is watched: what waits for
 // a device that does not answer waits rightly, and a restart would not make it answer.
-void WaitForSignal(const sigset_t& set) {
+void WaitForSignal(const sigset_t& set, EngineImpl& engine) {
   std::uint64_t watchdog_us = 0;
   const bool pet = sd_watchdog_enabled(0, &watchdog_us) > 0;
   const std::uint64_t every_us = pet ? watchdog_us / 3 : 10'000'000;
@@ -99,6 +101,7 @@ void WaitForSignal(const sigset_t& set) {
     if (signal == SIGHUP) spdlog::info("the configuration is read at start only");
     if (signal == SIGINT || signal == SIGTERM) return;
     if (pet) sd_notify(0, "WATCHDOG=1");
+    sd_notifyf(0, "STATUS=%s", engine.StatusText().c_str());
   }
 }
 
@@ -204,6 +207,7 @@ int Run(const Options& options) {
   deps.blocks = blocks.get();
   deps.guard = guard.get();
   deps.identities = identities.get();
+  deps.only_copies = OnlyCopies;
   deps.legs = legs.get();
   deps.fs = fs.get();
   deps.clock = &clock;
@@ -221,6 +225,9 @@ int Run(const Options& options) {
     spdlog::warn("blocks are copied in the order '{}', for a measurement", order);
   }
   EngineOptions engine_options;
+  DeviceEvents devices;
+  engine_options.leg_wait_ms = config->leg_wait_ms;
+  engine_options.wait_devices = [&](std::int64_t ms) { devices.Wait(ms); };
   engine_options.keeper.source.source = config->access_source;
   engine_options.keeper.source.state_dir = config->state_dir;
   std::optional<PamClient> pam;
@@ -247,8 +254,8 @@ int Run(const Options& options) {
   if ((*server)->Port() != 0) {
     spdlog::info("serving on {}, port {}, with TLS", config->listen->address, (*server)->Port());
   }
-  sd_notify(0, "READY=1\nSTATUS=Serving.");
-  WaitForSignal(signals);
+  sd_notifyf(0, "READY=1\nSTATUS=%s", engine.StatusText().c_str());
+  WaitForSignal(signals, engine);
   sd_notify(0, "STOPPING=1\nSTATUS=Stopping; volumes go on working.");
   spdlog::info("stopping; volumes go on working, copies wait");
   InterruptAll();

@@ -235,6 +235,8 @@ class Engine {
   virtual Result<DeleteReport> DeleteVolume(const DeleteRequest& request) = 0;
   virtual Result<std::vector<VolumeInfo>> ListVolumes() = 0;
   virtual Result<VolumeInfo> GetVolume(const std::string& name) = 0;
+  /// Puts a volume together now if its devices are there. kUnavailable says what it waits for.
+  virtual Result<VolumeInfo> ActivateVolume(const std::string& name) = 0;
   virtual Result<std::vector<ClassInfo>> ListClasses() = 0;
 
   virtual Result<Plan> PlanModification(const ModifyRequest& request) = 0;

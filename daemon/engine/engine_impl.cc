@@ -124,7 +124,10 @@ Status EngineImpl::Start() {
     const ModificationRecord* running = RunningOf(volume.name, modifications);
     if (options_.on_activate) options_.on_activate(volume.name);
     const Status active = Activate(volume, running);
-    if (!active.ok()) Say("error", "activate", volume.name, active.error().ToString());
+    if (!active.ok()) {
+      Say("error", "activate", volume.name, active.error().ToString());
+      NoteWaiting(volume.name, active.error().message, false);
+    }
     all_up = all_up && active.ok();
     if (active.ok()) ResumeTierJobs(volume);
     if (running != nullptr) StartRunner(*running, volume);
@@ -134,6 +137,7 @@ Status EngineImpl::Start() {
   if (options_.threads) {
     event_thread_ = std::thread([this] { EventLoop(); });
     tier_thread_ = std::thread([this] { TierLoop(); });
+    reconcile_thread_ = std::thread([this] { ReconcileLoop(); });
   }
   return Ok();
 }
@@ -157,6 +161,7 @@ void EngineImpl::Stop() {
   }
   if (event_thread_.joinable()) event_thread_.join();
   if (tier_thread_.joinable()) tier_thread_.join();
+  if (reconcile_thread_.joinable()) reconcile_thread_.join();
   std::map<std::string, std::shared_ptr<TierKeeper>> last;  // ends traces, not under the lock
   const std::lock_guard<std::mutex> lock(state_);
   last.swap(keepers_);
@@ -244,6 +249,7 @@ std::size_t EngineImpl::Step() {
     if (!finished) ++left;
   }
   (void)TickTiers();
+  Reconcile();
   return left;
 }
 

@@ -18,6 +18,7 @@
 #include "daemon/modify/deps.h"
 #include "daemon/modify/planner.h"
 #include "daemon/modify/runner.h"
+#include "daemon/modify/tables.h"
 #include "daemon/tier/keeper.h"
 
 namespace shadow {
@@ -27,6 +28,10 @@ struct EngineOptions {
   bool measure_classes = true;  // read from each class once, to know its speed
   /// Called before each volume that is activated at start.
   std::function<void(const std::string& volume)> on_activate;
+  /// How long a volume waits for a home leg before it is started without it; 0: for ever.
+  std::int64_t leg_wait_ms = 90'000;
+  /// Returns when a block device has come, changed or gone, after `ms` at the latest.
+  std::function<void(std::int64_t ms)> wait_devices;
   KeeperOptions keeper;  // the model's worker, and where accesses come from
   /// Waits; tests let their world go on instead.
   std::function<void(std::int64_t ms)> sleep;
@@ -45,6 +50,8 @@ class EngineImpl final : public Engine {
   void Stop();
   /// Something of the daemon does not work, and the rest does: an event, and one for doctor.
   void TellDegraded(const Error& why);
+  /// One line for systemctl status: "Serving.", or which volumes wait for what.
+  std::string StatusText();
   /// Ticks every running modification once (without threads). Returns how many still run.
   std::size_t Step();
 
@@ -54,6 +61,7 @@ class EngineImpl final : public Engine {
   Result<DeleteReport> DeleteVolume(const DeleteRequest& request) override;
   Result<std::vector<VolumeInfo>> ListVolumes() override;
   Result<VolumeInfo> GetVolume(const std::string& name) override;
+  Result<VolumeInfo> ActivateVolume(const std::string& name) override;
   Result<std::vector<ClassInfo>> ListClasses() override;
 
   Result<Plan> PlanModification(const ModifyRequest& request) override;
@@ -110,6 +118,11 @@ class EngineImpl final : public Engine {
     std::map<std::string, LegSpeed> speeds;  // by leg
     std::int64_t until_us = 0;               // the keeper wants to be called then
   };
+  /// What a volume waits for.
+  struct Waiting {
+    std::int64_t since_us = 0;
+    std::string why, key;
+  };
   struct TopSeen {
     std::unique_ptr<LatencyMeter> meter;
     std::int64_t at_us = 0;
@@ -140,12 +153,33 @@ class EngineImpl final : public Engine {
                                          const std::string& body);
   Result<Planned> PlanFor(const VolumeRecord& volume, const ModifyRequest& request);
 
+  // reconcile.cc
+  /// Compares what every volume should have with what the kernel has, and loads the better table.
+  void Reconcile();
+  void ReconcileVolume(const VolumeRecord& volume);
+  void ReconcileLoop();
+  bool IsWhole(const VolumeRecord& volume);
+  void NothingIsMissing(const std::string& name);
+  Status TakeLegsBack(const VolumeRecord& volume, const ModificationRecord* running);
+  Result<std::vector<ShadowTable>> PlaceLegs(const VolumeRecord& volume,
+                                             const std::vector<ShadowTable>& tables,
+                                             bool give_up_tiers);
+  Result<bool> PlaceHome(const VolumeRecord& volume, ShadowTable* table, bool give_up_tiers);
+  Status StartWithoutTiers(const VolumeRecord& volume);
+  Status MayStartWithout(const VolumeRecord& volume, const char* role, const TableLeg& leg);
+  Status NothingOnlyOnTier(const VolumeRecord& volume, std::size_t index, const TableLeg& leg);
+  Result<std::string> PathOfLeg(const TableLeg& leg);
+  void NoteWaiting(const std::string& name, const std::string& why, bool say);
+  [[nodiscard]] std::string WaitsFor(const std::string& name);
+
   // volumes.cc
   Result<std::vector<Leg>> LegsOf(const VolumeRecord& volume, const ModificationRecord* running);
   void WakeLegs(const std::vector<VolumeRecord>& volumes,
                 const std::vector<ModificationRecord>& modifications);
-  Status Activate(const VolumeRecord& volume, const ModificationRecord* running);
+  Status Activate(const VolumeRecord& volume, const ModificationRecord* running,
+                  bool give_up_tiers = false);
   Status FinishRemoval(const VolumeRecord& volume);
+  Status ForgetMetadata(const VolumeRecord& volume);
   Status CheckNewName(const std::string& name);
   Status RemoveLegsOf(const VolumeRecord& volume);
   Status TakeDown(const VolumeRecord& volume);
@@ -218,7 +252,8 @@ class EngineImpl final : public Engine {
   std::uint64_t wakes_ = 0;     // dm events so far
   std::int64_t pruned_us_ = 0;  // only the event loop's thread, and Start()
   std::atomic<bool> stopping_{false};
-  std::thread event_thread_, tier_thread_;
+  std::thread event_thread_, tier_thread_, reconcile_thread_;
+  std::map<std::string, Waiting> waiting_;                      // by volume; guarded by state_
   std::map<std::string, std::shared_ptr<TierKeeper>> keepers_;  // by volume; guarded by state_
   std::map<std::string, TierSeen> tier_seen_;                   // only TickTiers' thread
   std::uint64_t tier_wakes_ = 0;                                // guarded by state_

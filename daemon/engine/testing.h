@@ -111,6 +111,9 @@ class Machine {
     deps.blocks = &world.blocks();
     deps.guard = &world.guard();
     deps.identities = &world.identities();
+    deps.only_copies = [this](const std::string& metadata, int leg) {
+      return world.OnlyCopies(metadata, leg);
+    };
     deps.legs = &world.legs();
     deps.fs = &world.fs();
     deps.clock = &clock;

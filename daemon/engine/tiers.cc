@@ -275,6 +275,16 @@ Result<TierInfo> EngineImpl::RemoveTier(const RemoveTierRequest& request) {
     return MakeError(Code::kInvalidArgument, "Data can be given up only together with --forget.",
                      "leave --lost out, or forget the tier");
   }
+  if (!deps_.dm->Info(volume.name).ok()) {
+    // It waits for a tier that has the newest data of some blocks, perhaps for ever.
+    if (!request.lost) {
+      return MakeError(Code::kFailedPrecondition,
+                       "The volume " + volume.name + " is not up. " + WaitsFor(volume.name),
+                       "connect what is missing; or give up what only the tier has with --forget "
+                       "--lost");
+    }
+    SHADOW_TRY(StartWithoutTiers(volume));
+  }
   SHADOW_ASSIGN(const TargetStatus status, ReadStatus(*deps_.dm, volume.name));
   const auto& kernel = status.kernel.tiers.at(IndexOf(request.level));
   const std::uint64_t dirty = kernel ? kernel->dirty : 0;

@@ -516,13 +516,7 @@ Status EngineImpl::FinishRemoval(const VolumeRecord& record) {
   const auto info = deps_.dm->Info(record.name);
   if (!info.ok() && info.error().code != Code::kNotFound) return info.error();
   if (info.ok() && info->uuid == DmUuid(record.uuid)) SHADOW_TRY(deps_.dm->Remove(record.name));
-  if (deps_.hider != nullptr && !record.metadata.made_here && !record.metadata.device.empty()) {
-    // Metadata that is left on a device would bring the volume back at the next boot.
-    const auto sb = ReadSuperblock(record.metadata.device);
-    if (sb.ok() && *sb && (*sb)->uuid == record.uuid) {
-      SHADOW_TRY(deps_.blocks->ZeroStart(record.metadata.device, kMetadataZeroBytes));
-    }
-  }
+  SHADOW_TRY(ForgetMetadata(record));
   SHADOW_TRY(RemoveLegsOf(record));
   if (deps_.hider != nullptr) SHADOW_TRY(deps_.hider->Forget(record.uuid));
   SHADOW_TRY(deps_.store->RemoveVolume(record.name));
@@ -530,6 +524,7 @@ Status EngineImpl::FinishRemoval(const VolumeRecord& record) {
   const std::lock_guard<std::mutex> lock(state_);
   volumes_.erase(record.name);
   seen_.erase(record.name);
+  waiting_.erase(record.name);
   changed_.notify_all();
   return Ok();
 }
@@ -568,6 +563,17 @@ void EngineImpl::FinishInterrupted(const std::vector<VolumeRecord>& volumes, boo
     RememberVolume(volume);
     Say("warning", "leftover", volume.name, finished.error().ToString());
   }
+}
+
+// Metadata that is left on a device would bring the volume back at the next boot. Only what says it
+// is this volume's is wiped; a device that is not there keeps nobody.
+Status EngineImpl::ForgetMetadata(const VolumeRecord& record) {
+  if (record.metadata.made_here || record.metadata.id.empty()) return Ok();
+  const auto found = deps_.identities->Resolve(record.metadata.id);
+  if (!found.ok()) return found.error().code == Code::kNotFound ? Ok() : Status(found.error());
+  const auto sb = ReadSuperblock(found->path);
+  if (!sb.ok() || !*sb || (*sb)->uuid != record.uuid) return Ok();
+  return deps_.blocks->ZeroStart(found->path, kMetadataZeroBytes);
 }
 
 Status EngineImpl::RemoveLegsOf(const VolumeRecord& record) {
@@ -671,7 +677,8 @@ void EngineImpl::WakeLegs(const std::vector<VolumeRecord>& volumes,
 }
 
 // Makes the volume's device exist and run, after a reboot or a crash at any moment.
-Status EngineImpl::Activate(const VolumeRecord& volume, const ModificationRecord* running) {
+Status EngineImpl::Activate(const VolumeRecord& volume, const ModificationRecord* running,
+                            bool give_up_tiers) {
   const auto info = deps_.dm->Info(volume.name);
   if (info.ok() && info->uuid != DmUuid(volume.uuid)) {
     return MakeError(
@@ -690,26 +697,16 @@ Status EngineImpl::Activate(const VolumeRecord& volume, const ModificationRecord
   Error last = MakeError(Code::kInternal, "No table fits.");
   std::vector<ShadowTable> tables;
   for (const ShadowTable& bare : TablesToTry(volume, running)) {
-    tables.push_back(Located(*deps_.identities, WithTiers(bare, tiers)));
+    tables.push_back(WithTiers(bare, tiers));
     // A tier that is being forgotten may be known to the kernel, or not any more.
     TiersRecord forgotten = tiers;
     for (TierRecord& tier : forgotten.tiers) {
       if (tier.phase == TierPhase::kForgetting) tier.phase = TierPhase::kActive;
     }
-    const ShadowTable with = Located(*deps_.identities, WithTiers(bare, forgotten));
+    const ShadowTable with = WithTiers(bare, forgotten);
     if (with.tiers != tables.back().tiers) tables.push_back(with);
   }
-  // A leg that did not come back: the volume runs on the other one.
-  for (const ShadowTable& table : std::vector<ShadowTable>(tables)) {
-    if (!table.target) continue;
-    ShadowTable without = table;
-    if (!deps_.blocks->Describe(table.target->device).ok()) without.target->device = "-";
-    if (!deps_.blocks->Describe(table.origin.device).ok()) without.origin.device = "-";
-    if (without.target->device != table.target->device ||
-        without.origin.device != table.origin.device) {
-      tables.push_back(without);
-    }
-  }
+  SHADOW_ASSIGN(tables, PlaceLegs(volume, tables, give_up_tiers));
   for (const ShadowTable& table : tables) {
     const auto params = BuildTable(table);
     if (!params.ok()) return params.error();

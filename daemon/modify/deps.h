@@ -33,6 +33,9 @@ struct Deps {
   LegHider* hider = nullptr;  // null: nobody looks at devices (tests)
   const Clock* clock = nullptr;
   IdSource* ids = nullptr;
+  /// Blocks whose only current copy is on leg 0 (origin), 1 (target), 2 or 3 (tiers), by the
+  /// metadata of a volume that is down (daemon/boot/superblock.h).
+  std::function<Result<std::uint64_t>(const std::string& metadata, int leg)> only_copies;
   std::string state_dir;  // metadata backups go to <state_dir>/backup
   std::int64_t default_grace_ms = 600'000;
   /// Adds an event; never fails (it is logged if the store cannot take it).

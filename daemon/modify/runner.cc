@@ -205,7 +205,44 @@ std::int64_t ModificationRunner::Tick() {
   return retry_at_us_ > 0 ? std::max<std::int64_t>(1, (retry_at_us_ - now) / 1000) : 0;
 }
 
+// What a step needs that is not there: the volume, or a home leg. "": it can be done. A disk that
+// is away comes back; until then nothing is tried, and no attempt is used up.
+std::string ModificationRunner::WaitsForLeg() {
+  const Step step = record_.state.step;
+  const bool back = step >= Step::kStopCopy && step <= Step::kRestoreTable;
+  const bool forth = step >= Step::kTrim && step <= Step::kCommit && step != Step::kMakeTarget;
+  if (!back && !forth) return "";
+  const auto info = deps_.dm->Info(volume_name_);
+  if (!info.ok() && info.error().code != Code::kNotFound) return "";  // the step says why
+  if (!info.ok() || !info->live_table) return "Waiting for the volume: it is not up.";
+  const auto line = deps_.dm->TableOf(volume_name_);
+  const auto table =
+      line.ok() ? ParseTable(line->sectors, line->params) : Result<ShadowTable>(line.error());
+  if (!table.ok()) return "";
+  // Turning back needs the origin, going on needs the target. From the cut-over on only the way
+  // back needs the origin.
+  if (table->origin.device == "-" && (back || step < Step::kGrace))
+    return "Waiting for the origin " + record_.origin.device + ".";
+  if (forth && table->target && table->target->device == "-")
+    return "Waiting for the target " + record_.target.device + "; an abort does not need it.";
+  return "";
+}
+
 StepOutcome ModificationRunner::RunStep() {
+  const std::string waits = WaitsForLeg();
+  if (waits != waits_) {
+    if (!waits.empty()) Emit("warning", "step", waits);
+    if (waits.empty())
+      Emit("info", "step", "What was waited for is back; the modification goes on.");
+    waits_ = waits;
+    record_.error = waits;
+    copier_.reset();
+  }
+  if (!waits.empty()) return {OutcomeKind::kBusy, {}, kPausedTickMs};
+  return DoStep();
+}
+
+StepOutcome ModificationRunner::DoStep() {
   const bool copying = record_.state.step == Step::kCopy || record_.state.step == Step::kCatchUp;
   if (record_.state.paused && copying) {
     if (!mover_told_) {

@@ -62,6 +62,8 @@ class ModificationRunner {
   using OutcomeKind = StepOutcome::Kind;
 
   StepOutcome RunStep();
+  StepOutcome DoStep();
+  [[nodiscard]] std::string WaitsForLeg();
   StepOutcome Trim();
   StepOutcome Backup();
   [[nodiscard]] LegOrder TargetOrder() const;
@@ -115,6 +117,7 @@ class ModificationRunner {
   std::unique_ptr<Copier> copier_;
   std::optional<CopyPath> path_;
   std::int64_t retry_at_us_ = 0;
+  std::string waits_;          // for a leg: what was said of it
   bool mover_told_ = false;    // that it is paused
   bool grace_stored_ = false;  // since this runner began
   std::uint64_t last_copied_ = 0, last_mirrored_ = 0;

@@ -181,6 +181,14 @@ Result<VolumeInfo> ScriptedEngine::GetVolume(const std::string& name) {
   return it->second;
 }
 
+Result<VolumeInfo> ScriptedEngine::ActivateVolume(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  SHADOW_TRY(Enter("ActivateVolume", name));
+  const auto it = volumes_.find(name);
+  if (it == volumes_.end()) return NoVolume(name);
+  return it->second;
+}
+
 Result<std::vector<ClassInfo>> ScriptedEngine::ListClasses() {
   const std::lock_guard lock(mutex_);
   SHADOW_TRY(Enter("ListClasses", ""));

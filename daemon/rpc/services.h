@@ -49,6 +49,7 @@ class VolumeService final : public v1::VolumeService::Service {
   SHADOW_RPC(ExportVolume);
   SHADOW_RPC(ListVolumes);
   SHADOW_RPC(GetVolume);
+  SHADOW_RPC(ActivateVolume);
   SHADOW_RPC(DeleteVolume);
 
  private:

@@ -67,6 +67,19 @@ grpc::Status VolumeService::GetVolume(grpc::ServerContext* context,
   });
 }
 
+grpc::Status VolumeService::ActivateVolume(grpc::ServerContext* context,
+                                           const v1::ActivateVolumeRequest* request,
+                                           v1::ActivateVolumeResponse* response) {
+  return Handle(
+      state_, door_, context, *request, response, [&]() -> Result<v1::ActivateVolumeResponse> {
+        SHADOW_TRY(CheckVolumeName(request->name()));
+        SHADOW_ASSIGN(const VolumeInfo info, state_.engine.ActivateVolume(request->name()));
+        v1::ActivateVolumeResponse out;
+        *out.mutable_volume() = ToProto(info);
+        return out;
+      });
+}
+
 grpc::Status VolumeService::DeleteVolume(grpc::ServerContext* context,
                                          const v1::DeleteVolumeRequest* request,
                                          v1::DeleteVolumeResponse* response) {

@@ -385,10 +385,15 @@ bool SimTarget::WriteHome(std::uint64_t block, std::uint64_t value) {
   } else if (state == BlockState::kTarget) {
     if (target == nullptr || target->fail_writes) return false;
     Cell(target, block) = value;
+  } else if (origin == nullptr && target == nullptr) {
+    return false;
   } else {
     ++mirrored_writes_;
-    Cell(target, block) = value;
-    Cell(origin, block) = value;
+    // A copy on a leg that is missing is stale from now on.
+    if (target == nullptr) state = BlockState::kOrigin;
+    if (origin == nullptr) state = BlockState::kTarget;
+    if (target != nullptr) Cell(target, block) = value;
+    if (origin != nullptr) Cell(origin, block) = value;
   }
   return true;
 }
@@ -397,6 +402,7 @@ std::optional<std::uint64_t> SimTarget::ReadHome(std::uint64_t block) {
   const BlockState state = meta().states.at(block);
   if (state == BlockState::kHole) return 0;
   Disk* disk = LegDisk(state != BlockState::kOrigin);
+  if (disk == nullptr && state == BlockState::kMirrored) disk = LegDisk(false);
   if (disk == nullptr || disk->fail_reads) return std::nullopt;
   return Cell(disk, block);
 }

@@ -73,6 +73,32 @@ void SimWorld::SwapNames(const std::string& a, const std::string& b) {
   }
 }
 
+void SimWorld::Disconnect(const std::string& path) {
+  away_.insert(disks.extract(path));
+  lvs_away_.insert(lvs.extract(path));
+}
+
+void SimWorld::Connect(const std::string& path) {
+  disks.insert(away_.extract(path));
+  lvs.insert(lvs_away_.extract(path));
+}
+
+Result<std::uint64_t> SimWorld::OnlyCopies(const std::string& path, int leg) {
+  const auto it = metadata.find(path);
+  if (it == metadata.end()) return MakeError(Code::kNotFound, "There is no metadata on " + path);
+  const Metadata& m = it->second;
+  std::uint64_t only = 0;
+  for (const BlockState state : m.states) {
+    const bool origin = state == BlockState::kOrigin || state == BlockState::kCopying;
+    const bool target = state == BlockState::kTarget || state == BlockState::kRemirroring;
+    if ((leg == 0 && origin) || (leg == 1 && target)) ++only;
+  }
+  for (const auto& [block, shadow] : m.shadows) {
+    if (shadow.dirty && leg >= 2 && static_cast<int>(IndexOf(shadow.tier)) == leg - 2) ++only;
+  }
+  return only;
+}
+
 void SimWorld::Advance(std::int64_t ms) {
   const std::lock_guard<std::mutex> lock(mutex);
   for (auto& [name, device] : devices) device.target->Advance(ms, device_kib_per_s);

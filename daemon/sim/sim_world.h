@@ -70,6 +70,12 @@ class SimWorld {
   void AddForeignLv(const std::string& path, const std::string& storage_class, std::uint64_t size);
   /// Two devices change their names, as disks do at a reboot. Only while no table has them.
   void SwapNames(const std::string& a, const std::string& b);
+  /// A disk, or the one under a logical volume, is not there until Connect(); nothing on it
+  /// changes.
+  void Disconnect(const std::string& path);
+  void Connect(const std::string& path);
+  /// Blocks that only this leg (0 origin, 1 target, 2 and 3 tiers) has, as a volume's metadata say.
+  [[nodiscard]] Result<std::uint64_t> OnlyCopies(const std::string& path, int leg);
   /// Time goes on: movers copy.
   void Advance(std::int64_t ms);
   /// All device-mapper devices are gone; disks, logical volumes and metadata stay.
@@ -106,6 +112,8 @@ class SimWorld {
 
  private:
   std::uint64_t crash_at_ = 0;
+  DiskMap away_;  // by the path they come back as
+  std::map<std::string, SimLv> lvs_away_;
   std::unique_ptr<DeviceMapper> dm_;
   std::unique_ptr<BlockDevices> blocks_;
   std::unique_ptr<LegProvider> legs_;

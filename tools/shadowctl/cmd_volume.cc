@@ -139,6 +139,21 @@ int ShowOne(Context& context, const VolumeOptions& o) {
   return kExitOk;
 }
 
+int Activate(Context& context, const VolumeOptions& o) {
+  const auto run = [&]() -> Result<v1::ActivateVolumeResponse> {
+    SHADOW_TRY(rpc::CheckVolumeName(o.name));
+    v1::ActivateVolumeRequest request;
+    request.set_request_id(IdOr(o.request_id));
+    request.set_name(o.name);
+    SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
+    return Call(client.volumes(), &Stub::ActivateVolume, request);
+  };
+  const auto response = run();
+  if (!response.ok()) return context.Fail(response.error());
+  const v1::Volume& v = response->volume();
+  return Show(context, v, v.device() + " is up.");
+}
+
 /// Deleting loses data: asks on a terminal, wants --yes elsewhere.
 Status Confirm(Context& context, const VolumeOptions& o) {
   if (o.yes) return Ok();
@@ -276,6 +291,15 @@ void AddVolumeCommands(CLI::App& app, Context& context, Interrupts& interrupts) 
   AddName(*show, show_options);
   show->callback([&context, show_options] {
     context.command = [&context, show_options] { return ShowOne(context, *show_options); };
+  });
+
+  auto activate_options = std::make_shared<VolumeOptions>();
+  CLI::App* activate =
+      volume->add_subcommand("activate", "Put a volume together whose devices have come late");
+  AddName(*activate, activate_options);
+  AddRequestId(*activate, activate_options);
+  activate->callback([&context, activate_options] {
+    context.command = [&context, activate_options] { return Activate(context, *activate_options); };
   });
 
   AddModifyCommand(*volume, context, interrupts);

@@ -14,6 +14,7 @@ _shadowctl_flags() {
     "volume export") echo "--request-id" ;;
     "volume list") ;;
     "volume show") ;;
+    "volume activate") echo "--request-id" ;;
     "volume modify")
       echo "--size --to --impact --rate --retire --grace --grow-fs --skip-trim --discard-origin" \
         "--force-shrink --overwrite --request-id --dry-run --wait --until"
@@ -48,7 +49,7 @@ _shadowctl_flags() {
 _shadowctl_commands() {
   case "$1" in
     "") echo "volume class tier heat top op events doctor completion" ;;
-    volume) echo "create import export list show modify delete" ;;
+    volume) echo "create import export list show activate modify delete" ;;
     class) echo "list" ;;
     tier) echo "add remove list show mode policy explain map" ;;
     op) echo "list show watch pause resume abort rollback commit rate" ;;
@@ -114,7 +115,7 @@ _shadowctl() {
     "volume import")
       ((${#words[@]} == 3)) && COMPREPLY=($(compgen -f -- "${current:-/dev/}"))
       ;;
-    "volume export" | "volume show" | "volume modify" | "volume delete" | "op list")
+    "volume export" | "volume show" | "volume activate" | "volume modify" | "volume delete" | "op list")
       ((${#words[@]} == 2)) &&
         COMPREPLY=($(compgen -W "$(_shadowctl_names volumes)" -- "$current"))
       ;;

@@ -199,6 +199,7 @@ class EngineImpl final : public Engine {
   Status PickOrigin(VolumeRecord* record, const CreateRequest& request,
                     const RequestRecord& request_record);
   Status ForgetOrigin(const VolumeRecord& volume);
+  void WarnOfReferences(const VolumeInfo& volume, const std::vector<Reference>& references);
   void MeasureClasses();
   Result<std::string> MetadataClass(const std::string& own_class);
   VolumeInfo InfoOf(const VolumeRecord& record);

@@ -340,7 +340,28 @@ Result<VolumeInfo> EngineImpl::ImportVolume(const ImportRequest& request) {
   const RequestRecord request_record{request.request_id, "import", RequestBody(request),
                                      request.name};
   SHADOW_TRY(deps_.store->PutVolume(record, &request_record));
-  return Establish(record, request.metadata, record.origin.storage_class, request.overwrite);
+  // Before: as a leg the device has fewer names.
+  const auto references =
+      deps_.references ? deps_.references(request.device) : std::vector<Reference>();
+  auto made = Establish(record, request.metadata, record.origin.storage_class, request.overwrite);
+  if (made.ok()) WarnOfReferences(*made, references);
+  return made;
+}
+
+// What names the device by its path would look for one that is hidden from now on.
+void EngineImpl::WarnOfReferences(const VolumeInfo& volume,
+                                  const std::vector<Reference>& references) {
+  for (const Reference& r : references) {
+    Say("warning", "reference", volume.name,
+        r.place + " names " + r.name + ": change it to " + volume.device +
+            ", or the machine looks for a device that is hidden now.");
+  }
+  const auto fs = deps_.fs->Inspect(volume.device);
+  if (fs.ok() && fs->type == "btrfs") {
+    Say("warning", "reference", volume.name,
+        "btrfs finds devices by itself: never run btrfs device scan without the name of a device, "
+        "it may take a leg for the volume.");
+  }
 }
 
 Status EngineImpl::CheckIdle(const VolumeRecord& record) {

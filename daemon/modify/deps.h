@@ -13,6 +13,7 @@
 #include "daemon/dm/device_guard.h"
 #include "daemon/dm/device_mapper.h"
 #include "daemon/fs/filesystems.h"
+#include "daemon/fs/references.h"
 #include "daemon/identity/identities.h"
 #include "daemon/legs/legs.h"
 #include "daemon/modify/copy_order.h"
@@ -36,6 +37,8 @@ struct Deps {
   /// Blocks whose only current copy is on leg 0 (origin), 1 (target), 2 or 3 (tiers), by the
   /// metadata of a volume that is down (daemon/boot/superblock.h).
   std::function<Result<std::uint64_t>(const std::string& metadata, int leg)> only_copies;
+  /// Where the machine names a device by its path (daemon/fs/references.h); null: nobody looks.
+  std::function<std::vector<Reference>(const std::string& device)> references;
   std::string state_dir;  // metadata backups go to <state_dir>/backup
   std::int64_t default_grace_ms = 600'000;
   /// Adds an event; never fails (it is logged if the store cannot take it).

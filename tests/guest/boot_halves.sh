@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The guest's half of boot_matrix, under systemd and udev with everything installed. `make KIND FS` makes
-# a volume on the disk or logical volume `old` and files on it; `move WHEN` begins, or ends, its move;
-# `check WHAT` judges what a boot has mounted on /srv/data by UUID, and with `finish` ends the move.
+# a volume on the disk or logical volume `old` and files on it; `move WHEN` begins its move, `finish` ends it;
+# `check WHAT` judges what a boot has mounted on /srv/data by UUID.
 # shellcheck source=tests/lab/guest-lib.sh
 . "$(dirname "$0")/../lab/guest-lib.sh"
 unset DM_DISABLE_UDEV
@@ -90,6 +90,7 @@ case $1 in
     no_leg_is_seen
     ;;
   move)
+    wait_until 300 "the mount" is_mounted
     expect_eq "what is mounted" "$(mounted)" /dev/mapper/db0
     [[ $(systemctl is-active shadowd) == active ]] || start_daemon
     to=fast
@@ -109,6 +110,19 @@ case $1 in
     if [[ $2 == rollback ]]; then shadowctl op abort db0 --wait || true; fi
     sync
     expect_eq "the device of this UUID" "$(device_of_uuid "$(cat "$RESULT/uuid")")" db0
+    no_leg_is_seen
+    ;;
+  finish)
+    wait_until 300 "the mount" is_mounted
+    # The move goes on by itself, from where the last boot left it.
+    expect_eq "what is mounted" "$(mounted)" /dev/mapper/db0
+    [[ $(systemctl is-active shadowd) == active ]] || start_daemon
+    shadowctl op rate db0 --impact full >/dev/null
+    wait_until 300 "the cut-over" op_phase_is db0 GRACE
+    (cd /srv/data && sha256sum -c --quiet "$RESULT/sums") || fail "a file is not what was written"
+    shadowctl op commit db0 --wait
+    dd if=/dev/urandom of=/srv/data/after bs=1M count=8 conv=fsync status=none
+    (cd /srv/data && sha256sum after) >>"$RESULT/sums"
     no_leg_is_seen
     ;;
   check)

@@ -15,7 +15,7 @@ units=/etc/systemd/system
 # A tree of modules that is only what is needed, with ours in it.
 mkdir "$tree"
 cp "$kernel"/modules.{order,builtin,builtin.modinfo} "$tree"
-for module in dm-mod dm-crypt ext4 xfs $(modinfo -F depends "$ko" | tr , ' '); do
+for module in dm-mod ext4 xfs $(modinfo -F depends "$ko" | tr , ' '); do
   while read -r _ file _; do
     install -D "$file" "$tree/${file#*"$version"/}"
   done < <(modprobe --show-depends "$module" | grep ^insmod)

@@ -93,11 +93,16 @@ static bool mirrored_write_over(struct bio *bio, blk_status_t *status)
 			shadow_suspect(v, leg, true);
 	}
 	if (unlikely(failed)) {
-		/* Listed, counted, then it leaves: who drained sees every failure until then. */
+		/*
+		 * Listed, counted, then it leaves: who drained sees every failure until then. The
+		 * worker may have ended the bio by then, and nothing else keeps the volume.
+		 */
+		rcu_read_lock(); /* pairs with synchronize_rcu() in volume_free() */
 		atomic_inc(&v->failing);
 		shadow_fetch_write_over(v, io);
 		shadow_defer(v, &v->failed, bio);
 		shadow_epoch_leave(&v->epoch, epoch);
+		rcu_read_unlock();
 		return false;
 	}
 	shadow_fetch_write_over(v, io);

@@ -101,6 +101,8 @@ static void volume_free(struct shadow_volume *v)
 {
 	int id;
 
+	/* who has handed the last bio over may still have to say so: see shadow_defer() */
+	synchronize_rcu();
 	shadow_tidy_stop(v);
 	cancel_delayed_work_sync(&v->sweep_work);
 	cancel_delayed_work_sync(&v->commit_work);

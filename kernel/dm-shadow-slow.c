@@ -17,16 +17,19 @@
 
 #define SWEEP_INTERVAL (5 * HZ)
 
+/* From when it is listed the bio may end, and with the last one the volume. */
 void shadow_defer(struct shadow_volume *v, struct bio_list *list, struct bio *bio)
 {
 	unsigned long flags;
 
 	shadow_hold(bio);
+	rcu_read_lock(); /* pairs with synchronize_rcu() in volume_free() */
 	spin_lock_irqsave(&v->lock, flags);
 	bio_list_add(list, bio);
 	spin_unlock_irqrestore(&v->lock, flags);
 	queue_work(v->wq, list == &v->intents ? &v->intent_work :
 			  list == &v->discards ? &v->discard_work : &v->slow_work);
+	rcu_read_unlock();
 }
 
 /* After the busy bit of any block was cleared. */

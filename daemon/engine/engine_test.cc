@@ -440,5 +440,25 @@ TEST_F(EngineTest, RateCanBeSetWhileItRuns) {
   EXPECT_NE(m.world.target("db0").StatusLine().find("rate=1024 "), std::string::npos);
 }
 
+// The devices can do a hundred times what the application leaves of them.
+TEST_F(EngineTest, APlanKnowsHowFastTheLastCopyWas) {
+  m.world.device_kib_per_s = 100 << 10;
+  ModifyRequest r = Move();
+  r.to = "nvme";
+  r.grace_ms = 0;
+  const auto first = m.engine().PlanModification(r);
+  ASSERT_TRUE(first.ok());
+  EXPECT_LT(first->expected_ms, 1000U) << "what a probe says";
+  const std::string id = m.engine().Modify(r)->id;
+  m.world.device_kib_per_s = 1 << 10;
+  ASSERT_TRUE(m.RunToEnd(id));
+  r.to = "hdd";
+  ASSERT_TRUE(m.RunToEnd(m.engine().Modify(r)->id));
+  r.to = "nvme";
+  const auto again = m.engine().PlanModification(r);
+  EXPECT_GT(again->expected_ms, 12'000U);
+  EXPECT_LT(again->expected_ms, 24'000U);
+}
+
 }  // namespace
 }  // namespace shadow

@@ -108,7 +108,8 @@ class Planner {
       if (!resize) {
         return Invalid(
             "There is nothing to do: neither size nor place of " + v_.name + " would change.",
-            "give another size, or another class or device");
+            "give another size, or another class or device; within its class a volume moves to a "
+            "device that is named");
       }
       p_.kind = p_.new_sectors > p_.old_sectors ? Kind::kGrow : Kind::kShrink;
       return Ok();
@@ -258,6 +259,33 @@ class Planner {
     return speed.ok() && speed->has_value() ? **speed : DeviceSpeed{};
   }
 
+  // What the last copy between these places came to with this impact, bytes/s: what the devices can
+  // do in a probe says little about what an application leaves. 0: there was none that tells.
+  [[nodiscard]] std::uint64_t RealRate() const {
+    constexpr std::size_t kLookBack = 100;
+    constexpr std::int64_t kTellingMs = 1000;
+    const auto last = d_.store->NewestModifications("", kLookBack);
+    if (!last.ok()) return 0;
+    for (const ModificationRecord& m : *last) {
+      const bool same = m.state.kind == Kind::kMove && m.state.step == Step::kEnd &&
+                        m.plan.from == p_.plan.from && m.plan.to == p_.plan.to &&
+                        m.request.rate == 0 && m.request.impact == r_.impact;
+      if (!same) continue;
+      const auto history = d_.store->History(m.id);
+      if (!history.ok()) continue;
+      // From the first block to the end of the copy, if it was not paused or turned back.
+      for (std::size_t i = 0; i + 1 < history->size(); ++i) {
+        const HistoryEntry& next = history->at(i + 1);
+        const std::int64_t ms = next.at_ms - history->at(i).at_ms;
+        if (history->at(i).phase != Phase::kCopying || ms < kTellingMs) continue;
+        if (next.phase != Phase::kCatchingUp && next.phase != Phase::kCuttingOver) continue;
+        return static_cast<std::uint64_t>(static_cast<double>(m.bytes_copied) * 1000 /
+                                          static_cast<double>(ms));
+      }
+    }
+    return 0;
+  }
+
   void Estimate() {
     const std::uint64_t block = status_.kernel.block_bytes;
     p_.plan.holes_bytes = status_.kernel.hole * block;
@@ -272,6 +300,8 @@ class Planner {
       rate = rate == 0 ? to.write_bandwidth : std::min(rate, to.write_bandwidth);
     if (r_.rate != 0) {
       rate = rate == 0 ? r_.rate : std::min(rate, r_.rate);
+    } else if (const std::uint64_t real = RealRate(); real != 0) {
+      rate = real;
     } else if (r_.impact != Impact::kFull) {
       rate = rate / (r_.impact == Impact::kLow ? 4 : 2);
     }

@@ -50,7 +50,7 @@ Status GuardShrink(const Deps& deps, const std::string& volume, std::uint64_t ne
   if (verdict.fits) return Ok();
   return MakeError(Code::kFailedPrecondition, verdict.why,
                    verdict.known ? "shrink the file system first, or force it"
-                                 : "force it if you know that it does");
+                                 : "if you know that it does: --force-shrink");
 }
 
 }  // namespace shadow

@@ -4,6 +4,8 @@
 //
 //   # text       is a comment
 //   @ start ...  starts the daemon again, with arguments for scripted_shadowd; @ stop ends it
+//   @ simulated  starts one with the real engine on a simulated machine (simulated_shadowd.cc), for
+//                what users read; @ run lets its time go on until no modification is at work
 //   $ command    is run by sh, with shadowctl in PATH and TMP, AS_NOBODY, SHADOW_SOCKET and
 //                MAKE_CERTIFICATES (daemon/rpc/make_test_certificates) set
 //   | text       is a line of its standard output, ! text one of its standard error
@@ -33,9 +35,9 @@ class FakeDaemon {
   FakeDaemon(std::string folder) : folder_(std::move(folder)) {}
   ~FakeDaemon() { Stop(); }
 
-  void Start(const std::string& arguments) {
+  void Start(const std::string& arguments, const char* program = SHADOW_SCRIPTED_DAEMON) {
     Stop();
-    std::vector<std::string> words = {SHADOW_SCRIPTED_DAEMON, folder_};
+    std::vector<std::string> words = {program, folder_};
     std::istringstream in(arguments);
     for (std::string word; in >> word;) words.push_back(word);
     std::array<int, 2> to{}, from{};
@@ -57,24 +59,37 @@ class FakeDaemon {
     ::close(to[0]);
     ::close(from[1]);
     stdin_ = to[1];
-    std::string said;
-    char byte = 0;
-    while (said != "ready\n" && ::read(from[0], &byte, 1) == 1) said += byte;
-    ::close(from[0]);
-    ASSERT_EQ(said, "ready\n") << "scripted_shadowd did not start";
+    stdout_ = from[0];
+    WaitUntilReady();
+  }
+
+  // The simulated one's time goes on until nothing is at work.
+  void Run() {
+    const std::string word = "run\n";
+    ASSERT_EQ(::write(stdin_, word.data(), word.size()), static_cast<ssize_t>(word.size()));
+    WaitUntilReady();
   }
 
   void Stop() {
     if (pid_ <= 0) return;
     ::close(stdin_);
+    ::close(stdout_);
     ::waitpid(pid_, nullptr, 0);
     pid_ = -1;
   }
 
  private:
+  void WaitUntilReady() const {
+    std::string said;
+    char byte = 0;
+    while (said != "ready\n" && ::read(stdout_, &byte, 1) == 1) said += byte;
+    ASSERT_EQ(said, "ready\n") << "the daemon did not start, or ended";
+  }
+
   const std::string folder_;
   pid_t pid_ = -1;
   int stdin_ = -1;
+  int stdout_ = -1;
 };
 
 std::string ReadFile(const std::string& path) {
@@ -134,6 +149,8 @@ TEST_P(RecordTest, DoesWhatItSays) {
     after += line + "\n";
     if (line.starts_with("@ stop")) daemon.Stop();
     if (line.starts_with("@ start")) daemon.Start(line.substr(7));
+    if (line.starts_with("@ simulated")) daemon.Start("", SHADOW_SIMULATED_DAEMON);
+    if (line.starts_with("@ run")) daemon.Run();
     if (!line.starts_with("$ ")) continue;
     ++commands;
     const int status = std::system(Redirected(line.substr(2), folder).c_str());
@@ -165,7 +182,7 @@ TEST_P(RecordTest, DoesWhatItSays) {
 INSTANTIATE_TEST_SUITE_P(Records, RecordTest,
                          testing::Values("volume", "modify", "op", "events", "doctor", "bad_input",
                                          "permission", "errors", "json", "tls", "tier", "tier_json",
-                                         "tier_bad_input"),
+                                         "tier_bad_input", "engine", "engine_refusals"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

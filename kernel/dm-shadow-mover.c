@@ -457,6 +457,7 @@ static void start_some(struct shadow_volume *v)
 		if (!job)
 			continue;
 		runs[n++] = job;
+		shadow_intent_ahead(v, job->first, job->count);
 		taken += shadow_run_sectors(v, job->first, job->count);
 		if (READ_ONCE(m->rate))
 			break;		/* one at a time keeps the rate smooth */

@@ -16,6 +16,14 @@
 #include "dm-shadow.h"
 
 #define SWEEP_INTERVAL (5 * HZ)
+/*
+ * Of so many sweeps one looks at write-intent bits. A first write to a region waits for a commit with
+ * its flushes, and a database comes back to a page after seconds; what was written since the last two
+ * of these sweeps is copied again after an unclean stop. (In user space each does, to be judged more.)
+ */
+#ifndef SWEEPS_OF_INTENT
+#define SWEEPS_OF_INTENT 6
+#endif
 
 /* From when it is listed the bio may end, and with the last one the volume. */
 void shadow_defer(struct shadow_volume *v, struct bio_list *list, struct bio *bio)
@@ -485,10 +493,78 @@ static void discard_work(struct work_struct *work)
 
 /* --- write intent --------------------------------------------------------- */
 
-static void intent_set(struct shadow_volume *v, struct bio_list *bios)
+static bool was_written(struct shadow_volume *v, u32 region)
 {
+	u32 b = region << SHADOW_REGION_SHIFT, end = min(b + (1u << SHADOW_REGION_SHIFT), v->nr_blocks);
+
+	while (b < end && !(READ_ONCE(v->map[b]) & SHADOW_WROTE))
+		b++;
+	return b < end;
+}
+
+/**
+ * shadow_intent_ahead() - blocks are about to become mirrored.
+ *
+ * Where they were written lately the next write will need the region's bit: it gets it now, while
+ * they are copied. More than there is room for is left to those writes.
+ */
+void shadow_intent_ahead(struct shadow_volume *v, u32 first, u32 count)
+{
+	u32 region = first >> SHADOW_REGION_SHIFT;
+	unsigned long flags;
+	bool any = false;
+
+	for (; region <= (first + count - 1) >> SHADOW_REGION_SHIFT; region++) {
+		if (test_bit(region, v->intent) || !was_written(v, region))
+			continue;
+		spin_lock_irqsave(&v->lock, flags);
+		if (v->nr_ahead < SHADOW_AHEAD)
+			v->ahead[v->nr_ahead++] = region;
+		spin_unlock_irqrestore(&v->lock, flags);
+		any = true;
+	}
+	if (any)
+		queue_work(v->wq, &v->intent_work);
+}
+
+/* Returns a mask of those whose bit is to be set, if the commit succeeds. *@first: not set before. */
+static u32 ahead_begin(struct shadow_volume *v, const u32 *ahead, unsigned int n, u32 *first)
+{
+	u32 mask = 0;
+	unsigned int i;
+
+	BUILD_BUG_ON(SHADOW_AHEAD > 32);
+	*first = 0;
+	for (i = 0; i < n; i++) {
+		if (test_bit(ahead[i], v->intent))
+			continue;
+		mask |= 1u << i;
+		if (!test_and_set_bit(ahead[i], v->intent_disk))
+			*first |= 1u << i;
+		shadow_mark_page_dirty(v, ahead[i] << SHADOW_REGION_SHIFT);
+	}
+	return mask;
+}
+
+static void ahead_end(struct shadow_volume *v, const u32 *ahead, u32 mask, u32 first, bool durable)
+{
+	for (; mask; mask &= mask - 1) {
+		u32 bit = mask & -mask, region = ahead[__ffs(mask)];
+
+		if (durable) {
+			set_bit(region, v->intent_recent);
+			set_bit(region, v->intent);
+		} else if (first & bit) {
+			clear_bit(region, v->intent_disk);
+		}
+	}
+}
+
+static void intent_set(struct shadow_volume *v, struct bio_list *bios, const u32 *ahead,
+		       unsigned int n)
+{
+	u32 region, mask, first;
 	struct bio *bio;
-	u32 region;
 	int r;
 
 	bio_list_for_each(bio, bios) {
@@ -500,7 +576,9 @@ static void intent_set(struct shadow_volume *v, struct bio_list *bios)
 		shadow_io(bio)->first = !test_and_set_bit(region, v->intent_disk);
 		shadow_mark_page_dirty(v, shadow_io(bio)->block);
 	}
+	mask = ahead_begin(v, ahead, n, &first);
 	r = shadow_commit(v);
+	ahead_end(v, ahead, mask, first, !r);
 	while ((bio = bio_list_pop(bios))) {
 		region = shadow_io(bio)->block >> SHADOW_REGION_SHIFT;
 		if (r) {
@@ -518,11 +596,19 @@ static void intent_set(struct shadow_volume *v, struct bio_list *bios)
 static void intent_work(struct work_struct *work)
 {
 	struct shadow_volume *v = container_of(work, struct shadow_volume, intent_work);
+	u32 ahead[SHADOW_AHEAD];
 	struct bio_list bios;
+	unsigned long flags;
+	unsigned int n;
 
 	mutex_lock(&v->intent_lock);
-	if (take(v, &v->intents, &bios))
-		intent_set(v, &bios);
+	spin_lock_irqsave(&v->lock, flags);
+	n = v->nr_ahead;
+	memcpy(ahead, v->ahead, n * sizeof(u32));
+	v->nr_ahead = 0;
+	spin_unlock_irqrestore(&v->lock, flags);
+	if (take(v, &v->intents, &bios) || n)
+		intent_set(v, &bios, ahead, n);
 	mutex_unlock(&v->intent_lock);
 }
 
@@ -620,7 +706,8 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 	mutex_lock(&v->intent_lock);
 	/* in another mode nothing can be cleared on disk any more */
 	if (READ_ONCE(v->mode) == SHADOW_MODE_RW) {
-		nr = sweep_begin(v, all);
+		if (all || !(++v->sweeps % SWEEPS_OF_INTENT))
+			nr = sweep_begin(v, all);
 		doubts = shadow_doubts_turn(v);
 	}
 	mutex_unlock(&v->intent_lock);

@@ -307,6 +307,7 @@ struct shadow_metadata {
 #define SHADOW_SUSPECT_LEGS 0xffu
 #define SHADOW_SUSPECT_TAKEN 0x100u	/* a commit has taken some, and is not over */
 
+#define SHADOW_AHEAD 32		/* regions whose write-intent bits are set in one commit, ahead */
 #define SHADOW_DROP_CHUNK 512		/* shadows that share the drain of their end */
 #define SHADOW_TIER_INFLIGHT (2048u << 1)	/* sectors, unless user space says otherwise */
 #define SHADOW_TIER_BATCH 16		/* blocks a round of the tier mover copies */
@@ -494,6 +495,9 @@ struct shadow_volume {
 	struct mutex intent_lock;
 	unsigned long *intent_disk;	/* as pages are to say */
 	unsigned long *intent_recent;	/* written since the last sweep */
+	u32 ahead[SHADOW_AHEAD];	/* regions that will need their bit soon. Under v->lock */
+	unsigned int nr_ahead;
+	unsigned int sweeps;		/* so far */
 	u32 nr_regions;
 
 	/* see dm-shadow-doubt.c */
@@ -813,6 +817,7 @@ void shadow_release_parked(struct shadow_volume *v);
 void shadow_gate_close(struct shadow_volume *v);
 void shadow_gate_open(struct shadow_volume *v, unsigned int times);
 void shadow_intent_sweep_now(struct shadow_volume *v);
+void shadow_intent_ahead(struct shadow_volume *v, u32 first, u32 count);
 
 /* dm-shadow-fill.c: process context */
 void shadow_do_fills(struct shadow_volume *v, struct bio_list *bios);

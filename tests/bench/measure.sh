@@ -245,6 +245,52 @@ bench_shadow_alone() {
   timed shadow_alone copy_whole
   expect_field v mirrored "$(field v blocks)"
 }
+# What a database does, on devices with volatile caches (a write takes as long as its way into them): pages are written at random, and a log in which
+# each write is made durable. Milliseconds of the page writes, with no move and during one that takes its time.
+database_load() {
+  fio --name=pages --filename=/dev/mapper/v --rw=randwrite --rate_iops=100 --bs=8k --direct=1 --ioengine=psync \
+    --random_distribution=zipf:1.1 --time_based --runtime=3600 --size=192m --thread \
+    --write_lat_log="$SCRATCH/fio" --log_unix_epoch=1 \
+    --name=log --filename=/dev/mapper/v --rw=write --rate_iops=50 --bs=4k --direct=1 --fdatasync=1 --ioengine=psync \
+    --time_based --runtime=3600 --offset=192m --size=32m --thread --write_lat_log="$SCRATCH/log" >/dev/null &
+  FIO=$!
+  sleep 0.5
+}
+database_end() { # NAME FROM TO
+  local sorted count
+  kill -INT "$FIO"
+  wait "$FIO" || true
+  sorted=$(awk -F', *' -v from="$2" -v to="$3" '$1 * 1000 >= from && $1 * 1000 <= to { print $2 }' \
+    "$SCRATCH"/fio_clat.1.log | sort -n)
+  count=$(wc -l <<<"$sorted")
+  put "$1_p50_ns" "$(sed -n "$(((count + 1) / 2))p" <<<"$sorted")"
+  put "$1_p99_ns" "$(sed -n "$(((count * 99 + 99) / 100))p" <<<"$sorted")"
+}
+bench_database() {
+  local start
+  null_device hdd "$MOVE_MIB" hdd cache_size=32
+  null_device nvme "$MOVE_MIB" nvme cache_size=32
+  null_device meta 8 nvme cache_size=8
+  dd if=/dev/zero of=/dev/hdd bs=1M count="$MOVE_MIB" oflag=direct status=none
+  load_module
+  ORIGIN=/dev/hdd TARGET=/dev/nvme
+  import_volume "$(sectors /dev/hdd)"
+  database_load
+  sleep 5
+  start=$(now_us)
+  sleep 30
+  database_end database_idle "$start" "$(now_us)"
+  database_load
+  sleep 5
+  attach_target "$(sectors /dev/hdd)"
+  message v limit rate 8192
+  start=$(now_us)
+  message v copy "0+$(field v blocks)"
+  copied
+  sleep 10 # and the time after it, until it is cut over
+  database_end database_move "$start" "$(now_us)"
+}
+
 # move_by_daemon IMPACT: what an administrator gets. shadowd has the same devices as classes and decides
 # how fast. Taken from the moment the target is attached to the last block's second copy.
 move_by_daemon() {
@@ -330,7 +376,7 @@ bench_memory() {
   put memory_bytes "$(field v mem)"
 }
 
-all=(cost tiers dd idle mirror clone shadow_alone shadow_full shadow_low pause memory)
+all=(cost tiers dd idle mirror clone shadow_alone shadow_full shadow_low database pause memory)
 if (($#)); then all=("$@"); fi
 warm
 status=0

@@ -146,7 +146,7 @@ void World::Begin(u64 seed) {
   if (blips_) machine.fault = 0;
   machine.dry = r.OneIn(5) ? 1 + r.Below(6) * r.Below(6) : 0;
   machine.lazy = r.OneIn(2) ? 2 + r.Below(10) : 0;
-  machine.patience = 4u << (2 * r.Below(4));
+  machine.patience = 4u << (2 * r.Below(6));
   static constexpr u32 kHurry[] = {0, 64, 400, 3000};
   machine.hurry = kHurry[r.Below(4)];
   action_odds_ = 8 + r.Below(40);

@@ -208,6 +208,7 @@ int Run(const Options& options) {
   deps.guard = guard.get();
   deps.identities = identities.get();
   deps.only_copies = OnlyCopies;
+  deps.superblock = ReadSuperblock;
   deps.references = [](const std::string& device) { return FindReferences(NamesOf(device)); };
   deps.legs = legs.get();
   deps.fs = fs.get();

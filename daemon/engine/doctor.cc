@@ -38,6 +38,17 @@ std::vector<Check> EngineImpl::LeftoverChecks() {
                       "shadowd uses it; "
                       "import it, or take the tags away (lvchange --deltag)"});
   }
+  const auto up = deps_.dm->List(DmUuid(""));
+  for (const DmInfo& device : up.ok() ? *up : std::vector<DmInfo>()) {
+    const bool known = std::any_of(volumes.begin(), volumes.end(), [&](const VolumeRecord& v) {
+      return DmUuid(v.uuid) == device.uuid;
+    });
+    if (known) continue;
+    checks.push_back({"volume " + device.name, "warning",
+                      "It is up, but this shadowd's state does not know it.",
+                      "take it back with shadowctl volume recover METADATA; dm-shadow-activate "
+                      "--list names its metadata"});
+  }
   if (checks.empty()) checks.push_back(Good("leftovers", "no logical volumes are left over"));
   return checks;
 }

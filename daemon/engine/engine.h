@@ -96,6 +96,11 @@ struct ImportRequest {
   std::string overwrite;  // what may be written over on the metadata's device
 };
 
+struct RecoverRequest {
+  std::string metadata;  // path of the volume's metadata device
+  std::string request_id;
+};
+
 enum class Impact : std::uint8_t { kLow, kBalanced, kFull };
 enum class Retire : std::uint8_t { kNever, kCold, kEager };
 
@@ -237,6 +242,8 @@ class Engine {
   virtual Result<VolumeInfo> GetVolume(const std::string& name) = 0;
   /// Puts a volume together now if its devices are there. kUnavailable says what it waits for.
   virtual Result<VolumeInfo> ActivateVolume(const std::string& name) = 0;
+  /// Takes a volume whose records are lost into shadowd's state again, from its metadata device.
+  virtual Result<VolumeInfo> RecoverVolume(const RecoverRequest& request) = 0;
   virtual Result<std::vector<ClassInfo>> ListClasses() = 0;
 
   virtual Result<Plan> PlanModification(const ModifyRequest& request) = 0;

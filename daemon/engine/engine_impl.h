@@ -14,6 +14,7 @@
 #include <set>
 #include <thread>
 
+#include "daemon/boot/superblock.h"
 #include "daemon/engine/engine.h"
 #include "daemon/modify/deps.h"
 #include "daemon/modify/planner.h"
@@ -62,6 +63,7 @@ class EngineImpl final : public Engine {
   Result<std::vector<VolumeInfo>> ListVolumes() override;
   Result<VolumeInfo> GetVolume(const std::string& name) override;
   Result<VolumeInfo> ActivateVolume(const std::string& name) override;
+  Result<VolumeInfo> RecoverVolume(const RecoverRequest& request) override;
   Result<std::vector<ClassInfo>> ListClasses() override;
 
   Result<Plan> PlanModification(const ModifyRequest& request) override;
@@ -152,6 +154,10 @@ class EngineImpl final : public Engine {
   Result<ModificationRecord> TakePlanned(const VolumeRecord& volume, const ModifyRequest& request,
                                          const std::string& body);
   Result<Planned> PlanFor(const VolumeRecord& volume, const ModifyRequest& request);
+
+  // recover.cc
+  Result<Leg> RecoveredLeg(const shadow_superblock& sb, int index);
+  Result<ModificationRecord> RecoveredMove(const shadow_superblock& sb, const VolumeRecord& volume);
 
   // reconcile.cc
   /// Compares what every volume should have with what the kernel has, and loads the better table.

@@ -114,6 +114,9 @@ class Machine {
     deps.only_copies = [this](const std::string& metadata, int leg) {
       return world.OnlyCopies(metadata, leg);
     };
+    deps.superblock = [this](const std::string& metadata) {
+      return Result<std::optional<shadow_superblock>>(world.Superblock(metadata));
+    };
     deps.legs = &world.legs();
     deps.fs = &world.fs();
     deps.clock = &clock;
@@ -125,6 +128,14 @@ class Machine {
     engine_ = std::make_unique<EngineImpl>(deps, options);
     const Status started = engine_->Start();
     EXPECT_TRUE(started.ok()) << started.error().ToString();
+  }
+
+  /// The state directory is gone; the daemon starts with an empty one.
+  void LoseState() {
+    engine_.reset();
+    store_ = OpenStore({":memory:"}).value();
+    crashing_ = std::make_unique<CrashingStore>(store_.get(), &world);
+    Boot();
   }
 
   EngineImpl& engine() { return *engine_; }

@@ -9,6 +9,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/base/ids.h"
+#include "daemon/boot/superblock.h"
 #include "daemon/dm/block_devices.h"
 #include "daemon/dm/device_guard.h"
 #include "daemon/dm/device_mapper.h"
@@ -37,6 +38,8 @@ struct Deps {
   /// Blocks whose only current copy is on leg 0 (origin), 1 (target), 2 or 3 (tiers), by the
   /// metadata of a volume that is down (daemon/boot/superblock.h).
   std::function<Result<std::uint64_t>(const std::string& metadata, int leg)> only_copies;
+  /// The newest superblock on a metadata device; nothing if there is none.
+  std::function<Result<std::optional<shadow_superblock>>(const std::string& metadata)> superblock;
   /// Where the machine names a device by its path (daemon/fs/references.h); null: nobody looks.
   std::function<std::vector<Reference>(const std::string& device)> references;
   std::string state_dir;  // metadata backups go to <state_dir>/backup

@@ -136,6 +136,18 @@ Result<VolumeInfo> ScriptedEngine::ImportVolume(const ImportRequest& request) {
                    MakeVolume(request.name, 2 * kGiB, request.device));
 }
 
+Result<VolumeInfo> ScriptedEngine::RecoverVolume(const RecoverRequest& request) {
+  const std::lock_guard lock(mutex_);
+  SHADOW_TRY(Enter("RecoverVolume", request.metadata));
+  if (request.metadata != "/dev/fast/lost.metadata") {
+    return MakeError(Code::kNotFound,
+                     "There is no metadata of a volume on " + request.metadata + ".",
+                     "dm-shadow-activate --list shows the metadata that is on this machine");
+  }
+  return AddVolume(request.request_id, "recover " + request.metadata,
+                   MakeVolume("lost", 2 * kGiB, "/dev/slow/lost"));
+}
+
 Result<std::string> ScriptedEngine::ExportVolume(const std::string& name) {
   const std::lock_guard lock(mutex_);
   SHADOW_TRY(Enter("ExportVolume", name));

@@ -50,6 +50,7 @@ class VolumeService final : public v1::VolumeService::Service {
   SHADOW_RPC(ListVolumes);
   SHADOW_RPC(GetVolume);
   SHADOW_RPC(ActivateVolume);
+  SHADOW_RPC(RecoverVolume);
   SHADOW_RPC(DeleteVolume);
 
  private:

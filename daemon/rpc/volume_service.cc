@@ -80,6 +80,20 @@ grpc::Status VolumeService::ActivateVolume(grpc::ServerContext* context,
       });
 }
 
+grpc::Status VolumeService::RecoverVolume(grpc::ServerContext* context,
+                                          const v1::RecoverVolumeRequest* request,
+                                          v1::RecoverVolumeResponse* response) {
+  return Handle(
+      state_, door_, context, *request, response, [&]() -> Result<v1::RecoverVolumeResponse> {
+        SHADOW_TRY(CheckDevice("metadata device", request->metadata()));
+        SHADOW_ASSIGN(const VolumeInfo info,
+                      state_.engine.RecoverVolume({request->metadata(), request->request_id()}));
+        v1::RecoverVolumeResponse out;
+        *out.mutable_volume() = ToProto(info);
+        return out;
+      });
+}
+
 grpc::Status VolumeService::DeleteVolume(grpc::ServerContext* context,
                                          const v1::DeleteVolumeRequest* request,
                                          v1::DeleteVolumeResponse* response) {

@@ -37,6 +37,8 @@ class SimDeviceMapper final : public DeviceMapper {
     device.target = std::make_unique<SimTarget>(&w_.disks, &w_.metadata);
     SHADOW_TRY(device.target->Resume(table));
     device.live = true;
+    w_.metadata[table.metadata].name = name;
+    w_.metadata[table.metadata].uuid = uuid;
     w_.devices[name] = std::move(device);
     return call.after();
   }

@@ -51,6 +51,7 @@ struct SimShadow {
 /// What the metadata device holds: survives crashes and reboots.
 struct Metadata {
   bool formatted = false;
+  std::string name, uuid;  // of the dm device that formatted it
   std::string phase = "steady";
   std::string origin_id, target_id;
   std::uint64_t sectors = 0, old_sectors = 0;

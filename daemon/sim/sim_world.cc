@@ -83,6 +83,36 @@ void SimWorld::Connect(const std::string& path) {
   lvs.insert(lvs_away_.extract(path));
 }
 
+std::optional<shadow_superblock> SimWorld::Superblock(const std::string& path) {
+  const auto it = metadata.find(path);
+  if (it == metadata.end() || !it->second.formatted) return std::nullopt;
+  const Metadata& m = it->second;
+  shadow_superblock sb{};
+  sb.phase = m.phase == "steady"      ? SHADOW_STEADY
+             : m.phase == "migrating" ? SHADOW_MIGRATING
+                                      : SHADOW_GRACE;
+  sb.block_sectors = m.block_sectors;
+  sb.nr_sectors = m.sectors;
+  sb.old_sectors = m.phase == "steady" ? m.sectors : m.old_sectors;
+  const auto copy = [](const std::string& text, char* to, std::size_t room) {
+    (void)text.copy(to, room - 1);  // the rest is zero
+  };
+  copy(m.name, sb.name, sizeof(sb.name));
+  const std::string prefix = "SHADOW-";
+  copy(m.uuid.substr(std::min(prefix.size(), m.uuid.size())), sb.uuid, sizeof(sb.uuid));
+  const std::array<std::string, SHADOW_NR_LEGS> ids = {m.origin_id, m.target_id, m.tier_ids[0],
+                                                       m.tier_ids[1]};
+  for (std::size_t leg = 0; leg < ids.size(); ++leg) {
+    if (ids.at(leg).empty()) continue;
+    sb.legs[leg].present = true;
+    copy(ids.at(leg), sb.legs[leg].id, sizeof(sb.legs[leg].id));
+    for (const auto& [at, disk] : disks) {
+      if (disk.id == ids.at(leg)) sb.legs[leg].sectors = disk.size_bytes / kSectorBytes;
+    }
+  }
+  return sb;
+}
+
 Result<std::uint64_t> SimWorld::OnlyCopies(const std::string& path, int leg) {
   const auto it = metadata.find(path);
   if (it == metadata.end()) return MakeError(Code::kNotFound, "There is no metadata on " + path);

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@
 #include "daemon/identity/identities.h"
 #include "daemon/legs/legs.h"
 #include "daemon/sim/sim_target.h"
+#include "kernel/core/shadow_format.h"
 
 namespace shadow::sim {
 
@@ -74,6 +76,8 @@ class SimWorld {
   /// changes.
   void Disconnect(const std::string& path);
   void Connect(const std::string& path);
+  /// What a metadata device says of its volume, as the kernel writes it; nothing if it is none.
+  [[nodiscard]] std::optional<shadow_superblock> Superblock(const std::string& path);
   /// Blocks that only this leg (0 origin, 1 target, 2 and 3 tiers) has, as a volume's metadata say.
   [[nodiscard]] Result<std::uint64_t> OnlyCopies(const std::string& path, int leg);
   /// Time goes on: movers copy.

@@ -143,4 +143,30 @@ test_without_the_daemon_a_volume_comes_up_from_its_metadata() {
   check_data /dev/mapper/db0
 }
 
+# /var is gone. What lies on the metadata device brings the volume back into shadowd's hands, and its move.
+test_a_lost_state_is_taken_from_the_metadata() {
+  imported slow
+  local metadata
+  metadata=$(shadowctl -o json volume show db0 | jq -r .metadata)
+  shadowctl volume modify db0 --to fast --rate 4M --grace 10m >/dev/null
+  wait_until 60 "the first copies" some_copied
+  down
+  rm -rf "$SCRATCH/state"
+  start_shadowd
+  expect_match "the list" "$(shadowctl volume list)" "no volumes"
+  vgchange -qq -ay slow fast
+  vgmknodes -qq
+  shadowctl volume recover "$metadata"
+  wait_until 30 "the volume" is_active
+  check_data /dev/mapper/db0
+  expect_eq "the phase" "$(op_phase db0)" PAUSED
+  shadowctl op resume db0 >/dev/null
+  wait_until 120 "the cut-over" op_phase_is db0 GRACE
+  shadowctl op commit db0 --wait >/dev/null
+  check_data /dev/mapper/db0
+  [[ -n $(lvs --noheadings slow/db0) ]] || fail "the old origin was removed"
+  shadowctl volume delete db0 --yes >/dev/null
+  [[ $(lvs --noheadings fast | wc -l) == 1 ]] || fail "the data were removed: $(lvs fast)"
+}
+
 run_tests "$@"

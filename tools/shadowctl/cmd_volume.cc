@@ -139,6 +139,23 @@ int ShowOne(Context& context, const VolumeOptions& o) {
   return kExitOk;
 }
 
+int Recover(Context& context, const VolumeOptions& o) {
+  const auto run = [&]() -> Result<v1::RecoverVolumeResponse> {
+    v1::RecoverVolumeRequest request;
+    request.set_request_id(IdOr(o.request_id));
+    request.set_metadata(o.metadata);
+    SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
+    return CallOnce(client.volumes(), &Stub::RecoverVolume, request);
+  };
+  const auto response = run();
+  if (!response.ok()) return context.Fail(response.error());
+  const v1::Volume& v = response->volume();
+  return Show(
+      context, v,
+      v.name() +
+          " is known again. Its devices count as yours: none of them is removed by shadowd.");
+}
+
 int Activate(Context& context, const VolumeOptions& o) {
   const auto run = [&]() -> Result<v1::ActivateVolumeResponse> {
     SHADOW_TRY(rpc::CheckVolumeName(o.name));
@@ -300,6 +317,17 @@ void AddVolumeCommands(CLI::App& app, Context& context, Interrupts& interrupts) 
   AddRequestId(*activate, activate_options);
   activate->callback([&context, activate_options] {
     context.command = [&context, activate_options] { return Activate(context, *activate_options); };
+  });
+
+  auto recover_options = std::make_shared<VolumeOptions>();
+  CLI::App* recover = volume->add_subcommand(
+      "recover", "Take a volume back into shadowd's state from its metadata device");
+  recover->add_option("METADATA", recover_options->metadata, "Path of the volume's metadata device")
+      ->required()
+      ->type_name("");
+  AddRequestId(*recover, recover_options);
+  recover->callback([&context, recover_options] {
+    context.command = [&context, recover_options] { return Recover(context, *recover_options); };
   });
 
   AddModifyCommand(*volume, context, interrupts);

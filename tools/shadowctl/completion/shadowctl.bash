@@ -15,6 +15,7 @@ _shadowctl_flags() {
     "volume list") ;;
     "volume show") ;;
     "volume activate") echo "--request-id" ;;
+    "volume recover") echo "--request-id" ;;
     "volume modify")
       echo "--size --to --impact --rate --retire --grace --grow-fs --skip-trim --discard-origin" \
         "--force-shrink --overwrite --request-id --dry-run --wait --until"
@@ -49,7 +50,7 @@ _shadowctl_flags() {
 _shadowctl_commands() {
   case "$1" in
     "") echo "volume class tier heat top op events doctor completion" ;;
-    volume) echo "create import export list show activate modify delete" ;;
+    volume) echo "create import export list show activate recover modify delete" ;;
     class) echo "list" ;;
     tier) echo "add remove list show mode policy explain map" ;;
     op) echo "list show watch pause resume abort rollback commit rate" ;;
@@ -111,6 +112,9 @@ _shadowctl() {
   case $command in
     "" | volume | class | tier | op | completion)
       COMPREPLY=($(compgen -W "$(_shadowctl_commands "$command")" -- "$current"))
+      ;;
+    "volume recover")
+      ((${#words[@]} == 2)) && COMPREPLY=($(compgen -f -- "${current:-/dev/}"))
       ;;
     "volume import")
       ((${#words[@]} == 3)) && COMPREPLY=($(compgen -f -- "${current:-/dev/}"))

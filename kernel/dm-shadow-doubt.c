@@ -39,7 +39,10 @@ void shadow_suspect(struct shadow_volume *v, u8 leg, bool written)
 	u8 bit = 1u << leg;
 
 	/* what it held is given up already, and nothing new is made there */
-	if ((READ_ONCE(v->home_failed) & bit) && !shadow_has_mirrored(v))
+	if ((READ_ONCE(v->home_failed) & bit) && !shadow_has_mirrored(v) && !v->words)
+		return;
+	/* nothing can be given up any more; a read has told nobody that something is durable */
+	if (!written && READ_ONCE(v->mode) != SHADOW_MODE_RW)
 		return;
 	if (READ_ONCE(v->tier_failed) & bit)
 		return;
@@ -56,9 +59,11 @@ bool shadow_tells_of_loss(enum req_op op, blk_status_t status)
 	case BLK_STS_AGAIN:
 	case BLK_STS_NOSPC:
 		return false;
+	case BLK_STS_MEDIUM:	/* a bad sector */
+		return op != REQ_OP_READ;
 	case BLK_STS_NOTSUPP:
 	case BLK_STS_TARGET:
-		return op != REQ_OP_WRITE_ZEROES;
+		return op != REQ_OP_WRITE_ZEROES && op != REQ_OP_DISCARD;
 	default:
 		return true;
 	}

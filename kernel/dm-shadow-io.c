@@ -241,6 +241,22 @@ static __always_inline void send_to_shadow(struct shadow_volume *v, struct bio *
 	bio_set_dev(bio, leg_bdev(v, leg));
 }
 
+/* Until it is decided what a leg has lost the other one is read. (No race: each would be a suspicion.) */
+static struct shadow_route avoid_suspects(struct shadow_volume *v, struct shadow_route r)
+{
+	unsigned int suspect = atomic_read(&v->suspect);
+	u8 legs = (r.legs | r.fallback) & SHADOW_MASK_BOTH;
+	u8 left = legs & ~(suspect | suspect >> SHADOW_SUSPECT_READ_SHIFT);
+
+	if (r.kind != SHADOW_ROUTE_RACE && r.kind != SHADOW_ROUTE_BALANCE &&
+	    r.kind != SHADOW_ROUTE_LEG)
+		return r;
+	if (hweight8(legs) == 2)
+		r = (struct shadow_route){ SHADOW_ROUTE_LEG,
+					   left ? left & -left : SHADOW_MASK_TARGET, 0 };
+	return r;
+}
+
 static int map_read(struct shadow_volume *v, struct bio *bio, u32 block)
 {
 	struct shadow_io *io = shadow_io(bio);
@@ -275,6 +291,8 @@ static int map_read(struct shadow_volume *v, struct bio *bio, u32 block)
 		else if (r.kind != SHADOW_ROUTE_ZERO)
 			r.kind = SHADOW_ROUTE_NO_COPY;
 	}
+	if (unlikely(atomic_read(&v->suspect)))
+		r = avoid_suspects(v, r);
 	io->counted = false;
 	if (v->words && (r.kind == SHADOW_ROUTE_LEG || r.kind == SHADOW_ROUTE_BALANCE) &&
 	    !io->tried && shadow_fetch_wait(v, bio))
@@ -483,7 +501,7 @@ static int map_flush(struct shadow_volume *v, struct bio *bio)
 	}
 	if (idle || !leg_bdev(v, leg))
 		return fail_bio(bio, BLK_STS_OK);
-	if (w.phase != SHADOW_STEADY)
+	if (w.phase != SHADOW_STEADY || v->words)
 		shadow_watch(bio, SHADOW_IO_FLUSH);
 	send_to(v, bio, leg);
 	return DM_MAPIO_REMAPPED;
@@ -719,6 +737,14 @@ static noinline int end_watched(struct shadow_io *io, struct bio *bio, blk_statu
 			io->tried |= 1u << io->leg;
 			if (shadow_tells_of_loss(bio_op(bio), *error))
 				shadow_suspect(v, io->leg, false);
+		} else if (*error && io->leg < SHADOW_NR_HOME_LEGS &&
+			   shadow_phase(v) == SHADOW_STEADY) {
+			/* there is no other home: it is told so, and shadows are kept */
+			shadow_suspect(v, io->leg, true);
+			return DM_ENDIO_DONE;
+		} else if (!*error && READ_ONCE(v->mode) != SHADOW_MODE_RW) {
+			*error = BLK_STS_IOERR;
+			return DM_ENDIO_DONE;
 		}
 		shadow_defer(v, &v->failed, bio);
 		return DM_ENDIO_INCOMPLETE;

@@ -231,6 +231,7 @@ static int flush_legs(struct shadow_volume *v)
 			only &= shadow_only_on(v, leg);
 		up_write(&v->phase_lock);
 		/* read-only: what there are two of is not read from there, if only in memory */
+		atomic_or(1u << leg, &v->suspect); /* shadows over it: below, or no more flushes */
 		shadow_drop_leg(v, leg);
 		if (only)
 			return -EIO;
@@ -325,6 +326,8 @@ static void commit_over(struct shadow_volume *v)
 	if (v->meta.dropped)
 		shadow_gate_open(v, v->meta.dropped);
 	v->meta.dropped = 0;
+	if (v->words)
+		wake_up(&v->tmover.wake);
 }
 
 /*

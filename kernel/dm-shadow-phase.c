@@ -52,7 +52,8 @@ static int phase_begin(struct shadow_volume *v,
 		down_write(&v->phase_lock);
 		r = may(v, error);
 		smp_mb(); /* counters, then dirty bits: pairs with shadow_apply() */
-		if (!r && bitmap_empty(v->meta.dirty, v->meta.nr_pages))
+		if (!r && !atomic_read(&v->suspect) &&
+		    bitmap_empty(v->meta.dirty, v->meta.nr_pages))
 			return 0;
 		up_write(&v->phase_lock);
 		if (r)

@@ -97,6 +97,7 @@ static void discard_run(struct shadow_volume *v, u32 first, u32 count)
 	sector_t start = shadow_block_start(v, first);
 	sector_t nr = shadow_run_sectors(v, first, count);
 	u8 leg;
+	int r;
 
 	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
 		struct block_device *bdev = v->legs[leg];
@@ -105,9 +106,10 @@ static void discard_run(struct shadow_volume *v, u32 first, u32 count)
 			continue;
 		if (leg == SHADOW_LEG_ORIGIN && first + count > v->tail)
 			continue;
-		/* Only a hint to the leg: what it answers changes nothing for us. */
-		if (blkdev_issue_discard(bdev, start, nr, GFP_NOIO))
-			DMDEBUG("%s: a leg refused a discard", v->name);
+		/* Only a hint to the leg: what it answers changes nothing for these blocks. */
+		r = blkdev_issue_discard(bdev, start, nr, GFP_NOIO);
+		if (r && shadow_tells_of_loss(REQ_OP_DISCARD, errno_to_blk_status(r)))
+			shadow_suspect(v, leg, true);
 	}
 }
 
@@ -315,6 +317,8 @@ static bool write_survives(struct shadow_volume *v, struct bio *bio)
 	if ((io->sent & SHADOW_MASK_TIERS) && (!ok || (failed & SHADOW_MASK_TIERS))) {
 		u8 leg = __ffs(io->sent & SHADOW_MASK_TIERS);
 
+		if (failed & SHADOW_MASK_TIERS)
+			set_bit(leg, &v->tier_hurt); /* the shadow is old, and nothing revives it */
 		if ((failed & SHADOW_MASK_TIERS) &&
 		    !shadow_zeroes_unknown(bio, io->parts[leg].status))
 			shadow_note_tier_failure(v, "write", leg, io->block);
@@ -344,6 +348,8 @@ static void write_zeroes_again(struct shadow_volume *v, struct bio *bio)
 					 io->iter.bi_size >> SECTOR_SHIFT, GFP_NOIO,
 					 BLKDEV_ZERO_NOUNMAP);
 		*status = errno_to_blk_status(r);
+		if (shadow_tells_of_loss(REQ_OP_WRITE_ZEROES, *status))
+			shadow_suspect(v, leg, true);
 	}
 }
 
@@ -372,6 +378,7 @@ static bool flush_survives(struct shadow_volume *v, struct bio *bio)
 		shadow_tier_flush_failed(v, leg);
 		return !atomic_read(&shadow_tier_of(v, leg)->dirty);
 	}
+	atomic_or(1u << leg, &v->suspect);	/* for shadows over it; the commit looks */
 	shadow_drop_leg(v, leg);
 	w.word = READ_ONCE(v->ctx_word);
 	if (w.phase == SHADOW_STEADY)

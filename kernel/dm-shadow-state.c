@@ -102,11 +102,17 @@ void shadow_set_ctx(struct shadow_volume *v, union shadow_ctx_word w)
 /* Is some block valid on this leg and nowhere else? */
 bool shadow_only_on(struct shadow_volume *v, u8 leg)
 {
-	if (leg == SHADOW_LEG_TARGET)
-		return atomic_long_read(&v->homes[SHADOW_TARGET]) ||
-		       atomic_long_read(&v->homes[SHADOW_REMIRRORING]);
-	return atomic_long_read(&v->homes[SHADOW_ORIGIN]) ||
-	       atomic_long_read(&v->homes[SHADOW_COPYING]);
+	bool target = leg == SHADOW_LEG_TARGET;
+	atomic_long_t *idle = &v->homes[target ? SHADOW_TARGET : SHADOW_ORIGIN];
+	atomic_long_t *copied = &v->homes[target ? SHADOW_REMIRRORING : SHADOW_COPYING];
+
+	if (atomic_long_read(idle))
+		return true;
+	smp_rmb(); /* a block that goes from one to the other is counted there first */
+	if (atomic_long_read(copied))
+		return true;
+	smp_rmb();
+	return atomic_long_read(idle);
 }
 
 /* Is there any block that is on both legs? */

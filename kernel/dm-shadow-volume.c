@@ -294,7 +294,7 @@ static void set_size(struct shadow_volume *v, u32 blocks)
 		bitmap_clear(v->intent, regions, v->nr_regions - regions);
 		bitmap_clear(v->intent_disk, regions, v->nr_regions - regions);
 		bitmap_clear(v->intent_recent, regions, v->nr_regions - regions);
-		memset((u8 *)v->doubt + regions, 0, v->nr_regions - regions);
+		bitmap_clear(v->doubt, regions * 8, (v->nr_regions - regions) * 8);
 		bitmap_clear(v->meta.dirty, pages, v->meta.nr_pages - pages);
 		bitmap_clear(v->meta.newest, pages, v->meta.nr_pages - pages);
 	}

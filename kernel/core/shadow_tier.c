@@ -229,8 +229,10 @@ struct shadow_tier_step shadow_tier_transition(u32 word, enum shadow_tier_event 
 		       end(SHADOW_ACT_DRAIN) : refuse(word);
 	case SHADOW_TEV_HOME_LOST:
 		/* one that is ending is as current as home was, until it is gone */
-		return life == SHADOW_CLEAN || life == SHADOW_DROPPING ?
-		       live(word, SHADOW_DIRTY, SHADOW_ACT_COMMIT) : refuse(word);
+		return life == SHADOW_CLEAN || life == SHADOW_DROPPING ||
+		       life == SHADOW_DIRTYING ?
+		       live(word, SHADOW_DIRTY, SHADOW_ACT_COMMIT | SHADOW_ACT_RELEASE) :
+		       refuse(word);
 	case SHADOW_TEV_LOST:
 		return on_end(word, false);
 	case SHADOW_TEV_DISCARD:

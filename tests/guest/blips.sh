@@ -145,4 +145,41 @@ test_home_blips_under_a_shadow() {
   expect_word 20 old
 }
 
+# It is a flush that finds it: the volume's own, with a home that nothing else holds.
+test_a_flush_finds_that_home_blips() {
+  tiered
+  put new 3
+  power_cut org
+  sync /dev/mapper/v 2>/dev/null && fail "a flush of a device without power has succeeded"
+  CUT_KEEP=none power_up org
+  sync /dev/mapper/v || note "the next flush failed, too"
+  expect_word 3 new
+  demote_all
+  expect_word 3 new
+}
+
+# A commit flushes the legs after a copy, and is the first to find the origin without power.
+test_a_commit_finds_that_the_origin_blips_under_a_shadow() {
+  volatile_legs
+  null_device t1 $MIB fast cache_size=16
+  swap_table v "0 $LEN shadow /dev/meta $BLOCK 3 origin /dev/org target /dev/tgt tier1 /dev/t1 9 leg_id origin O leg_id target T leg_id tier1 F"
+  message v promote tier1 0+16
+  wait_until 60 "the promotion" field_is v tier_queue 0
+  wait_until 60 "the promotion" field_is v tier_inflight 0
+  message v sync
+  put new 3
+  message v copy 32+16
+  wait_idle v
+  power_cut org
+  message v sync || true # the commit of the copies
+  CUT_KEEP=none power_up org
+  expect_word 3 new
+  if sync /dev/mapper/v; then
+    message v demote 0+$((LEN / BLOCK))
+    wait_until 60 "the demotion" field_is v tier_queue 0
+    wait_until 60 "the demotion" field_is v tier_inflight 0
+    expect_word 3 new
+  fi
+}
+
 run_tests "$@"

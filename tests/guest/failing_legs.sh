@@ -109,6 +109,7 @@ test_a_target_that_fails_writes_stops_no_application() {
 test_a_write_that_fails_on_both_legs_leaves_one_content() {
   local size before
   mirrored_volume
+  dm suspend v && dm_resume v # all is flushed, and nothing in doubt but what comes
   size=$(sectors /dev/org)
   before=$(field v mirrored)
   { yes old || true; } | dd of=/dev/mapper/v bs=8k count=1 iflag=fullblock oflag=direct status=none

@@ -17,9 +17,10 @@
 
 #define SWEEP_INTERVAL (5 * HZ)
 /*
- * Of so many sweeps one looks at write-intent bits. A first write to a region waits for a commit with
- * its flushes, and a database comes back to a page after seconds; what was written since the last two
- * of these sweeps is copied again after an unclean stop. (In user space each does, to be judged more.)
+ * Of so many sweeps one looks at write-intent bits. A first write to a region waits for a commit
+ * with its flushes, and a database comes back to a page after seconds; what was written since the
+ * last two of these sweeps is copied again after an unclean stop. (In user space each does, to be
+ * judged more.)
  */
 #ifndef SWEEPS_OF_INTENT
 #define SWEEPS_OF_INTENT 6

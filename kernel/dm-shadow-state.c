@@ -111,7 +111,7 @@ bool shadow_only_on(struct shadow_volume *v, u8 leg)
 	smp_rmb(); /* a block that goes from one to the other is counted there first */
 	if (atomic_long_read(copied))
 		return true;
-	smp_rmb();
+	smp_rmb(); /* and back */
 	return atomic_long_read(idle);
 }
 

@@ -33,7 +33,7 @@ device_of_uuid() {
 no_leg_is_seen() {
   local device found=0
   for device in /dev/vd? /dev/dm-*; do
-    udevadm info -q property "$device" | grep -q '^DM_SHADOW_LEG=' || continue
+    udevadm info -q property "$device" | grep '^DM_SHADOW_LEG=' >/dev/null || continue
     found=1
     if udevadm info -q property "$device" | grep -E '^ID_FS_(UUID|LABEL|TYPE)='; then
       fail "udev says what lies on the leg $device"

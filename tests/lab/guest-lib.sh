@@ -4,6 +4,7 @@
 # test_* and ends with run_tests; each starts on a clean machine and fails at its first failed command.
 # There is no udev: device nodes are made by dmsetup mknodes, names are null_blk's and dm's own.
 
+# grep -q ends at the first match, and what writes to it then dies of SIGPIPE: not in a pipeline.
 set -euo pipefail
 : "${SHADOW_REPO:?this runs inside tests/lab/guest}"
 BLOCK=128                       # sectors, the smallest block: most blocks per MiB

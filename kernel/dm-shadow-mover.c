@@ -66,8 +66,8 @@ static u8 other_leg(u8 leg)
 
 /*
  * Blocks of the job that nobody wrote become mirrored. True: some are left to copy again. If the
- * leg they were copied to failed meanwhile, or a leg lost its cache, all are what they were. If it is the other one that
- * failed the commit finds out, and drops it again.
+ * leg they were copied to failed meanwhile, or a leg lost its cache, all are what they were. If it
+ * is the other one that failed the commit finds out, and drops it again.
  */
 static bool settle(struct shadow_job *job)
 {
@@ -614,7 +614,7 @@ void shadow_mover_wait_running(struct shadow_volume *v)
 	struct shadow_job *job;
 	unsigned long flags;
 	u64 before;
-	bool over;
+	bool over, gone;
 
 	spin_lock_irqsave(&v->lock, flags);
 	before = m->next_seq;
@@ -633,9 +633,9 @@ void shadow_mover_wait_running(struct shadow_volume *v)
 				spin_lock_irqsave(&v->lock, flags);
 				job = list_first_entry_or_null(&m->running, struct shadow_job,
 							       list);
-				over = !job || job->seq > oldest;
+				gone = !job || job->seq > oldest;
 				spin_unlock_irqrestore(&v->lock, flags);
-				over;
+				gone;
 			}));
 	} while (!over);
 

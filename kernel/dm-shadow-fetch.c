@@ -127,8 +127,8 @@ void shadow_fetch_read_over(struct shadow_volume *v, struct shadow_io *io)
 }
 
 /*
- * In the epoch, before the write looks at its block. A fetch that has claimed it, and then finds none
- * under way, need not drain: who comes later sees the claim, and marks it.
+ * In the epoch, before the write looks at its block. A fetch that has claimed it, and then finds
+ * none under way, need not drain: who comes later sees the claim, and marks it.
  */
 void shadow_fetch_write(struct shadow_volume *v, struct shadow_io *io)
 {

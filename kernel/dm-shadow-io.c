@@ -241,7 +241,9 @@ static __always_inline void send_to_shadow(struct shadow_volume *v, struct bio *
 	bio_set_dev(bio, leg_bdev(v, leg));
 }
 
-/* Until it is decided what a leg has lost the other one is read. (No race: each would be a suspicion.) */
+/*
+ * Until it is decided what a leg has lost the other one is read. No race: each would be a suspicion.
+ */
 static struct shadow_route avoid_suspects(struct shadow_volume *v, struct shadow_route r)
 {
 	unsigned int suspect = atomic_read(&v->suspect);

@@ -78,7 +78,8 @@ static bool settle(struct shadow_job *job)
 	u32 b;
 
 	down_read(&v->phase_lock);
-	if ((v->home_failed & (1u << other_leg(job->from))) || shadow_doubted_since(v, job->doubted))
+	if ((v->home_failed & (1u << other_leg(job->from))) ||
+	    shadow_doubted_since(v, job->doubted))
 		event = SHADOW_EV_COPY_FAILED;
 	atomic_or(SHADOW_MASK_BOTH, &v->unflushed);
 	smp_mb__after_atomic(); /* before the states change: see the commit rule in dm-shadow.h */

@@ -35,8 +35,8 @@ static void race_free_bio(struct bio *b)
 }
 
 /*
- * The last one frees the race. After the count of strays is 0 and the lock is free the volume may be
- * gone: see shadow_race_wait().
+ * The last one frees the race. After the count of strays is 0 and the lock is free the volume may
+ * be gone: see shadow_race_wait().
  */
 static void race_put(struct shadow_race *race)
 {

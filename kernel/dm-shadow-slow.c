@@ -503,7 +503,8 @@ static void discard_work(struct work_struct *work)
 
 static bool was_written(struct shadow_volume *v, u32 region)
 {
-	u32 b = region << SHADOW_REGION_SHIFT, end = min(b + (1u << SHADOW_REGION_SHIFT), v->nr_blocks);
+	u32 b = region << SHADOW_REGION_SHIFT;
+	u32 end = min(b + (1u << SHADOW_REGION_SHIFT), v->nr_blocks);
 
 	while (b < end && !(READ_ONCE(v->map[b]) & SHADOW_WROTE))
 		b++;
@@ -535,7 +536,7 @@ void shadow_intent_ahead(struct shadow_volume *v, u32 first, u32 count)
 		queue_work(v->wq, &v->intent_work);
 }
 
-/* Returns a mask of those whose bit is to be set, if the commit succeeds. *@first: not set before. */
+/* Mask of those whose bit is to be set, if the commit succeeds. *@first: not set before. */
 static u32 ahead_begin(struct shadow_volume *v, const u32 *ahead, unsigned int n, u32 *first)
 {
 	u32 mask = 0;

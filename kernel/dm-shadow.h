@@ -62,9 +62,10 @@
  * under v->phase_lock. When that loss is durable v->no_flush has a home leg, too: it gets no flush
  * any more as long as nothing that it holds counts. A tier gets none while no slot of it is in use.
  *
- * Suspected legs. A leg that fails an I/O may have lost what it did not flush (v->suspect). The next
- * commit gives up what is in doubt there, with the gate closed, before it makes anything durable; a
- * flush of the volume waits for that. A copy sent before and over after it (v->doubted) does not count.
+ * Suspected legs. A leg that fails an I/O may have lost what it did not flush (v->suspect). The
+ * next commit gives up what is in doubt there, with the gate closed, before it makes anything
+ * durable; a flush of the volume waits for that. A copy that was sent before and is over after it
+ * (v->doubted) does not count.
  *
  * Copies after failures. Which copy a failed mirrored write gives up is decided by the block's
  * state when the worker sees it, so no copy may be made between the failure and the decision: it
@@ -505,7 +506,7 @@ struct shadow_volume {
 	u32 doubted;			/* times that homes were: 16 bits each. Under phase_lock */
 	unsigned long *doubt;		/* byte per region: its legs in set 0, and in set 1 */
 	u8 doubt_set;			/* that copies are marked in. Under phase_lock */
-	bool doubts[2];			/* is any bit of the set set? */
+	bool doubts[2];			/* has the set any bit? */
 	unsigned long tier_hurt;	/* mask: failed an I/O, since the table */
 
 	/* metadata */
@@ -630,7 +631,7 @@ static inline u32 shadow_word_of(struct shadow_volume *v, u32 block, u8 state)
 	return READ_ONCE(v->words[block]);
 }
 
-/* Mask of the homes that were suspected since v->doubted was @then, and may have lost what they had. */
+/* Mask of the homes that were suspected since v->doubted was @then. */
 static inline u8 shadow_doubted_since(struct shadow_volume *v, u32 then)
 {
 	u32 changed = READ_ONCE(v->doubted) ^ then;

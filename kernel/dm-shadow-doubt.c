@@ -21,7 +21,7 @@
  * Where the suspected leg has the only copy it is what any other disk would be: whoever had the
  * error knows. A leg that loses its cache between two I/Os of ours cannot be noticed by anybody.
  *
- * Context: shadow_suspect() any; the rest process, may sleep.
+ * Context: shadow_suspect() and shadow_answered() any; the rest process, may sleep.
  */
 #include "dm-shadow.h"
 
@@ -51,22 +51,23 @@ void shadow_suspect(struct shadow_volume *v, u8 leg, bool written)
 	queue_work(v->wq, &v->slow_work);
 }
 
-/** shadow_tells_of_loss() - may a leg that answers this have lost something? */
-bool shadow_tells_of_loss(enum req_op op, blk_status_t status)
+/** shadow_answered() - a leg is suspected if it may have lost something, by what it answers. */
+void shadow_answered(struct shadow_volume *v, u8 leg, enum req_op op, blk_status_t status)
 {
 	switch (status) {
 	case BLK_STS_OK:
 	case BLK_STS_AGAIN:
 	case BLK_STS_NOSPC:
-		return false;
+		return;
 	case BLK_STS_MEDIUM:	/* a bad sector */
-		return op != REQ_OP_READ;
-	case BLK_STS_NOTSUPP:
-	case BLK_STS_TARGET:
-		return op != REQ_OP_WRITE_ZEROES && op != REQ_OP_DISCARD;
+		if (op == REQ_OP_READ)
+			return;
+		break;
 	default:
-		return true;
+		if (shadow_unsupported(op, status))
+			return;
 	}
+	shadow_suspect(v, leg, op_is_write(op));
 }
 
 /**
@@ -125,27 +126,32 @@ void shadow_doubts_over(struct shadow_volume *v)
 
 /* --- a suspected leg ------------------------------------------------------------ */
 
+static unsigned long for_region(struct shadow_volume *v, u32 region, u8 leg,
+				unsigned int (*f)(struct shadow_volume *v, u32 block, u8 leg))
+{
+	u32 b = region << SHADOW_REGION_SHIFT;
+	u32 end = min(b + (1u << SHADOW_REGION_SHIFT), v->nr_blocks);
+	unsigned long n = 0;
+
+	for (; b < end; b++)
+		n += f(v, b, leg);
+	cond_resched();
+	return n;
+}
+
 /* Calls @f for the blocks that the leg may have lost, some of them twice. Returns its sum. */
 static unsigned long for_doubtful(struct shadow_volume *v, u8 leg,
 				  unsigned int (*f)(struct shadow_volume *v, u32 block, u8 leg))
 {
 	unsigned long n = 0, bit;
-	u32 region, b;
+	u32 region;
 
 	for_each_set_bit(region, v->intent_disk, v->nr_regions) {
-		for (b = region << SHADOW_REGION_SHIFT;
-		     b < v->nr_blocks && b >> SHADOW_REGION_SHIFT == region; b++)
-			n += f(v, b, leg);
-		cond_resched();
+		n += for_region(v, region, leg, f);
 	}
 	for_each_set_bit(bit, v->doubt, v->nr_regions * (unsigned long)NR_BITS) {
-		if (bit % SET_BITS != leg)
-			continue;
-		region = bit / NR_BITS;
-		for (b = region << SHADOW_REGION_SHIFT;
-		     b < v->nr_blocks && b >> SHADOW_REGION_SHIFT == region; b++)
-			n += f(v, b, leg);
-		cond_resched();
+		if (bit % SET_BITS == leg)
+			n += for_region(v, bit / NR_BITS, leg, f);
 	}
 	return n;
 }

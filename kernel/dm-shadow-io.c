@@ -89,8 +89,7 @@ static bool mirrored_write_over(struct bio *bio, blk_status_t *status)
 		if (!(io->sent & (1u << leg)) || likely(!io->parts[leg].status))
 			continue;
 		failed |= 1u << leg;
-		if (shadow_tells_of_loss(bio_op(bio), io->parts[leg].status))
-			shadow_suspect(v, leg, true);
+		shadow_answered(v, leg, bio_op(bio), io->parts[leg].status);
 	}
 	if (unlikely(failed)) {
 		/*
@@ -696,8 +695,8 @@ static noinline int end_watched(struct shadow_io *io, struct bio *bio, blk_statu
 
 	/* what shadows are for comes first; the kernel has no tables of jumps */
 	if (likely(io->kind == SHADOW_IO_TIER_READ)) {
-		if (unlikely(*error) && shadow_tells_of_loss(bio_op(bio), *error))
-			shadow_suspect(v, io->leg, false);
+		if (unlikely(*error))
+			shadow_answered(v, io->leg, bio_op(bio), *error);
 		shadow_epoch_leave(&v->epoch, io->epoch);
 		if (likely(!*error))
 			return DM_ENDIO_DONE;
@@ -707,16 +706,16 @@ static noinline int end_watched(struct shadow_io *io, struct bio *bio, blk_statu
 	}
 	switch (io->kind) {
 	case SHADOW_IO_COUNTED:
-		if (unlikely(*error) && shadow_tells_of_loss(bio_op(bio), *error))
-			shadow_suspect(v, io->leg, true);
+		if (unlikely(*error))
+			shadow_answered(v, io->leg, bio_op(bio), *error);
 		leave_write(v, io);
 		return DM_ENDIO_DONE;
 	case SHADOW_IO_TIER_WRITE:
-		if (unlikely(*error) && shadow_tells_of_loss(bio_op(bio), *error))
-			shadow_suspect(v, io->leg, true);
+		if (unlikely(*error))
+			shadow_answered(v, io->leg, bio_op(bio), *error);
 		leave_write(v, io);
 		/* who asks for zeroes writes them if that is the answer */
-		if (unlikely(*error) && !shadow_zeroes_unknown(bio, *error)) {
+		if (unlikely(*error) && !shadow_unsupported(bio_op(bio), *error)) {
 			atomic64_inc(&v->tier_failures);
 			shadow_raise_event(v);
 		}
@@ -737,8 +736,7 @@ static noinline int end_watched(struct shadow_io *io, struct bio *bio, blk_statu
 			return DM_ENDIO_DONE;
 		if (io->kind == SHADOW_IO_READ) {
 			io->tried |= 1u << io->leg;
-			if (shadow_tells_of_loss(bio_op(bio), *error))
-				shadow_suspect(v, io->leg, false);
+			shadow_answered(v, io->leg, bio_op(bio), *error);
 		} else if (*error && io->leg < SHADOW_NR_HOME_LEGS &&
 			   shadow_phase(v) == SHADOW_STEADY) {
 			/* there is no other home: it is told so, and shadows are kept */

@@ -231,8 +231,7 @@ static int flush_legs(struct shadow_volume *v)
 			only &= shadow_only_on(v, leg);
 		up_write(&v->phase_lock);
 		/* read-only: what there are two of is not read from there, if only in memory */
-		atomic_or(1u << leg, &v->suspect); /* shadows over it: below, or no more flushes */
-		shadow_drop_leg(v, leg);
+		shadow_home_flush_failed(v, leg);
 		if (only)
 			return -EIO;
 		r = -EAGAIN;

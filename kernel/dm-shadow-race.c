@@ -91,8 +91,7 @@ static void race_end(struct bio *b)
 	if (b->bi_status) {
 		u8 leg = b == race->legs[SHADOW_LEG_TARGET] ? SHADOW_LEG_TARGET : SHADOW_LEG_ORIGIN;
 
-		if (shadow_tells_of_loss(REQ_OP_READ, b->bi_status))
-			shadow_suspect(v, leg, false);
+		shadow_answered(v, leg, REQ_OP_READ, b->bi_status);
 		atomic64_inc(&v->failovers);
 		shadow_note_error(v, "read", leg, race->block);
 		shadow_raise_event(v);

@@ -109,8 +109,7 @@ static void discard_run(struct shadow_volume *v, u32 first, u32 count)
 			continue;
 		/* Only a hint to the leg: what it answers changes nothing for these blocks. */
 		r = blkdev_issue_discard(bdev, start, nr, GFP_NOIO);
-		if (r && shadow_tells_of_loss(REQ_OP_DISCARD, errno_to_blk_status(r)))
-			shadow_suspect(v, leg, true);
+		shadow_answered(v, leg, REQ_OP_DISCARD, errno_to_blk_status(r));
 	}
 }
 
@@ -321,7 +320,7 @@ static bool write_survives(struct shadow_volume *v, struct bio *bio)
 		if (failed & SHADOW_MASK_TIERS)
 			set_bit(leg, &v->tier_hurt); /* the shadow is old, and nothing revives it */
 		if ((failed & SHADOW_MASK_TIERS) &&
-		    !shadow_zeroes_unknown(bio, io->parts[leg].status))
+		    !shadow_unsupported(bio_op(bio), io->parts[leg].status))
 			shadow_note_tier_failure(v, "write", leg, io->block);
 		if (shadow_tier_apply(v, io->block, SHADOW_TEV_LOST, NULL))
 			shadow_tier_end_drop(v, io->block);
@@ -342,15 +341,14 @@ static void write_zeroes_again(struct shadow_volume *v, struct bio *bio)
 	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++) {
 		blk_status_t *status = &io->parts[leg].status;
 
-		if (!(io->sent & (1u << leg)) || !shadow_zeroes_unknown(bio, *status) ||
+		if (!(io->sent & (1u << leg)) || !shadow_unsupported(bio_op(bio), *status) ||
 		    !v->legs[leg])
 			continue;
 		r = blkdev_issue_zeroout(v->legs[leg], io->iter.bi_sector,
 					 io->iter.bi_size >> SECTOR_SHIFT, GFP_NOIO,
 					 BLKDEV_ZERO_NOUNMAP);
 		*status = errno_to_blk_status(r);
-		if (shadow_tells_of_loss(REQ_OP_WRITE_ZEROES, *status))
-			shadow_suspect(v, leg, true);
+		shadow_answered(v, leg, REQ_OP_WRITE_ZEROES, *status);
 	}
 }
 
@@ -379,8 +377,7 @@ static bool flush_survives(struct shadow_volume *v, struct bio *bio)
 		shadow_tier_flush_failed(v, leg);
 		return !atomic_read(&shadow_tier_of(v, leg)->dirty);
 	}
-	atomic_or(1u << leg, &v->suspect);	/* for shadows over it; the commit looks */
-	shadow_drop_leg(v, leg);
+	shadow_home_flush_failed(v, leg);
 	w.word = READ_ONCE(v->ctx_word);
 	if (w.phase == SHADOW_STEADY)
 		return leg != w.steady_leg;

@@ -231,3 +231,10 @@ void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 		    v->name, leg == SHADOW_LEG_ORIGIN ? "origin" : "target", n);
 	shadow_raise_event(v);
 }
+
+/* What a home leg's cache held may be gone: its copies, and what clean shadows over it rely on. */
+void shadow_home_flush_failed(struct shadow_volume *v, u8 leg)
+{
+	atomic_or(1u << leg, &v->suspect);	/* in read-only mode, too: no more flushes */
+	shadow_drop_leg(v, leg);
+}

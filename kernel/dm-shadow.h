@@ -685,10 +685,10 @@ static inline void shadow_unwatch(struct bio *bio)
 	bio->bi_private = NULL;
 }
 
-/* The leg does not do REQ_OP_WRITE_ZEROES: no word on its health. */
-static inline bool shadow_zeroes_unknown(struct bio *bio, blk_status_t status)
+/* The leg does not do that: no word on its health. */
+static inline bool shadow_unsupported(enum req_op op, blk_status_t status)
 {
-	return bio_op(bio) == REQ_OP_WRITE_ZEROES &&
+	return (op == REQ_OP_WRITE_ZEROES || op == REQ_OP_DISCARD) &&
 	       (status == BLK_STS_NOTSUPP || status == BLK_STS_TARGET);
 }
 
@@ -747,6 +747,7 @@ u32 shadow_tail_data(struct shadow_volume *v);
 void shadow_set_ctx(struct shadow_volume *v, union shadow_ctx_word w);
 void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char *why);
 void shadow_drop_leg(struct shadow_volume *v, u8 leg);
+void shadow_home_flush_failed(struct shadow_volume *v, u8 leg);
 bool shadow_drop_home(struct shadow_volume *v, u32 block, u8 leg, struct shadow_step *step);
 
 /* dm-shadow-registry.c: process context, may sleep */
@@ -898,9 +899,9 @@ void shadow_fetch_set(struct shadow_volume *v, u8 leg);
 int shadow_fetch_init(struct shadow_volume *v);
 void shadow_fetch_exit(struct shadow_volume *v);
 
-/* dm-shadow-doubt.c: process context, but for shadow_suspect() */
+/* dm-shadow-doubt.c: process context, but for shadow_suspect() and shadow_answered() */
 void shadow_suspect(struct shadow_volume *v, u8 leg, bool written);
-bool shadow_tells_of_loss(enum req_op op, blk_status_t status);
+void shadow_answered(struct shadow_volume *v, u8 leg, enum req_op op, blk_status_t status);
 void shadow_doubt(struct shadow_volume *v, u32 block, u8 legs);
 bool shadow_doubts_turn(struct shadow_volume *v);
 void shadow_doubts_over(struct shadow_volume *v);

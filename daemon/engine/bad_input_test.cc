@@ -10,12 +10,7 @@ namespace {
 class BadInput : public testing::Test {
  protected:
   void SetUp() override {
-    CreateRequest r;
-    r.name = "db0";
-    r.size_bytes = 16 * kTestMiB;
-    r.to = "hdd";
-    r.block_bytes = kTestBlock;
-    ASSERT_TRUE(m.engine().CreateVolume(r).ok());
+    ASSERT_TRUE(m.engine().CreateVolume(SmallVolume()).ok());
     m.world.AddDisk("/dev/free", 64 * kTestMiB);
     m.world.AddDisk("/dev/small", 8 * kTestMiB);
     r_.volume = "db0";

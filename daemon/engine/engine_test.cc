@@ -10,12 +10,7 @@ namespace {
 class EngineTest : public testing::Test {
  protected:
   void SetUp() override {
-    CreateRequest r;
-    r.name = "db0";
-    r.size_bytes = 16 * kTestMiB;
-    r.to = "hdd";
-    r.block_bytes = kTestBlock;
-    auto made = m.engine().CreateVolume(r);
+    auto made = m.engine().CreateVolume(SmallVolume());
     ASSERT_TRUE(made.ok()) << made.error().ToString();
     for (std::uint64_t b = 0; b < 256; ++b) ASSERT_TRUE(m.world.target("db0").Write(b, 1000 + b));
     m.world.device_kib_per_s = std::uint64_t{8} << 10;  // two seconds for everything

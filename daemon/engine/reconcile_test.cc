@@ -11,12 +11,7 @@ namespace {
 class ReconcileTest : public testing::Test {
  protected:
   void SetUp() override {
-    CreateRequest r;
-    r.name = "db0";
-    r.size_bytes = 16 * kTestMiB;
-    r.to = "hdd";
-    r.block_bytes = kTestBlock;
-    ASSERT_TRUE(m.engine().CreateVolume(r).ok());
+    ASSERT_TRUE(m.engine().CreateVolume(SmallVolume()).ok());
     for (std::uint64_t b = 0; b < 256; ++b) ASSERT_TRUE(m.world.target("db0").Write(b, 1000 + b));
     m.world.device_kib_per_s = std::uint64_t{4} << 10;
     origin = m.engine().GetVolume("db0")->origin;

@@ -14,12 +14,7 @@ constexpr std::uint64_t kBlocks = 256;
 class RecoverTest : public testing::Test {
  protected:
   void SetUp() override {
-    CreateRequest r;
-    r.name = "db0";
-    r.size_bytes = 16 * kTestMiB;
-    r.to = "hdd";
-    r.block_bytes = kTestBlock;
-    ASSERT_TRUE(m.engine().CreateVolume(r).ok());
+    ASSERT_TRUE(m.engine().CreateVolume(SmallVolume()).ok());
     for (std::uint64_t b = 0; b < kBlocks; ++b) {
       ASSERT_TRUE(m.world.target("db0").Write(b, 1000 + b));
     }

@@ -13,12 +13,7 @@ constexpr const char* kDevice = "/dev/mapper/db0";
 class ResizeTest : public testing::Test {
  protected:
   void SetUp() override {
-    CreateRequest r;
-    r.name = "db0";
-    r.size_bytes = 16 * kTestMiB;
-    r.to = "hdd";
-    r.block_bytes = kTestBlock;
-    ASSERT_TRUE(m.engine().CreateVolume(r).ok());
+    ASSERT_TRUE(m.engine().CreateVolume(SmallVolume()).ok());
     for (std::uint64_t b = 0; b < 256; ++b) ASSERT_TRUE(m.world.target("db0").Write(b, 1000 + b));
     Content("ext4", 8 * kTestMiB);
     r_.volume = "db0";

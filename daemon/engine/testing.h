@@ -16,6 +16,16 @@ namespace shadow {
 inline constexpr std::uint64_t kTestMiB = std::uint64_t{1} << 20;
 inline constexpr std::uint64_t kTestBlock = std::uint64_t{64} << 10;
 
+/// db0, 256 blocks on the class hdd.
+inline CreateRequest SmallVolume() {
+  CreateRequest r;
+  r.name = "db0";
+  r.size_bytes = 256 * kTestBlock;
+  r.to = "hdd";
+  r.block_bytes = kTestBlock;
+  return r;
+}
+
 /// The store with crash points around its writes.
 class CrashingStore final : public Store {
  public:

@@ -47,7 +47,7 @@ struct FlushStart {
   u32 id = 0;
   std::array<ValueSet, kCells> allowed;
   CellMask vague = 0, wild = 0;
-  // which devices had to be flushed, and the flushes that each had got
+  // which devices had to be flushed all the time since, and the flushes that each had got
   u32 devices = 0;
   std::array<u64, kLegs> begun{};
 };

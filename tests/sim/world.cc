@@ -222,7 +222,9 @@ void World::CheckSlots() {
 }
 
 void World::Check() {
-  if (m_.failed || !v_ || !accept_) return;
+  if (m_.failed || !v_) return;
+  if (flushes_) KeepFlushDevices();
+  if (!accept_) return;
   u32 blocks = v_->touched;
   for (CellMask m = m_.stored; m; m &= m - 1)
     blocks |= 1u << BlockOfCell(static_cast<u32>(__builtin_ctz(m)));
@@ -358,7 +360,15 @@ void World::StartFlush(FlushStart& f) {
   for (u32 d = 0; d < kLegs; d++) f.begun[d] = m_.flushes_begun[d];
 }
 
-/// Acknowledged: what had to be flushed, and still would have to be, got one of its own.
+/// A leg that held nothing that counts for a moment may have been passed over then. What it has
+/// got to hold since was not there when the flush began.
+void World::KeepFlushDevices() {
+  const u32 devices = v_->FlushDevices();
+  for (auto& io : ios_)
+    if (io.used) io.flush.devices &= devices;
+}
+
+/// Acknowledged: what had to be flushed all the time got one of its own.
 void World::EndFlush(const Io& io) {
   truth_.EndFlush(io.flush);
   const u32 devices = v_ ? io.flush.devices & v_->FlushDevices() : 0;

@@ -99,6 +99,7 @@ class World {
   static Io* CloneIo(void* self);
   static void DataAfterFlush(void* self, Io* io);
   void StartFlush(FlushStart& f);
+  void KeepFlushDevices();
   void EndFlush(const Io& io);
   static void FreeIo(void* self, Io* io);
   void OftenChangePhase(Random& r);

@@ -168,18 +168,17 @@ Result<std::vector<Check>> EngineImpl::Doctor() {
       checks.push_back({what, "error", "It does not answer: " + unanswered + ".",
                         "look for a disk or path under it that does not answer"});
     } else if (!status.ok()) {
-      const std::string waits = WaitsFor(name);
+      const Error waits = WaitsFor(name);
+      const Error& why = waits.message.empty() ? status.error() : waits;
       checks.push_back(
           {what, "error",
-           waits.empty() ? "It is not active: " + status.error().message : "It is not up. " + waits,
-           "connect what is missing: the volume comes up by itself"});
+           (waits.message.empty() ? "It is not active: " : "It is not up. ") + why.message,
+           why.hint.empty() ? "look at shadowd's log and the kernel's" : why.hint});
     } else if (status->kernel.mode != "rw") {
       checks.push_back({what, "error", "Its mode is " + status->kernel.mode + ".",
                         "look at the kernel's log, then run shadow_check"});
-    } else if (const std::string waits = WaitsFor(name); !waits.empty()) {
-      checks.push_back(
-          {what, "error", waits,
-           "connect the device: it is taken back by itself; or abort the modification"});
+    } else if (const Error waits = WaitsFor(name); !waits.message.empty()) {
+      checks.push_back({what, "error", waits.message, waits.hint});
     } else if (status->kernel.needs_check) {
       checks.push_back(
           {what, "warning", "Its metadata asks for a check.", "run shadow_check on it"});

@@ -85,6 +85,7 @@ struct CreateRequest {
   std::uint64_t block_bytes = 0;  // 0: default 256 KiB
   std::string request_id;         // "" or an idempotency key
   std::string overwrite;          // what may be written over there: "ext4", "gpt,LVM2_member"
+  bool unstable_names = false;    // a device with nothing but a name will do
 };
 
 struct ImportRequest {
@@ -94,6 +95,7 @@ struct ImportRequest {
   std::uint64_t block_bytes = 0;
   std::string request_id;
   std::string overwrite;  // what may be written over on the metadata's device
+  bool unstable_names = false;
 };
 
 struct RecoverRequest {
@@ -121,6 +123,7 @@ struct ModifyRequest {
   bool force_shrink = false;     // shrink although the file system says no or is unknown
   bool dry_run = false;          // plan only
   std::string overwrite;         // what may be written over on the target
+  bool unstable_names = false;   // a target with nothing but a name will do
 };
 
 /// What a modification will do. Times are estimates from the measured bandwidths.
@@ -241,7 +244,9 @@ class Engine {
   virtual Result<std::vector<VolumeInfo>> ListVolumes() = 0;
   virtual Result<VolumeInfo> GetVolume(const std::string& name) = 0;
   /// Puts a volume together now if its devices are there. kUnavailable says what it waits for.
-  virtual Result<VolumeInfo> ActivateVolume(const std::string& name) = 0;
+  /// With `unstable_names` the names of legs that have nothing else lead to the right devices: the
+  /// user looked.
+  virtual Result<VolumeInfo> ActivateVolume(const std::string& name, bool unstable_names) = 0;
   /// Takes a volume whose records are lost into shadowd's state again, from its metadata device.
   virtual Result<VolumeInfo> RecoverVolume(const RecoverRequest& request) = 0;
   virtual Result<std::vector<ClassInfo>> ListClasses() = 0;

@@ -126,7 +126,7 @@ Status EngineImpl::Start() {
     const Status active = Activate(volume, running);
     if (!active.ok()) {
       Say("error", "activate", volume.name, active.error().ToString());
-      NoteWaiting(volume.name, active.error().message, false);
+      NoteWaiting(volume.name, active.error(), false);
     }
     all_up = all_up && active.ok();
     if (active.ok()) ResumeTierJobs(volume);

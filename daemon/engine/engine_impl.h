@@ -16,6 +16,7 @@
 
 #include "daemon/boot/superblock.h"
 #include "daemon/engine/engine.h"
+#include "daemon/modify/admission.h"
 #include "daemon/modify/deps.h"
 #include "daemon/modify/planner.h"
 #include "daemon/modify/runner.h"
@@ -62,7 +63,7 @@ class EngineImpl final : public Engine {
   Result<DeleteReport> DeleteVolume(const DeleteRequest& request) override;
   Result<std::vector<VolumeInfo>> ListVolumes() override;
   Result<VolumeInfo> GetVolume(const std::string& name) override;
-  Result<VolumeInfo> ActivateVolume(const std::string& name) override;
+  Result<VolumeInfo> ActivateVolume(const std::string& name, bool unstable_names) override;
   Result<VolumeInfo> RecoverVolume(const RecoverRequest& request) override;
   Result<std::vector<ClassInfo>> ListClasses() override;
 
@@ -123,7 +124,7 @@ class EngineImpl final : public Engine {
   /// What a volume waits for.
   struct Waiting {
     std::int64_t since_us = 0;
-    std::string why, key;
+    std::string why, key, hint;
   };
   struct TopSeen {
     std::unique_ptr<LatencyMeter> meter;
@@ -175,8 +176,11 @@ class EngineImpl final : public Engine {
   Status MayStartWithout(const VolumeRecord& volume, const char* role, const TableLeg& leg);
   Status NothingOnlyOnTier(const VolumeRecord& volume, std::size_t index, const TableLeg& leg);
   Result<std::string> PathOfLeg(const TableLeg& leg);
-  void NoteWaiting(const std::string& name, const std::string& why, bool say);
-  [[nodiscard]] std::string WaitsFor(const std::string& name);
+  Status NamesAreEnough(const VolumeRecord& volume, const std::vector<Leg>& legs);
+  Status NameIsEnough(const VolumeRecord& volume, const Leg& leg);
+  void NoteWaiting(const std::string& name, const Error& why, bool say);
+  /// Why it is not up or not whole, and what to do; no message: it is.
+  [[nodiscard]] Error WaitsFor(const std::string& name);
 
   // volumes.cc
   Result<std::vector<Leg>> LegsOf(const VolumeRecord& volume, const ModificationRecord* running);
@@ -197,11 +201,11 @@ class EngineImpl final : public Engine {
   static bool OursToDelete(const VolumeRecord& volume);
   void FinishInterrupted(const std::vector<VolumeRecord>& volumes, bool all_up);
   Result<VolumeInfo> Finish(VolumeRecord record, const std::string& metadata_place,
-                            const std::string& own_class, const std::string& overwrite);
+                            const std::string& own_class, const Allowed& allowed);
   Result<VolumeInfo> Establish(VolumeRecord record, const std::string& metadata_place,
-                               const std::string& own_class, const std::string& overwrite);
+                               const std::string& own_class, const Allowed& allowed);
   Result<Leg> MakeMetadata(const VolumeRecord& record, const std::string& place,
-                           const std::string& own_class, const std::string& overwrite);
+                           const std::string& own_class, const Allowed& allowed);
   Status PickOrigin(VolumeRecord* record, const CreateRequest& request,
                     const RequestRecord& request_record);
   Status ForgetOrigin(const VolumeRecord& volume);
@@ -260,7 +264,8 @@ class EngineImpl final : public Engine {
   std::int64_t pruned_us_ = 0;  // only the event loop's thread, and Start()
   std::atomic<bool> stopping_{false};
   std::thread event_thread_, tier_thread_, reconcile_thread_;
-  std::map<std::string, Waiting> waiting_;                      // by volume; guarded by state_
+  std::map<std::string, Waiting> waiting_;  // by volume; guarded by state_
+  std::set<std::string> looked_at_;  // volumes whose legs' names the user vouched for; state_
   std::map<std::string, std::shared_ptr<TierKeeper>> keepers_;  // by volume; guarded by state_
   std::map<std::string, TierSeen> tier_seen_;                   // only TickTiers' thread
   std::uint64_t tier_wakes_ = 0;                                // guarded by state_

@@ -394,5 +394,47 @@ TEST_F(OwnershipTest, DoctorTellsOfALegThatIsMissingOrAnother) {
   EXPECT_TRUE(told("No device with the identity"));
 }
 
+// A device with nothing but a name is refused in every role; with the user's word it is taken, and
+// the record and the plan say so.
+TEST_F(OwnershipTest, ADeviceNeedsAnIdentityThatLasts) {
+  for (const char* path : {"/dev/a", "/dev/d1", "/dev/d2", "/dev/d3"}) {
+    m.world.disks.at(path).lasts = false;
+  }
+  const char* words = "--allow-unstable-names";
+  ExpectRefused(Import("va", "/dev/a").error(), words);
+  ExpectRefused(Create("va", "/dev/a").error(), words);
+  ExpectRefused(Create("va", "pool").error(), "nothing but its name");
+  ASSERT_TRUE(Import("vb", "/dev/b").ok());
+  ExpectRefused(Move("vb", "/dev/d1").error(), words);
+  ExpectRefused(Move("vb", "pool").error(), "nothing but its name");
+  AddTierRequest tier;
+  tier.volume = "vb";
+  tier.to = "/dev/d3";
+  ExpectRefused(m.engine().AddTier(tier).error(), words);
+  ImportRequest import;
+  import.name = "va";
+  import.device = "/dev/b";
+  m.world.AddDisk("/dev/c", kDiskBytes);
+  import.device = "/dev/c";
+  import.metadata = "/dev/d3";
+  import.block_bytes = kTestBlock;
+  ExpectRefused(m.engine().ImportVolume(import).error(), words);
+  EXPECT_EQ(m.engine().ListVolumes()->size(), 1U);
+
+  import.unstable_names = true;
+  ASSERT_TRUE(m.engine().ImportVolume(import).ok());
+  ModifyRequest move;
+  move.volume = "vb";
+  move.to = "/dev/d1";
+  move.unstable_names = true;
+  const auto plan = m.engine().PlanModification(move);
+  ASSERT_TRUE(plan.ok()) << plan.error().ToString();
+  bool warned = false;
+  for (const std::string& w : plan->warnings) {
+    warned = warned || w.find("nothing but its name") != std::string::npos;
+  }
+  EXPECT_TRUE(warned);
+}
+
 }  // namespace
 }  // namespace shadow

@@ -35,6 +35,40 @@ Result<std::string> EngineImpl::PathOfLeg(const TableLeg& leg) {
   return found.path;
 }
 
+// A leg that has nothing but a name: may the device that has the name now be the leg? A metadata
+// device says so itself. Of another the user must have said that names do not change here, and it
+// must have its size still.
+Status EngineImpl::NameIsEnough(const VolumeRecord& volume, const Leg& leg) {
+  const auto found = deps_.identities->Resolve(leg.id);
+  if (!found.ok() || found->Lasts()) return Ok();  // what is not there is waited for
+  if (leg.id == volume.metadata.id && deps_.superblock) {
+    const auto sb = deps_.superblock(found->path);
+    if (sb.ok() && *sb && volume.uuid == (*sb)->uuid) return Ok();
+    return MakeError(Code::kFailedPrecondition,
+                     found->path + ", by its name the metadata of " + volume.name +
+                         ", does not hold them: it is another device now.",
+                     "look which device holds them: dm-shadow-activate --list");
+  }
+  {
+    const std::lock_guard<std::mutex> lock(state_);
+    if (looked_at_.count(volume.name) != 0) return Ok();
+  }
+  const bool same_size = found->size_bytes == leg.size_bytes;
+  if (leg.by_name && same_size) return Ok();
+  return MakeError(
+      Code::kFailedPrecondition,
+      found->path + " is a leg of " + volume.name + " by its name alone, " +
+          (same_size ? "and another device may have that since the reboot."
+                     : "and its size is not what it was: it is another device, or was resized."),
+      "look what is on it (blkid), then: shadowctl volume activate " + volume.name +
+          " --allow-unstable-names");
+}
+
+Status EngineImpl::NamesAreEnough(const VolumeRecord& volume, const std::vector<Leg>& legs) {
+  for (const Leg& leg : legs) SHADOW_TRY(NameIsEnough(volume, leg));
+  return Ok();
+}
+
 // May the volume be started without this leg ("origin" or "target")? If not, says why.
 Status EngineImpl::MayStartWithout(const VolumeRecord& volume, const char* role,
                                    const TableLeg& leg) {
@@ -170,7 +204,14 @@ Status EngineImpl::TakeLegsBack(const VolumeRecord& volume, const ModificationRe
       if (k.id == leg->id) (void)deps_.legs->Activate(k);
     }
     const auto path = PathOfLeg(*leg);
-    if (path.ok()) {
+    Status enough = Ok();
+    for (const Leg& k : known) {
+      if (k.id == leg->id && enough.ok()) enough = NameIsEnough(volume, k);
+    }
+    if (!enough.ok()) {
+      missing += (missing.empty() ? "" : " and ") + std::string("its ") + role + ": " +
+                 enough.error().message;
+    } else if (path.ok()) {
       leg->device = *path;
       back += (back.empty() ? "" : " and ") + std::string(role) + " " + *path;
     } else {
@@ -180,7 +221,13 @@ Status EngineImpl::TakeLegsBack(const VolumeRecord& volume, const ModificationRe
   };
   look("origin", &better.origin);
   if (better.target) look("target", &*better.target);
-  if (!missing.empty()) NoteWaiting(volume.name, "It runs without " + missing + ".", true);
+  if (!missing.empty()) {
+    NoteWaiting(volume.name,
+                MakeError(Code::kUnavailable, "It runs without " + missing + ".",
+                          "connect the device: it is taken back by itself; or abort the "
+                          "modification"),
+                true);
+  }
   if (back.empty()) return Ok();
   const auto swapped = SwapTable(*deps_.dm, *deps_.clock, volume.name, better, live);
   if (!swapped.ok()) return swapped.error();
@@ -189,24 +236,26 @@ Status EngineImpl::TakeLegsBack(const VolumeRecord& volume, const ModificationRe
 }
 
 // Says a change of what a volume waits for, once.
-void EngineImpl::NoteWaiting(const std::string& name, const std::string& why, bool say) {
+void EngineImpl::NoteWaiting(const std::string& name, const Error& why, bool say) {
   {
     const std::lock_guard<std::mutex> lock(state_);
     Waiting& w = waiting_[name];
     // The rest of the wait counts down: no news.
-    const auto key = why.substr(0, why.find(", for "));
+    const auto key = why.message.substr(0, why.message.find(", for "));
     const bool same = w.key == key;
     w.key = key;
-    w.why = why;
+    w.why = why.message;
+    w.hint = why.hint;
     if (same) return;
   }
-  if (say) Say("warning", "leg", name, why);
+  if (say) Say("warning", "leg", name, why.message);
 }
 
-std::string EngineImpl::WaitsFor(const std::string& name) {
+Error EngineImpl::WaitsFor(const std::string& name) {
   const std::lock_guard<std::mutex> lock(state_);
   const auto it = waiting_.find(name);
-  return it == waiting_.end() ? "" : it->second.why;
+  if (it == waiting_.end()) return {};
+  return MakeError(Code::kUnavailable, it->second.why, it->second.hint);
 }
 
 // A volume that is up with all its home legs needs nothing: its lock is not even asked for, so that
@@ -248,7 +297,7 @@ void EngineImpl::ReconcileVolume(const VolumeRecord& volume) {
           ? work(nullptr)
           : running->runner->WhileIdle([&](const ModificationRecord& m) { return work(&m); });
   if (!done.ok()) {
-    NoteWaiting(volume.name, done.error().message, true);
+    NoteWaiting(volume.name, done.error(), true);
     return;
   }
   if (IsWhole(volume)) NothingIsMissing(volume.name);
@@ -294,14 +343,20 @@ void EngineImpl::ReconcileLoop() {
   }
 }
 
-Result<VolumeInfo> EngineImpl::ActivateVolume(const std::string& name) {
+Result<VolumeInfo> EngineImpl::ActivateVolume(const std::string& name, bool unstable_names) {
   SHADOW_ASSIGN(const VolumeRecord volume, FindVolume(name));
+  if (unstable_names) {
+    const std::lock_guard<std::mutex> lock(state_);
+    looked_at_.insert(name);
+  }
   ReconcileVolume(volume);
   const auto info = deps_.dm->Info(name);
   if (info.ok() && info->live_table && info->uuid == DmUuid(volume.uuid)) return InfoOf(volume);
-  const std::string why = WaitsFor(name);
-  return MakeError(Code::kUnavailable,
-                   "The volume " + name + " is not up." + (why.empty() ? "" : " " + why), kConnect);
+  const Error why = WaitsFor(name);
+  return MakeError(
+      Code::kUnavailable,
+      "The volume " + name + " is not up." + (why.message.empty() ? "" : " " + why.message),
+      why.hint.empty() ? kConnect : why.hint);
 }
 
 }  // namespace shadow

@@ -63,14 +63,14 @@ TEST_F(ReconcileTest, AVolumeComesUpWhenItsDiskIsThere) {
   m.Boot();
   Live(200'000);
   EXPECT_FALSE(m.world.HasDevice("db0")) << "longer than any wait: it is the only copy";
-  const auto refused = m.engine().ActivateVolume("db0");
+  const auto refused = m.engine().ActivateVolume("db0", false);
   ASSERT_FALSE(refused.ok());
   EXPECT_NE(refused.error().message.find("waits for its origin"), std::string::npos);
   EXPECT_NE(m.engine().StatusText().find("db0: It waits for its origin"), std::string::npos);
   m.world.Connect(origin);
   Live(500);
   ExpectData();
-  EXPECT_TRUE(m.engine().ActivateVolume("db0").ok());
+  EXPECT_TRUE(m.engine().ActivateVolume("db0", false).ok());
   EXPECT_EQ(m.engine().StatusText(), "Serving.");
 }
 
@@ -200,6 +200,49 @@ TEST_F(ReconcileTest, AMoveWhoseTargetIsLostCanBeAborted) {
   ASSERT_TRUE(m.RunToEnd(id));
   EXPECT_EQ(m.engine().GetModification(id)->phase, Phase::kAborted);
   ExpectData();
+}
+
+// After a reboot a name is no proof. It is enough if the user said so when the leg was taken and
+// the size is right; else somebody has to look first.
+TEST_F(ReconcileTest, ANameAloneIsNotGuessedAtABoot) {
+  m.world.AddDisk("/dev/vdx", 64 * kTestMiB);
+  m.world.AddDisk("/dev/vdy", 32 * kTestMiB);
+  m.world.AddDisk("/dev/vdz", 64 * kTestMiB);
+  m.world.disks.at("/dev/vdx").lasts = false;
+  ImportRequest r;
+  r.name = "db1";
+  r.device = "/dev/vdx";
+  r.metadata = "hdd";
+  r.block_bytes = kTestBlock;
+  r.unstable_names = true;
+  ASSERT_TRUE(m.engine().ImportVolume(r).ok());
+  r.name = "db2";
+  r.device = "/dev/vdz";
+  ASSERT_TRUE(m.engine().ImportVolume(r).ok());
+  m.world.Reboot();
+  // As an earlier version would have taken it.
+  m.world.disks.at("/dev/vdz").lasts = false;
+  m.Boot();
+  EXPECT_TRUE(m.world.HasDevice("db1")) << "it was allowed";
+  EXPECT_FALSE(m.world.HasDevice("db2"));
+  Live(200'000);
+  EXPECT_FALSE(m.world.HasDevice("db2"));
+  const auto refused = m.engine().ActivateVolume("db2", false);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().ToString().find("by its name alone"), std::string::npos)
+      << refused.error().ToString();
+  EXPECT_NE(refused.error().ToString().find("--allow-unstable-names"), std::string::npos)
+      << refused.error().ToString();
+  EXPECT_TRUE(m.engine().ActivateVolume("db2", true).ok());
+  EXPECT_TRUE(m.world.HasDevice("db2"));
+
+  // Another device has the name, and the identity that is made of it.
+  m.world.Reboot();
+  std::swap(m.world.disks.at("/dev/vdx").id, m.world.disks.at("/dev/vdy").id);
+  m.world.disks.at("/dev/vdy").lasts = false;
+  m.Boot();
+  EXPECT_FALSE(m.world.HasDevice("db1")) << "its size is not the leg's";
+  EXPECT_FALSE(m.world.HasDevice("db2")) << "the word was for the last start";
 }
 
 }  // namespace

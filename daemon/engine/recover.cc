@@ -153,7 +153,7 @@ Result<VolumeInfo> EngineImpl::RecoverVolume(const RecoverRequest& request) {
   const Status active = Activate(record, move ? &*move : nullptr);
   if (!active.ok()) {
     Say("error", "activate", name, active.error().ToString());
-    NoteWaiting(name, active.error().message, false);
+    NoteWaiting(name, active.error(), false);
   } else {
     ResumeTierJobs(record);
   }

@@ -193,7 +193,8 @@ void EngineImpl::WatchTiers(const VolumeRecord& volume, const TiersRecord& tiers
       Say("info", "tier_ok", volume.name, TierOf(volume.name, level) + " is in use again.");
     }
     const bool back = health == "missing" && tier.phase == TierPhase::kActive &&
-                      deps_.identities->Resolve(tier.leg.id).ok();
+                      deps_.identities->Resolve(tier.leg.id).ok() &&
+                      NameIsEnough(volume, tier.leg).ok();
     if (!back) continue;
     const VolumeLock lock(this, volume.name);
     if (!lock.Check().ok()) continue;

@@ -98,7 +98,7 @@ Result<Admission> ForTier(const Deps& deps, const VolumeRecord& volume, const Ti
   how.least_bytes = std::max(tier.size_bytes, std::uint64_t{volume.block_sectors} * kSectorBytes);
   how.most_sector = origin.logical_block;
   how.from_class = tier.to[0] != '/';
-  how.overwrite = tier.overwrite;
+  how.allowed = {tier.overwrite, tier.unstable_names};
   return how;
 }
 
@@ -239,6 +239,7 @@ Result<TierInfo> EngineImpl::AddTier(const AddTierRequest& request) {
   tier.write_back = request.write_back;
   tier.request_id = request.request_id;
   tier.overwrite = request.overwrite;
+  tier.unstable_names = request.unstable_names;
   SHADOW_TRY(PlanTier(volume, &tiers, request.level, request_record));
   (void)SpeedOf(volume.origin, false, nullptr);
   const Status added = ContinueAdding(volume, &tiers, request.level);
@@ -279,7 +280,7 @@ Result<TierInfo> EngineImpl::RemoveTier(const RemoveTierRequest& request) {
     // It waits for a tier that has the newest data of some blocks, perhaps for ever.
     if (!request.lost) {
       return MakeError(Code::kFailedPrecondition,
-                       "The volume " + volume.name + " is not up. " + WaitsFor(volume.name),
+                       "The volume " + volume.name + " is not up. " + WaitsFor(volume.name).message,
                        "connect what is missing; or give up what only the tier has with --forget "
                        "--lost");
     }

@@ -168,35 +168,35 @@ Status EngineImpl::CheckNewName(const std::string& name) {
 
 namespace {
 
-Admission ForMetadata(const VolumeRecord& record, const std::string& overwrite) {
+Admission ForMetadata(const VolumeRecord& record, const Allowed& allowed) {
   Admission how;
   how.role = "metadata";
   how.volume = record.name;
   how.volume_uuid = record.uuid;
   how.least_bytes =
       MetadataBytes((record.sectors + record.block_sectors - 1) / record.block_sectors);
-  how.overwrite = overwrite;
+  how.allowed = allowed;
   return how;
 }
 
-Admission ForOrigin(const VolumeRecord& record, const std::string& overwrite) {
+Admission ForOrigin(const VolumeRecord& record, const Allowed& allowed) {
   Admission how;
   how.role = "origin";
   how.volume = record.name;
   how.least_bytes =
       record.imported ? record.block_sectors * kSectorBytes : record.sectors * kSectorBytes;
   how.keeps_content = record.imported;
-  how.overwrite = overwrite;
+  how.allowed = allowed;
   return how;
 }
 
 }  // namespace
 
 Result<Leg> EngineImpl::MakeMetadata(const VolumeRecord& record, const std::string& place,
-                                     const std::string& own_class, const std::string& overwrite) {
+                                     const std::string& own_class, const Allowed& allowed) {
   const std::uint64_t blocks = (record.sectors + record.block_sectors - 1) / record.block_sectors;
   if (!place.empty() && place[0] == '/') {
-    return Admit(deps_, place, ForMetadata(record, overwrite));
+    return Admit(deps_, place, ForMetadata(record, allowed));
   }
   std::string storage_class = place;
   if (storage_class.empty()) {
@@ -208,9 +208,8 @@ Result<Leg> EngineImpl::MakeMetadata(const VolumeRecord& record, const std::stri
 
 // The second half of create and import: metadata, device, record. Undoes everything if it fails.
 Result<VolumeInfo> EngineImpl::Establish(VolumeRecord record, const std::string& metadata_place,
-                                         const std::string& own_class,
-                                         const std::string& overwrite) {
-  auto done = Finish(record, metadata_place, own_class, overwrite);
+                                         const std::string& own_class, const Allowed& allowed) {
+  auto done = Finish(record, metadata_place, own_class, allowed);
   if (done.ok()) return done;
   const Error why = done.error();
   if (const auto recorded = deps_.store->Volumes(); recorded.ok()) {
@@ -224,17 +223,16 @@ Result<VolumeInfo> EngineImpl::Establish(VolumeRecord record, const std::string&
 }
 
 Result<VolumeInfo> EngineImpl::Finish(VolumeRecord record, const std::string& metadata_place,
-                                      const std::string& own_class, const std::string& overwrite) {
+                                      const std::string& own_class, const Allowed& allowed) {
   std::vector<std::unique_ptr<DeviceHold>> holds;
   if (!record.origin.made_here) {
-    SHADOW_ASSIGN(auto hold, HoldForWriting(deps_, record.origin, ForOrigin(record, overwrite)));
+    SHADOW_ASSIGN(auto hold, HoldForWriting(deps_, record.origin, ForOrigin(record, allowed)));
     holds.push_back(std::move(hold));
   }
-  SHADOW_ASSIGN(record.metadata, MakeMetadata(record, metadata_place, own_class, overwrite));
+  SHADOW_ASSIGN(record.metadata, MakeMetadata(record, metadata_place, own_class, allowed));
   SHADOW_TRY(deps_.store->PutVolume(record, nullptr));
   if (!record.metadata.made_here) {
-    SHADOW_ASSIGN(auto hold,
-                  HoldForWriting(deps_, record.metadata, ForMetadata(record, overwrite)));
+    SHADOW_ASSIGN(auto hold, HoldForWriting(deps_, record.metadata, ForMetadata(record, allowed)));
     holds.push_back(std::move(hold));
   }
   SHADOW_TRY(deps_.blocks->ZeroStart(record.metadata.device, kMetadataZeroBytes));
@@ -279,10 +277,11 @@ Result<VolumeInfo> EngineImpl::CreateVolume(const CreateRequest& request) {
   const RequestRecord request_record{request.request_id, "create", RequestBody(request),
                                      request.name};
 
+  const Allowed allowed = {request.overwrite, request.unstable_names};
   if (request.to[0] == '/') {
-    SHADOW_ASSIGN(record.origin, Admit(deps_, request.to, ForOrigin(record, request.overwrite)));
+    SHADOW_ASSIGN(record.origin, Admit(deps_, request.to, ForOrigin(record, allowed)));
     SHADOW_TRY(deps_.store->PutVolume(record, &request_record));
-    return Establish(record, "", record.origin.storage_class, request.overwrite);
+    return Establish(record, "", record.origin.storage_class, allowed);
   }
   SHADOW_ASSIGN(const std::vector<ClassInfo> classes, deps_.legs->ListClasses());
   const bool of_devices = std::any_of(classes.begin(), classes.end(), [&](const ClassInfo& c) {
@@ -290,7 +289,7 @@ Result<VolumeInfo> EngineImpl::CreateVolume(const CreateRequest& request) {
   });
   if (of_devices) {
     SHADOW_TRY(PickOrigin(&record, request, request_record));
-    return Establish(record, "", request.to, request.overwrite);
+    return Establish(record, "", request.to, allowed);
   }
   SHADOW_TRY(deps_.store->PutVolume(record, &request_record));
   auto leg = deps_.legs->Make({request.to, size, record.name, record.uuid, "", "origin"});
@@ -300,7 +299,7 @@ Result<VolumeInfo> EngineImpl::CreateVolume(const CreateRequest& request) {
     return leg.error();
   }
   record.origin = *leg;
-  return Establish(record, "", request.to, "");
+  return Establish(record, "", request.to, {});
 }
 
 // A device of the class, taken with the record. Another request may be faster: then the next one.
@@ -309,7 +308,8 @@ Status EngineImpl::PickOrigin(VolumeRecord* record, const CreateRequest& request
   Status taken = Ok();
   for (int i = 0; i < kMostPicks; ++i) {
     SHADOW_ASSIGN(record->origin,
-                  AdmitFromClass(deps_, request.to, ForOrigin(*record, request.overwrite)));
+                  AdmitFromClass(deps_, request.to,
+                                 ForOrigin(*record, {request.overwrite, request.unstable_names})));
     taken = deps_.store->PutVolume(*record, &request_record);
     if (taken.ok() || taken.error().code != Code::kAborted) return taken;
   }
@@ -333,7 +333,8 @@ Result<VolumeInfo> EngineImpl::ImportVolume(const ImportRequest& request) {
     return MakeError(Code::kInvalidArgument, request.device + " is smaller than one block.",
                      "name a larger device");
   }
-  SHADOW_ASSIGN(record.origin, Admit(deps_, request.device, ForOrigin(record, "")));
+  SHADOW_ASSIGN(record.origin,
+                Admit(deps_, request.device, ForOrigin(record, {"", request.unstable_names})));
   record.uuid = deps_.ids->NewUuid();
   record.sectors = record.origin.size_bytes / kSectorBytes;
   record.created_ms = deps_.clock->WallMs();
@@ -343,7 +344,8 @@ Result<VolumeInfo> EngineImpl::ImportVolume(const ImportRequest& request) {
   // Before: as a leg the device has fewer names.
   const auto references =
       deps_.references ? deps_.references(request.device) : std::vector<Reference>();
-  auto made = Establish(record, request.metadata, record.origin.storage_class, request.overwrite);
+  auto made = Establish(record, request.metadata, record.origin.storage_class,
+                        {request.overwrite, request.unstable_names});
   if (made.ok()) WarnOfReferences(*made, references);
   return made;
 }
@@ -546,6 +548,7 @@ Status EngineImpl::FinishRemoval(const VolumeRecord& record) {
   volumes_.erase(record.name);
   seen_.erase(record.name);
   waiting_.erase(record.name);
+  looked_at_.erase(record.name);
   changed_.notify_all();
   return Ok();
 }
@@ -727,6 +730,7 @@ Status EngineImpl::Activate(const VolumeRecord& volume, const ModificationRecord
     const ShadowTable with = WithTiers(bare, forgotten);
     if (with.tiers != tables.back().tiers) tables.push_back(with);
   }
+  SHADOW_TRY(NamesAreEnough(volume, legs));
   SHADOW_ASSIGN(tables, PlaceLegs(volume, tables, give_up_tiers));
   for (const ShadowTable& table : tables) {
     const auto params = BuildTable(table);
@@ -742,6 +746,7 @@ Status EngineImpl::Activate(const VolumeRecord& volume, const ModificationRecord
     last = started.error();
   }
   last.message = "The volume " + volume.name + " cannot be activated: " + last.message;
+  if (last.hint.empty()) last.hint = "look at the kernel's log (dmesg), and run shadow_check";
   return last;
 }
 

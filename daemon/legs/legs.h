@@ -26,7 +26,8 @@ struct Leg {
   std::uint64_t size_bytes = 0;
   bool logical_volume = false;  // of any volume group; can be extended and reduced
   bool made_here = false;       // Make() returned it for the record that holds it
-  bool given = false;  // shadowd was given it to write over; what it leaves there is its own
+  bool given = false;    // shadowd was given it to write over; what it leaves there is its own
+  bool by_name = false;  // nothing but its name is known, and the user said that this will do
 };
 
 /// What to make. `role` is "origin", "target", "metadata", "tier1" or "tier2".

@@ -114,14 +114,31 @@ Status CheckUse(const Deps& deps, const std::string& path) {
                  "unmount it or close what has it open, or name another device");
 }
 
+// Will it be found again after a reboot, and no other in its place?
+Status CheckLasting(const Deps& deps, const std::string& path, const Admission& how, Leg* leg) {
+  SHADOW_ASSIGN(const DeviceIdentity identity, deps.identities->Identify(path));
+  leg->by_name = !identity.Lasts();
+  if (identity.Lasts() || how.allowed.unstable_names) return Ok();
+  const bool mapped = identity.id.rfind("dmname:", 0) == 0;
+  return Refused(
+      path + " has nothing but its name to be known by (" +
+          (mapped ? "no device-mapper UUID" : "no WWN, NGUID or serial number, no PARTUUID") +
+          "): after a reboot another device may have it.",
+      std::string(mapped ? "make it with a UUID (dmsetup create --uuid)"
+                         : "give it an identity: a partition with a PARTUUID (GPT), or "
+                           "LVM on it") +
+          "; or insist with --allow-unstable-names");
+}
+
 // May what is on it be written over?
 Status CheckContent(const Deps& deps, const Leg& leg, const Admission& how) {
   if (how.keeps_content) return Ok();
   SHADOW_ASSIGN(const std::vector<Signature> found, deps.guard->Signatures(leg.device));
   SHADOW_ASSIGN(const std::optional<ReleasedDevice> before, deps.store->FindReleased(leg.id));
   if (before && before->reusable && before->signatures == Fingerprint(found)) return Ok();
-  const bool named = std::all_of(found.begin(), found.end(),
-                                 [&](const Signature& s) { return Names(how.overwrite, s.type); });
+  const bool named = std::all_of(found.begin(), found.end(), [&](const Signature& s) {
+    return Names(how.allowed.overwrite, s.type);
+  });
   if (!found.empty() && !named) {
     return Refused(
         leg.device + " holds data (" + ToText(found) + ").",
@@ -130,7 +147,7 @@ Status CheckContent(const Deps& deps, const Leg& leg, const Admission& how) {
   if (!found.empty()) return Ok();  // named, all of it
   const bool somebodys = before && !before->reusable;
   if (!somebodys && !how.from_class) return Ok();
-  if (Names(how.overwrite, kUnknownData)) return Ok();
+  if (Names(how.allowed.overwrite, kUnknownData)) return Ok();
   SHADOW_ASSIGN(const bool blank, deps.guard->LooksBlank(leg.device));
   if (blank) return Ok();
   return Refused(leg.device + " holds data" + (somebodys ? ": " + before->note : "") + ".",
@@ -148,6 +165,7 @@ Result<Leg> Admit(const Deps& deps, const std::string& path, const Admission& ho
   SHADOW_TRY(CheckStack(deps, path, how));
   SHADOW_TRY(CheckShape(info, how));
   SHADOW_TRY(CheckUse(deps, path));
+  SHADOW_TRY(CheckLasting(deps, path, how, &leg));
   SHADOW_TRY(CheckContent(deps, leg, how));
   return leg;
 }

@@ -3,9 +3,9 @@
 // tier, a place for metadata.
 //
 // Admit() looks when it is planned: is it there, large enough, nobody's, used by nobody, not on the
-// volume itself, and may be written over what is on it? The record that plans its use then takes it
-// (Store::OwnerOf). HoldForWriting() looks again right before the first write, under an exclusive
-// hold that is kept until the table has the device.
+// volume itself, has it an identity that lasts, and may be written over what is on it? The record
+// that plans its use then takes it (Store::OwnerOf). HoldForWriting() looks again right before the
+// first write, under an exclusive hold that is kept until the table has the device.
 #pragma once
 
 #include <memory>
@@ -16,6 +16,12 @@
 
 namespace shadow {
 
+/// What a request allows, of what is refused otherwise.
+struct Allowed {
+  std::string overwrite;        // types that may be written over, "ext4,gpt"
+  bool unstable_names = false;  // a device with nothing but a name to be known by
+};
+
 struct Admission {
   std::string role;               // "origin", "target", "metadata", "tier1", "tier2"
   std::string volume;             // the volume it is for
@@ -24,7 +30,7 @@ struct Admission {
   std::uint32_t most_sector = 0;  // largest logical block, bytes; 0: any
   bool keeps_content = false;     // imported: nothing is written over
   bool from_class = false;        // nobody named it: it must be blank, or known to be free
-  std::string overwrite;          // types that may be written over, "ext4,gpt"
+  Allowed allowed;
 };
 
 /// The device as a leg. Errors say who has it or what is on it, and what to do.

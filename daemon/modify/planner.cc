@@ -79,6 +79,7 @@ class Planner {
     p_.origin.id = v_.origin.id;
     p_.origin.made_here = v_.origin.made_here;
     p_.origin.given = v_.origin.given;
+    p_.origin.by_name = v_.origin.by_name;
     p_.old_sectors = v_.sectors;
     return Ok();
   }
@@ -127,7 +128,7 @@ class Planner {
     how.volume_uuid = v_.uuid;
     how.least_bytes = NewBytes();
     how.most_sector = origin.logical_block;
-    how.overwrite = r_.overwrite;
+    how.allowed = {r_.overwrite, r_.unstable_names};
     return how;
   }
 
@@ -338,6 +339,11 @@ class Planner {
       }
       say("Drop the origin " + p_.origin.device +
           (p_.origin.made_here ? " and remove it." : "; it is left as it is."));
+      if (p_.target.by_name) {
+        plan.warnings.push_back(p_.target.device +
+                                " has nothing but its name to be known by: after a reboot another "
+                                "device may have it.");
+      }
       if (grow && plan.reversible) {
         plan.warnings.push_back(
             "Once the new capacity holds data, turning back is refused until it is freed.");

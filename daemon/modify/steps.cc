@@ -107,7 +107,7 @@ Status ModificationRunner::HoldTarget() {
   how.least_bytes = record_.new_sectors * kSectorBytes;
   how.most_sector = origin.logical_block;
   how.from_class = record_.request.to.empty() || record_.request.to[0] != '/';
-  how.overwrite = record_.request.overwrite;
+  how.allowed = {record_.request.overwrite, record_.request.unstable_names};
   SHADOW_ASSIGN(target_hold_, HoldForWriting(deps_, record_.target, how));
   return Ok();
 }

@@ -266,6 +266,7 @@ Result<CreateRequest> FromProto(const v1::CreateVolumeRequest& request) {
   out.request_id = request.request_id();
   SHADOW_TRY(CheckOverwrite(request.overwrite()));
   out.overwrite = request.overwrite();
+  out.unstable_names = request.allow_unstable_names();
   return out;
 }
 
@@ -282,6 +283,7 @@ Result<ImportRequest> FromProto(const v1::ImportVolumeRequest& request) {
   out.metadata = request.metadata();
   SHADOW_TRY(CheckOverwrite(request.overwrite()));
   out.overwrite = request.overwrite();
+  out.unstable_names = request.allow_unstable_names();
   out.block_bytes = request.block_bytes();
   out.request_id = request.request_id();
   return out;
@@ -346,6 +348,7 @@ Result<ModifyRequest> FromProto(const v1::ModificationSpec& spec) {
   }
   SHADOW_TRY(CheckOverwrite(spec.overwrite()));
   out.overwrite = spec.overwrite();
+  out.unstable_names = spec.allow_unstable_names();
   out.grow_filesystem = spec.grow_filesystem();
   out.grow_now = spec.grow_filesystem_now();
   out.trim_first = !spec.skip_trim();

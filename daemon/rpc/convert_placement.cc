@@ -284,6 +284,7 @@ Result<AddTierRequest> FromProto(const v1::AddTierRequest& request) {
   out.request_id = request.request_id();
   SHADOW_TRY(CheckOverwrite(request.overwrite()));
   out.overwrite = request.overwrite();
+  out.unstable_names = request.allow_unstable_names();
   return out;
 }
 

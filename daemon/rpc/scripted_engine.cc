@@ -193,7 +193,8 @@ Result<VolumeInfo> ScriptedEngine::GetVolume(const std::string& name) {
   return it->second;
 }
 
-Result<VolumeInfo> ScriptedEngine::ActivateVolume(const std::string& name) {
+Result<VolumeInfo> ScriptedEngine::ActivateVolume(const std::string& name,
+                                                  bool /*unstable_names*/) {
   const std::lock_guard lock(mutex_);
   SHADOW_TRY(Enter("ActivateVolume", name));
   const auto it = volumes_.find(name);

@@ -44,7 +44,7 @@ class ScriptedEngine final : public Engine {
   Result<DeleteReport> DeleteVolume(const DeleteRequest& request) override;
   Result<std::vector<VolumeInfo>> ListVolumes() override;
   Result<VolumeInfo> GetVolume(const std::string& name) override;
-  Result<VolumeInfo> ActivateVolume(const std::string& name) override;
+  Result<VolumeInfo> ActivateVolume(const std::string& name, bool /*unstable_names*/) override;
   Result<VolumeInfo> RecoverVolume(const RecoverRequest& request) override;
   Result<std::vector<ClassInfo>> ListClasses() override;
   Result<Plan> PlanModification(const ModifyRequest& request) override;

@@ -73,7 +73,8 @@ grpc::Status VolumeService::ActivateVolume(grpc::ServerContext* context,
   return Handle(
       state_, door_, context, *request, response, [&]() -> Result<v1::ActivateVolumeResponse> {
         SHADOW_TRY(CheckVolumeName(request->name()));
-        SHADOW_ASSIGN(const VolumeInfo info, state_.engine.ActivateVolume(request->name()));
+        SHADOW_ASSIGN(const VolumeInfo info, state_.engine.ActivateVolume(
+                                                 request->name(), request->allow_unstable_names()));
         v1::ActivateVolumeResponse out;
         *out.mutable_volume() = ToProto(info);
         return out;

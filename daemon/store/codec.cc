@@ -115,6 +115,7 @@ void LegFields(Io& io, T& v) {
   io.Field("lv", v.logical_volume);
   io.Field("made", v.made_here);
   io.Field("given", v.given);
+  if (v.by_name || Io::kReads) io.Field("by_name", v.by_name);
 }
 
 template <typename Io, typename T>
@@ -133,6 +134,7 @@ void RequestFields(Io& io, T& v) {
   io.Field("force_shrink", v.force_shrink);
   if (!v.overwrite.empty() || Io::kReads) io.Field("overwrite", v.overwrite);
   if (v.grow_now || Io::kReads) io.Field("grow_now", v.grow_now);
+  if (v.unstable_names || Io::kReads) io.Field("unstable_names", v.unstable_names);
   io.Field("dry_run", v.dry_run);
 }
 
@@ -216,6 +218,7 @@ void TierFields(Io& io, T& v) {
   io.Field("lost", v.lost);
   io.Field("overwrite", v.overwrite);
   io.Field("touched", v.touched);
+  if (v.unstable_names || Io::kReads) io.Field("unstable_names", v.unstable_names);
   io.Field("request_id", v.request_id);
 }
 
@@ -290,8 +293,10 @@ Result<T> DecodeAny(const std::string& text, const char* what) {
 }
 
 // What an earlier program did not know is left out when it is not used: its bodies go on matching.
-std::string BodyOf(json j, const std::string& overwrite) {
-  if (!overwrite.empty()) j["overwrite"] = overwrite;
+template <typename T>
+std::string BodyOf(json j, const T& request) {
+  if (!request.overwrite.empty()) j["overwrite"] = request.overwrite;
+  if (request.unstable_names) j["unstable_names"] = true;
   return j.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -307,7 +312,7 @@ std::string RequestBody(const CreateRequest& request) {
                   {"size", request.size_bytes},
                   {"to", request.to},
                   {"block", request.block_bytes}};
-  return BodyOf(j, request.overwrite);
+  return BodyOf(j, request);
 }
 
 std::string RequestBody(const ImportRequest& request) {
@@ -315,7 +320,7 @@ std::string RequestBody(const ImportRequest& request) {
                   {"device", request.device},
                   {"metadata", request.metadata},
                   {"block", request.block_bytes}};
-  return BodyOf(j, request.overwrite);
+  return BodyOf(j, request);
 }
 
 std::string RequestBody(const AddTierRequest& request) {
@@ -324,7 +329,7 @@ std::string RequestBody(const AddTierRequest& request) {
                   {"to", request.to},
                   {"size", request.size_bytes},
                   {"write_back", request.write_back}};
-  return BodyOf(j, request.overwrite);
+  return BodyOf(j, request);
 }
 
 std::string RequestBody(const RemoveTierRequest& request) {

@@ -69,10 +69,11 @@ inline constexpr int kTierPhases = 6;
 
 struct TierRecord {
   TierPhase phase = TierPhase::kNone;
-  std::string to;         // class or device, as asked
-  Leg leg;                // device "" until it is known
-  std::string overwrite;  // what may be written over on it, as asked
-  bool touched = false;   // it may have been written over
+  std::string to;               // class or device, as asked
+  Leg leg;                      // device "" until it is known
+  std::string overwrite;        // what may be written over on it, as asked
+  bool touched = false;         // it may have been written over
+  bool unstable_names = false;  // a device with nothing but a name will do
   std::uint64_t size_bytes = 0;
   bool write_back = false;
   bool lost = false;  // kForgetting: dirty shadows may be dropped

@@ -20,7 +20,8 @@ struct AddTierRequest {
   std::uint64_t size_bytes = 0;  // rounded up to whole blocks; a device: 0 or at most its size
   bool write_back = false;
   std::string request_id;
-  std::string overwrite;  // what may be written over there: "ext4", "gpt,LVM2_member"
+  std::string overwrite;        // what may be written over there: "ext4", "gpt,LVM2_member"
+  bool unstable_names = false;  // a device with nothing but a name will do
 };
 
 struct RemoveTierRequest {

@@ -42,7 +42,7 @@ order() {
   play /dev/mapper/db0 "$WARM" "$MEASURED" "$1" &
   player=$!
   start=${EPOCHREALTIME/./}
-  shadowctl volume modify db0 --to /dev/new --rate "$RATE" --grace 1h >/dev/null
+  shadowctl volume modify db0 --to /dev/new --allow-unstable-names --rate "$RATE" --grace 1h >/dev/null
   note_move "$1" "$start"
   # The rest of the trace is of no interest.
   pkill -INT -x shadow-replay || true

@@ -80,7 +80,7 @@ plain_volume() {
   # No training while the trace runs: emulated, LibTorch takes half an hour for what takes 20 s.
   export PAM_UPDATE_MINUTES=0
   start_shadowd
-  shown shadowctl volume import db0 /dev/home --metadata /dev/meta
+  shown shadowctl volume import db0 /dev/home --metadata /dev/meta --allow-unstable-names
 }
 # tiered_volume: with both tiers.
 tiered_volume() {
@@ -89,8 +89,8 @@ tiered_volume() {
   replay_device mid "$SLOTS2" ssd
   local mode=()
   [[ $TIER_MODE == writethrough ]] || mode=(--write-back)
-  shown shadowctl tier add db0 tier1 --to /dev/fast "${mode[@]}"
-  shown shadowctl tier add db0 tier2 --to /dev/mid "${mode[@]}"
+  shown shadowctl tier add db0 tier1 --to /dev/fast --allow-unstable-names "${mode[@]}"
+  shown shadowctl tier add db0 tier2 --to /dev/mid --allow-unstable-names "${mode[@]}"
 }
 # The model goes where the worker looks for it when the volume is first opened.
 need_model() {

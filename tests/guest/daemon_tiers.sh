@@ -29,7 +29,7 @@ tear_down() {
 test_hot_blocks_are_promoted_and_go_home_again() {
   tiered_classes
   shadowctl tier add db0 tier1 --to fast --size 16M --write-back
-  shadowctl tier add db0 tier2 --to /dev/midev
+  shadowctl tier add db0 tier2 --to /dev/midev --allow-unstable-names
   shadowctl tier policy db0 --policy ewma --window 3s
   hot_load
   wait_until 120 "a promotion" has_shadows tier1
@@ -59,7 +59,7 @@ test_hot_blocks_are_promoted_and_go_home_again() {
 
 test_a_volume_with_tiers_moves_and_grows() {
   tiered_classes
-  shadowctl tier add db0 tier1 --to /dev/midev --write-back
+  shadowctl tier add db0 tier1 --to /dev/midev --allow-unstable-names --write-back
   message db0 promote tier1 0+$HOT
   wait_until 60 "shadows" has_shadows tier1
   hot_load
@@ -75,7 +75,7 @@ test_a_volume_with_tiers_moves_and_grows() {
 
 test_a_dead_tier_is_said_and_taken_away() {
   tiered_classes
-  shadowctl tier add db0 tier1 --to /dev/midev
+  shadowctl tier add db0 tier1 --to /dev/midev --allow-unstable-names
   message db0 promote tier1 0+$HOT
   wait_until 60 "shadows" has_shadows tier1
   kill "$DAEMON"

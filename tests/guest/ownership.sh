@@ -98,16 +98,56 @@ test_what_holds_data_is_not_written_over() {
   shadowctl volume import db0 /dev/slow/db0 >/dev/null
   local device
   for device in plain pv; do
-    expect_failure shadowctl volume modify db0 --to "/dev/$device" --grace 0 --wait
+    expect_failure shadowctl volume modify db0 --to "/dev/$device" --allow-unstable-names --grace 0 --wait
     expect_match "the refusal" "$OUTPUT" "--overwrite (ext4|LVM2_member)"
-    expect_failure shadowctl volume create new --size 32M --to "/dev/$device"
-    expect_failure shadowctl tier add db0 tier1 --to "/dev/$device"
-    expect_failure shadowctl volume import other /dev/slow/db0 --metadata "/dev/$device"
+    expect_failure shadowctl volume create new --size 32M --to "/dev/$device" --allow-unstable-names
+    expect_match "the refusal" "$OUTPUT" "--overwrite (ext4|LVM2_member)"
+    expect_failure shadowctl tier add db0 tier1 --to "/dev/$device" --allow-unstable-names
+    expect_match "the refusal" "$OUTPUT" "--overwrite (ext4|LVM2_member)"
+    expect_failure shadowctl volume import other /dev/slow/db0 --metadata "/dev/$device" --allow-unstable-names
   done
   whole_file_system ext4 /dev/plain
   vgs backup >/dev/null || fail "the volume group is gone"
-  shadowctl volume modify db0 --to /dev/plain --overwrite ext4 --grace 0 --wait >/dev/null
+  shadowctl volume modify db0 --to /dev/plain --overwrite ext4 --allow-unstable-names --grace 0 --wait >/dev/null
   vgremove -qq -y backup
+}
+
+# null_blk has no serial number, and a dm device may have no UUID.
+test_a_device_needs_an_identity() {
+  two_classes fast fast
+  null_device plain 64
+  null_device more 64
+  dm_create unnamed "0 $(sectors /dev/more) linear /dev/more 0"
+  write_word /dev/plain precious
+  local device
+  for device in /dev/plain /dev/mapper/unnamed; do
+    expect_failure shadowctl volume import db1 "$device" --metadata slow
+    expect_match "the refusal" "$OUTPUT" "nothing but its name.*--allow-unstable-names"
+    expect_failure shadowctl volume create db1 --size 32M --to "$device"
+    expect_failure shadowctl volume import db1 /dev/slow/db0 --metadata "$device"
+  done
+  shadowctl volume import db0 /dev/slow/db0 >/dev/null
+  for device in /dev/plain /dev/mapper/unnamed; do
+    expect_failure shadowctl volume modify db0 --to "$device" --grace 0
+    expect_failure shadowctl tier add db0 tier1 --to "$device"
+  done
+  expect_match "the plan" "$(shadowctl volume modify db0 --to /dev/mapper/unnamed --allow-unstable-names --dry-run)" \
+    "nothing but its name"
+  # With the user's word it comes up again as long as its size is right.
+  shadowctl volume import db1 /dev/plain --metadata slow --allow-unstable-names >/dev/null
+  shadowctl doctor >"$RESULT/doctor" || true
+  grep "/dev/plain has nothing but its name" "$RESULT/doctor" >/dev/null || fail "doctor does not say it"
+  reboot_shadowd db1
+  expect_word /dev/mapper/db1 precious
+  kill "$DAEMON"
+  wait "$DAEMON" || true
+  dm remove db1
+  null_remove plain
+  null_device plain 32
+  start_shadowd
+  expect_failure shadowctl volume activate db1
+  expect_match "why" "$OUTPUT" "its size is not what it was"
+  dm remove unnamed
 }
 
 test_one_device_is_not_given_twice() {

@@ -31,7 +31,7 @@ sick_move() {
   sed -i 's/devices {/devices { global_filter = [ "r|hang|" ]/' "$LVM_SYSTEM_DIR/lvm.conf"
   shadowctl volume import db0 /dev/slow/db0 >/dev/null
   shadowctl volume import db1 /dev/slow/db1 >/dev/null
-  shadowctl volume modify db0 --to /dev/mapper/hang --rate 4M --grace 10m >/dev/null
+  shadowctl volume modify db0 --to /dev/mapper/hang --allow-unstable-names --rate 4M --grace 10m >/dev/null
   wait_until 60 "the first copies" some_copied
   dm suspend --noflush hang
   dd if=/dev/urandom of=/dev/mapper/db0 bs=64k count=16 oflag=direct status=none &

@@ -24,6 +24,7 @@ struct ModifyOptions {
   bool skip_trim = false;
   bool discard_origin = false;
   bool force_shrink = false;
+  bool unstable_names = false;
   bool dry_run = false;
 };
 
@@ -73,6 +74,7 @@ Result<v1::ModificationSpec> SpecOf(const ModifyOptions& o) {
   spec.set_force_shrink(o.force_shrink);
   SHADOW_TRY(rpc::CheckOverwrite(o.overwrite));
   spec.set_overwrite(o.overwrite);
+  spec.set_allow_unstable_names(o.unstable_names);
   return spec;
 }
 
@@ -217,6 +219,7 @@ void AddModifyCommand(CLI::App& volume, Context& context, Interrupts& interrupts
   modify->add_flag("--force-shrink", o->force_shrink,
                    "Shrink although the file system is too big or unknown: loses data");
   modify->add_option("--overwrite", o->overwrite, kOverwriteHelp)->type_name("TYPES");
+  modify->add_flag(kUnstableNames, o->unstable_names, kUnstableNamesHelp);
   modify
       ->add_option("--request-id", o->request_id,
                    "Idempotency key: the same id and request is done once")

@@ -21,6 +21,7 @@ struct TierOptions {
   string volume, tier, to, size, mode, request_id, overwrite;
   string policy, tier1_heat, tier2_heat, budget, window, impact;
   bool write_back = false, forget = false, lost = false, wait = false, yes = false;
+  bool unstable_names = false;
 
   [[nodiscard]] bool changes_policy() const {
     return !(policy.empty() && tier1_heat.empty() && tier2_heat.empty() && budget.empty() &&
@@ -62,6 +63,7 @@ int Add(Context& context, const TierOptions& o) {
                                         : v1::TIER_WRITE_MODE_WRITE_THROUGH);
     SHADOW_TRY(rpc::CheckOverwrite(overwrite));
     request.set_overwrite(overwrite);
+    request.set_allow_unstable_names(o.unstable_names);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
     return CallOnce(client.placement(), &Stub::AddTier, request);
   };
@@ -355,6 +357,7 @@ void AddTierCommands(CLI::App& app, Context& context, Interrupts& interrupts) {
   add->add_flag("--write-back", o->write_back,
                 "Writes go to the tier alone; default: to home as well");
   add->add_option("--overwrite", o->overwrite, kOverwriteHelp)->type_name("TYPES");
+  add->add_flag(kUnstableNames, o->unstable_names, kUnstableNamesHelp);
   AddRequestId(*add, o);
   on(add, o, Add);
 

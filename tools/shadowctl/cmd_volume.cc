@@ -19,6 +19,7 @@ constexpr std::chrono::hours kExportTimeout{24};
 struct VolumeOptions {
   string name, size, to, device, metadata, block_size, request_id, overwrite;
   bool destroy_data = false;
+  bool unstable_names = false;
   bool dry_run = false;
   bool yes = false;
 };
@@ -54,6 +55,7 @@ int Create(Context& context, const VolumeOptions& o) {
     request.set_block_bytes(block);
     SHADOW_TRY(rpc::CheckOverwrite(overwrite));
     request.set_overwrite(overwrite);
+    request.set_allow_unstable_names(o.unstable_names);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
     return CallOnce(client.volumes(), &Stub::CreateVolume, request);
   };
@@ -75,6 +77,7 @@ int Import(Context& context, const VolumeOptions& o) {
     request.set_block_bytes(block);
     SHADOW_TRY(rpc::CheckOverwrite(overwrite));
     request.set_overwrite(overwrite);
+    request.set_allow_unstable_names(o.unstable_names);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
     return CallOnce(client.volumes(), &Stub::ImportVolume, request);
   };
@@ -160,6 +163,7 @@ int Activate(Context& context, const VolumeOptions& o) {
   const auto run = [&]() -> Result<v1::ActivateVolumeResponse> {
     SHADOW_TRY(rpc::CheckVolumeName(o.name));
     v1::ActivateVolumeRequest request;
+    request.set_allow_unstable_names(o.unstable_names);
     request.set_request_id(IdOr(o.request_id));
     request.set_name(o.name);
     SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
@@ -240,6 +244,10 @@ void AddOverwrite(CLI::App& command, const Options& o) {
   command.add_option("--overwrite", o->overwrite, kOverwriteHelp)->type_name("TYPES");
 }
 
+void AddUnstableNames(CLI::App& command, const Options& o) {
+  command.add_flag(kUnstableNames, o->unstable_names, kUnstableNamesHelp);
+}
+
 void AddBlockSize(CLI::App& command, const Options& o) {
   command.add_option("--block-size", o->block_size, "Size of a block, 64K..16M; default 256K")
       ->type_name("SIZE");
@@ -266,6 +274,7 @@ void AddVolumeCommands(CLI::App& app, Context& context, Interrupts& interrupts) 
       ->required();
   AddBlockSize(*create, create_options);
   AddOverwrite(*create, create_options);
+  AddUnstableNames(*create, create_options);
   AddRequestId(*create, create_options);
   create->callback([&context, create_options] {
     context.command = [&context, create_options] { return Create(context, *create_options); };
@@ -285,6 +294,7 @@ void AddVolumeCommands(CLI::App& app, Context& context, Interrupts& interrupts) 
       ->type_name("CLASS|DEV");
   AddBlockSize(*import_command, import_options);
   AddOverwrite(*import_command, import_options);
+  AddUnstableNames(*import_command, import_options);
   AddRequestId(*import_command, import_options);
   import_command->callback([&context, import_options] {
     context.command = [&context, import_options] { return Import(context, *import_options); };
@@ -314,6 +324,7 @@ void AddVolumeCommands(CLI::App& app, Context& context, Interrupts& interrupts) 
   CLI::App* activate =
       volume->add_subcommand("activate", "Put a volume together whose devices have come late");
   AddName(*activate, activate_options);
+  AddUnstableNames(*activate, activate_options);
   AddRequestId(*activate, activate_options);
   activate->callback([&context, activate_options] {
     context.command = [&context, activate_options] { return Activate(context, *activate_options); };

@@ -13,6 +13,10 @@ namespace shadow::ctl {
 inline constexpr const char* kOverwriteHelp =
     "Write over what is there: its types as the refusal names them, e.g. ext4";
 
+inline constexpr const char* kUnstableNames = "--allow-unstable-names";
+inline constexpr const char* kUnstableNamesHelp =
+    "Take devices that have nothing but a name, which may be another's after a reboot";
+
 /// The types that `error`'s hint wants named, "" if it is another error.
 [[nodiscard]] std::string WantsOverwrite(const Error& error);
 

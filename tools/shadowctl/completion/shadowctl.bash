@@ -9,20 +9,20 @@ _shadowctl_names() {
 # The flags of a command. tools/shadowctl/docs_test.cc compares this with the program.
 _shadowctl_flags() {
   case "$1" in
-    "volume create") echo "--size --to --block-size --overwrite --request-id" ;;
-    "volume import") echo "--metadata --block-size --overwrite --request-id" ;;
+    "volume create") echo "--size --to --block-size --overwrite --allow-unstable-names --request-id" ;;
+    "volume import") echo "--metadata --block-size --overwrite --allow-unstable-names --request-id" ;;
     "volume export") echo "--request-id" ;;
     "volume list") ;;
     "volume show") ;;
-    "volume activate") echo "--request-id" ;;
+    "volume activate") echo "--allow-unstable-names --request-id" ;;
     "volume recover") echo "--request-id" ;;
     "volume modify")
       echo "--size --to --impact --rate --retire --grace --grow-fs --skip-trim --discard-origin" \
-        "--force-shrink --overwrite --request-id --dry-run --wait --until"
+        "--force-shrink --overwrite --allow-unstable-names --request-id --dry-run --wait --until"
       ;;
     "volume delete") echo "--destroy-data --dry-run --yes --request-id" ;;
     "class list") ;;
-    "tier add") echo "--to --size --write-back --overwrite --request-id" ;;
+    "tier add") echo "--to --size --write-back --overwrite --allow-unstable-names --request-id" ;;
     "tier remove") echo "--forget --lost --wait --yes --request-id" ;;
     "tier list") ;;
     "tier show") ;;
@@ -72,7 +72,7 @@ _shadowctl() {
     fi
     case $word in
       --wait | --grow-fs | --skip-trim | --discard-origin | --force-shrink | --dry-run | --yes | \
-        --destroy-data | --follow | --write-back | --forget | --lost | --once | --help | -h | \
+        --destroy-data | --allow-unstable-names | --follow | --write-back | --forget | --lost | --once | --help | -h | \
         --version) ;;
       -*) skip=1 ;;
       *) words+=("$word") ;;

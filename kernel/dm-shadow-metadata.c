@@ -13,6 +13,7 @@
 #include <linux/dm-ioctl.h>
 #include <linux/vmalloc.h>
 
+#include "dm-shadow-trace.h"
 #include "dm-shadow.h"
 
 #define BATCH_PAGES 16u
@@ -289,8 +290,10 @@ retry:
 	for (i = 0; i < n; i++)
 		change_bit(pages[i], set->newest);
 	*from = dropped ? 0 : pages[n - 1] + 1;
+	trace_shadow_commit(v->name, n, 0);
 	return n;
 failed:
+	trace_shadow_commit(v->name, n, r);
 	for (i = 0; i < n; i++)
 		set_bit(pages[i], set->dirty);
 	return r;

@@ -8,6 +8,7 @@
  *
  * Context: process, the caller holds v->admin and the volume is not suspended.
  */
+#include "dm-shadow-trace.h"
 #include "dm-shadow.h"
 
 static long homes(struct shadow_volume *v, enum shadow_home home)
@@ -81,6 +82,7 @@ static int set_phase(struct shadow_volume *v, const struct shadow_superblock *sb
 		*error = "the superblock could not be written";
 		return r;
 	}
+	trace_shadow_phase(v->name, w.phase, sb->phase);
 	w.phase = sb->phase;
 	w.steady_leg = steady_leg;
 	WRITE_ONCE(v->ctx_word, w.word);

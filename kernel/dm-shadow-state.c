@@ -11,6 +11,9 @@
  */
 #include "dm-shadow.h"
 
+#define CREATE_TRACE_POINTS
+#include "dm-shadow-trace.h"
+
 /* One more block of this home, or (@n -1) one less. @counts: what it counts as. */
 static void count_home(struct shadow_volume *v, u32 block, enum shadow_home home,
 		       enum shadow_home counts, int n)
@@ -37,6 +40,8 @@ static bool change_state(struct shadow_volume *v, u32 block, u8 from, u8 to, boo
 	smp_mb(); /* counted in, then out: pairs with shadow_counts() */
 	if (done && dirties)
 		shadow_mark_page_dirty(v, block);
+	if (done)
+		trace_shadow_home(v->name, block, old, new);
 	smp_mb__before_atomic(); /* pairs with the one in phase_begin() */
 	count_home(v, block, done ? old : new, done ? out : in, -1);
 	return done;
@@ -160,6 +165,7 @@ void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char 
 		return;
 	DMERR("%s: %s: the volume is in %s mode now", v->name, why,
 	      mode == SHADOW_MODE_RO ? "read-only" : "fail");
+	trace_shadow_mode(v->name, v->mode, mode);
 	WRITE_ONCE(v->mode, mode);
 	if (mode == SHADOW_MODE_FAIL)
 		WRITE_ONCE(v->tier_word, 0);
@@ -214,6 +220,7 @@ void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 	WRITE_ONCE(v->home_failed, v->home_failed | 1u << leg);
 	WRITE_ONCE(v->no_flush, v->no_flush & ~(1u << leg));	/* until this is durable */
 	v->drops++;
+	trace_shadow_leg_failed(v->name, leg);
 	atomic_or(SHADOW_MASK_BOTH & ~(1u << leg), &v->sole);
 	smp_mb__after_atomic(); /* before the states change, like v->unflushed */
 	for (b = 0; b < v->nr_blocks; b++) {

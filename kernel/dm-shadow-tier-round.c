@@ -21,6 +21,7 @@
  */
 #include <linux/vmalloc.h>
 
+#include "dm-shadow-trace.h"
 #include "dm-shadow.h"
 
 #define MAX_TRIES 3
@@ -104,6 +105,7 @@ static bool claim_promote(struct shadow_volume *v, u8 leg, u32 block, bool *full
 		free_slot(v, word);
 		return false;
 	}
+	trace_shadow_word(v->name, block, 0, word);
 	shadow_set_shadow(v, block, true);
 	return true;
 }

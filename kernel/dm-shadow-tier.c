@@ -8,6 +8,7 @@
  *
  * Context: process, may sleep; shadow_tier_apply() and shadow_note_tier_failure(): any.
  */
+#include "dm-shadow-trace.h"
 #include "dm-shadow.h"
 
 /**
@@ -32,6 +33,8 @@ bool shadow_tier_apply(struct shadow_volume *v, u32 block, enum shadow_tier_even
 			return false;
 	} while (cmpxchg(&v->words[block], word, s.next) != word);
 
+	if (shadow_life(word) != shadow_life(s.next))
+		trace_shadow_word(v->name, block, word, s.next);
 	if (shadow_tier_disk(word) != shadow_tier_disk(s.next))
 		shadow_mark_slot_page_dirty(v, block);
 	was = shadow_word_in(word, SHADOW_LIVES_NEWER);
@@ -266,6 +269,7 @@ void shadow_tier_flush_failed(struct shadow_volume *v, u8 leg)
 		return;
 	}
 	WRITE_ONCE(v->tier_failed, v->tier_failed | 1u << leg);
+	trace_shadow_leg_failed(v->name, leg);
 	shadow_tier_lose(v, leg, SHADOW_TEV_LOST);
 	up_write(&v->phase_lock);
 	DMERR_LIMIT("%s: flush of %s failed: its clean shadows are dropped, %d dirty ones stay",

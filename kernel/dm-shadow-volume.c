@@ -17,6 +17,7 @@
 #include <linux/sched/mm.h>
 #include <linux/vmalloc.h>
 
+#include "dm-shadow-trace.h"
 #include "dm-shadow.h"
 
 #define NO_TAIL U32_MAX
@@ -541,6 +542,8 @@ static void take_shape(struct shadow_volume *v, struct shadow_target *s, struct 
 
 	if (was_loaded && v->nr_blocks > shadow_nr_blocks(ti->len, 1u << v->shift)) {
 		/* requests were checked against the end that there was */
+	if (decision == SHADOW_ATTACH)
+		trace_shadow_phase(v->name, SHADOW_STEADY, v->sb.phase);
 		shadow_queue_clear(v, &v->mover.queue);
 		shadow_queue_clear(v, &v->tmover.queue);
 	}

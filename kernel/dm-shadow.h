@@ -23,6 +23,7 @@
  *   dm-shadow-tier-round.c  blocks that are copied to or from tiers together
  *   dm-shadow-fetch.c     reads that wait for a copy of their block
  *   dm-shadow-doubt.c     what a leg may have lost with its cache
+ *   dm-shadow-trace.h     tracepoints of all that changes
  *   dm-shadow-tier-table.c  tiers that a table gives or takes away; slot pages read at a load
  *   dm-shadow-metadata.c  commits to the metadata device
  *   dm-shadow-load.c      reads and formats it

@@ -146,7 +146,7 @@ static sector_t page_sector(struct shadow_volume *v, const struct page_set *set,
 
 void shadow_commit_soon(struct shadow_volume *v)
 {
-	queue_delayed_work(v->wq, &v->commit_work, COMMIT_DELAY);
+	queue_delayed_work(system_freezable_wq, &v->commit_work, COMMIT_DELAY);
 }
 
 /* What the page is to say, from the states as they are now. */

@@ -21,6 +21,7 @@
 
 #include "dm-shadow.h"
 
+#include <linux/freezer.h>
 #define MAX_TRIES 3
 #define MAX_RUN_SECTORS 2048u		/* 1 MiB: neighbours are joined up to here */
 #define MAX_BATCH 8			/* runs that share a drain */
@@ -437,7 +438,8 @@ static bool rate_allows(struct shadow_volume *v)
 	if (wait <= 0)
 		return true;
 	wait_event_interruptible_hrtimeout(m->wake, !may_claim(m) || has_again(m) ||
-					   !READ_ONCE(m->rate) || kthread_should_stop(), wait);
+					   !READ_ONCE(m->rate) || kthread_should_stop() ||
+					   freezing(current), wait);
 	return false;
 }
 
@@ -508,7 +510,8 @@ static int mover_thread(void *data)
 	memalloc_noio_save();
 	while (!kthread_should_stop()) {
 		set_parked(m, true);
-		wait_event_interruptible(m->wake, has_work(v));
+		try_to_freeze();
+		wait_event_freezable(m->wake, has_work(v));
 		set_parked(m, false);
 		smp_mb(); /* parked, then look at the flags: pairs with wait_parked() */
 
@@ -596,6 +599,7 @@ void shadow_mover_stop_copies(struct shadow_volume *v)
 }
 
 /* Blocks that are holes now belong to no job, and may be filled and claimed by another. */
+	set_freezable();
 static void forget_holes(struct shadow_volume *v, struct shadow_job *job)
 {
 	u32 b;

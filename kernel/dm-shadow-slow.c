@@ -739,7 +739,7 @@ static void sweep_work(struct work_struct *work)
 					       sweep_work);
 
 	intent_sweep(v, false);
-	queue_delayed_work(v->wq, &v->sweep_work, SWEEP_INTERVAL);
+	shadow_sweep_soon(v, SWEEP_INTERVAL);
 }
 
 static void commit_work(struct work_struct *work)
@@ -751,6 +751,15 @@ static void commit_work(struct work_struct *work)
 }
 
 void shadow_slow_init(struct shadow_volume *v)
+/*
+ * Nobody waits for a sweep, or for a commit some time later: they are frozen with user space, so
+ * that nothing is written behind the back of a hibernation image.
+ */
+void shadow_sweep_soon(struct shadow_volume *v, unsigned long delay)
+{
+	queue_delayed_work(system_freezable_wq, &v->sweep_work, delay);
+}
+
 {
 	spin_lock_init(&v->lock);
 	bio_list_init(&v->parked);

@@ -186,7 +186,7 @@ static void shadow_resume(struct dm_target *ti)
 
 	WRITE_ONCE(v->ti, ti);
 	if (shadow_phase(v) != SHADOW_STEADY || v->words)
-		queue_delayed_work(v->wq, &v->sweep_work, HZ);
+		shadow_sweep_soon(v, HZ);
 	shadow_mover_resume(v);
 	shadow_tier_mover_resume(v);
 	shadow_tidy_start(v);

@@ -5,6 +5,7 @@
  * A thread of its own takes up to SHADOW_TIER_BATCH blocks off the queue and copies them in a round
  * (dm-shadow-tier-round.c). Suspend and stop wait for it, and for rounds of fetches.
  */
+#include <linux/freezer.h>
 #include <linux/kthread.h>
 #include <linux/sched/mm.h>
 
@@ -98,7 +99,7 @@ static bool rate_allows(struct shadow_tier_mover *m)
 	if (wait <= 0)
 		return true;
 	wait_event_interruptible_hrtimeout(m->wake, !may_claim(m) || !READ_ONCE(m->rate) ||
-					   kthread_should_stop(), wait);
+					   kthread_should_stop() || freezing(current), wait);
 	return false;
 }
 
@@ -108,10 +109,12 @@ static int tier_thread(void *data)
 	struct shadow_tier_mover *m = &v->tmover;
 
 	memalloc_noio_save();
+	set_freezable();
 	while (!kthread_should_stop()) {
 		WRITE_ONCE(m->parked, true);
 		wake_up(&m->idle);
-		wait_event_interruptible(m->wake, has_work(v));
+		try_to_freeze();
+		wait_event_freezable(m->wake, has_work(v));
 		WRITE_ONCE(m->parked, false);
 		smp_mb(); /* parked, then look at the flags: pairs with wait_parked() */
 

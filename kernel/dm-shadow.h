@@ -827,6 +827,7 @@ void shadow_do_fills(struct shadow_volume *v, struct bio_list *bios);
 bool shadow_fill_run(struct shadow_volume *v, u32 first, u32 count);
 
 /* dm-shadow-mover.c */
+void shadow_sweep_soon(struct shadow_volume *v, unsigned long delay);
 void shadow_note_error(struct shadow_volume *v, const char *what, u8 leg, u32 block);
 int shadow_mover_init(struct shadow_volume *v);
 void shadow_mover_stop_thread(struct shadow_volume *v);

@@ -13,6 +13,7 @@ int kthread_stop(struct task_struct *t);
 #define kthread_freezable_should_stop(p) kthread_should_stop()
 #define set_freezable() ((void)0)
 #define try_to_freeze() false
+#define freezing(t) ((void)(t), false)
 extern struct task_struct *sim_current(void);
 #define current sim_current()
 #define set_user_nice(t, n) ((void)(t), (void)(n))
@@ -67,6 +68,7 @@ extern struct workqueue_struct *sim_system_wq(void);
 #define system_wq sim_system_wq()
 #define system_unbound_wq sim_system_wq()
 #define system_long_wq sim_system_wq()
+#define system_freezable_wq sim_system_wq()
 bool queue_work(struct workqueue_struct *wq, struct work_struct *w);
 bool queue_delayed_work(struct workqueue_struct *wq, struct delayed_work *d, unsigned long delay);
 bool mod_delayed_work(struct workqueue_struct *wq, struct delayed_work *d, unsigned long delay);

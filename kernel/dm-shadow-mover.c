@@ -12,21 +12,29 @@
  * that is mirrored already may be claimed anew before the job has ended), and a job to the thread
  * or to kcopyd. Pausing stops new claims only; suspending waits until nothing is in flight.
  *
+ * Jobs come from a pool with a reserve. A job that has to go on does so with itself: it never needs
+ * another one, however its blocks are scattered. Only a claim takes a job, and it does not wait for
+ * one: the thread starts what it has, and comes back when a job has ended. So short of all memory
+ * the mover becomes slow, and goes on.
+ *
  * Failure: a failed joined copy is taken apart to find the block, a failed block goes back to
- * where it was and is reported. The thread never waits for anything but copies, drains,
- * commits of fills and its own clock.
+ * where it was and is reported. A copy that a leg's lost cache has made void is made again. The
+ * thread never waits for anything but copies, drains, commits of fills and its own clock.
  */
+#include <linux/freezer.h>
 #include <linux/kthread.h>
 #include <linux/sched/mm.h>
 
 #include "dm-shadow.h"
 
-#include <linux/freezer.h>
 #define MAX_TRIES 3
 #define MAX_RUN_SECTORS 2048u		/* 1 MiB: neighbours are joined up to here */
 #define MAX_BATCH 8			/* runs that share a drain */
 #define MAX_LOOK 4096			/* blocks, before looking up from the queue */
-#define MIN_JOBS 16
+/* In user space it is used up more often. */
+#ifndef MOVER_JOBS
+#define MOVER_JOBS 16
+#endif
 #define DEFAULT_INFLIGHT (2048u << 1)	/* sectors; two runs: see docs/performance.md */
 
 void shadow_note_error(struct shadow_volume *v, const char *what, u8 leg, u32 block)
@@ -39,11 +47,6 @@ void shadow_note_error(struct shadow_volume *v, const char *what, u8 leg, u32 bl
 	spin_unlock_irqrestore(&v->lock, flags);
 	DMERR_LIMIT("%s: %s of the %s failed, block %u", v->name, what, shadow_leg_name(leg),
 		    block);
-}
-
-static bool is_mine(const struct shadow_job *job, u32 block)
-{
-	return job->mine & (1u << (block - job->first));
 }
 
 /* The next block of the run, which was claimed for it. */
@@ -63,35 +66,45 @@ static u8 other_leg(u8 leg)
 	return leg == SHADOW_LEG_ORIGIN ? SHADOW_LEG_TARGET : SHADOW_LEG_ORIGIN;
 }
 
+static void put_job(struct shadow_mover *m, struct shadow_job *job)
+{
+	mempool_free(job, &m->jobs);
+	WRITE_ONCE(m->starved, false);	/* pairs with get_job() */
+}
+
 /* --- the end of a copy: kcopyd's thread ----------------------------------- */
 
 /*
- * Blocks of the job that nobody wrote become mirrored. True: some are left to copy again. If the
- * leg they were copied to failed meanwhile, or a leg lost its cache, all are what they were. If it
+ * Blocks of the job that nobody wrote become mirrored; the job has no part in them any more. The
+ * others stay its own, to be copied again: also those that a leg may have lost with its cache while
+ * they were copied. If the leg they were copied to failed meanwhile all are what they were. If it
  * is the other one that failed the commit finds out, and drops it again.
  */
-static bool settle(struct shadow_job *job)
+static void settle(struct shadow_job *job)
 {
 	struct shadow_volume *v = job->v;
 	enum shadow_event event = SHADOW_EV_COPY_DONE;
 	struct shadow_step step;
-	bool again = false;
-	u32 b;
+	bool doubted;
+	u32 left;
 
 	down_read(&v->phase_lock);
-	if ((v->home_failed & (1u << other_leg(job->from))) ||
-	    shadow_doubted_since(v, job->doubted))
+	doubted = shadow_doubted_since(v, job->doubted);
+	if (v->home_failed & (1u << other_leg(job->from)))
 		event = SHADOW_EV_COPY_FAILED;
+	else if (doubted)
+		event = SHADOW_EV_UNHOLD;	/* not legal, and no matter, for what is not held */
 	atomic_or(SHADOW_MASK_BOTH, &v->unflushed);
 	smp_mb__after_atomic(); /* before the states change: see the commit rule in dm-shadow.h */
-	for (b = job->first; b < job->first + job->count; b++) {
-		if (!is_mine(job, b))
+	for (left = job->sent; left; left &= left - 1) {
+		u32 b = job->first + __ffs(left);
+		bool legal = shadow_apply(v, b, event, &step);
+
+		if (event == SHADOW_EV_UNHOLD)
 			continue;
-		if (!shadow_apply(v, b, event, &step) || event == SHADOW_EV_COPY_FAILED) {
+		if (!legal || event == SHADOW_EV_COPY_FAILED) {
 			forget_block(job, b);	/* or it became a hole meanwhile */
-		} else if (step.actions & SHADOW_ACT_COPY_AGAIN) {
-			again = true;
-		} else {
+		} else if (!(step.actions & SHADOW_ACT_COPY_AGAIN)) {
 			forget_block(job, b);
 			shadow_doubt(v, b, SHADOW_MASK_BOTH);	/* what was read, too */
 			atomic64_inc(&v->copied);
@@ -99,110 +112,173 @@ static bool settle(struct shadow_job *job)
 	}
 	up_read(&v->phase_lock);
 	shadow_commit_soon(v);
-	return again;
 }
 
-/* One block failed for good: it is what it was before. */
+/* The one block that was sent failed for good: it is what it was before. */
 static void give_up(struct shadow_job *job, bool read_failed)
 {
 	struct shadow_volume *v = job->v;
+	u32 block = job->first + __ffs(job->sent);
 
 	shadow_note_error(v, read_failed ? "read" : "write",
-			  read_failed ? job->from : other_leg(job->from), job->first);
+			  read_failed ? job->from : other_leg(job->from), block);
 	atomic64_inc(&v->copy_errors);
-	shadow_apply(v, job->first, SHADOW_EV_COPY_FAILED, NULL);
+	shadow_apply(v, block, SHADOW_EV_COPY_FAILED, NULL);
+	forget_block(job, block);
 	shadow_raise_event(v);
 }
 
-static void copy_done(int read_err, unsigned long write_err, void *context)
+/* All pieces of the job are over. */
+static void copy_over(struct shadow_job *job)
 {
-	struct shadow_job *job = context;
 	struct shadow_volume *v = job->v;
 	struct shadow_mover *m = &v->mover;
 	struct completion *done = job->done;
-	unsigned long flags;
+	bool one = !(job->sent & (job->sent - 1));
 	bool again = false;
+	unsigned long flags;
 
-	if (read_err || write_err)
-		shadow_suspect(v, read_err ? job->from : other_leg(job->from), !read_err);
-	if (!read_err && !write_err) {
-		again = settle(job);
-	} else if (job->count > 1) {
+	if (job->read_failed)
+		shadow_suspect(v, job->from, false);
+	if (job->write_failed)
+		shadow_suspect(v, other_leg(job->from), true);
+	if (!job->read_failed && !job->write_failed)
+		settle(job);
+	else if (one)
+		give_up(job, job->read_failed);
+	else
 		job->single = true;
-		again = true;
-	} else {
-		job->failed = true;
-		give_up(job, read_err);
-	}
 
 	spin_lock_irqsave(&v->lock, flags);
-	m->inflight -= shadow_run_sectors(v, job->first, job->count);
+	m->inflight -= job->sectors;
 	list_del(&job->list);
-	if (again && !done)
+	if (!done && job->mine) {
 		list_add_tail(&job->list, &m->again);
+		again = true;
+	}
 	spin_unlock_irqrestore(&v->lock, flags);
 
 	if (done)
 		complete(done);
 	else if (!again)
-		mempool_free(job, &m->jobs);
+		put_job(m, job);
 	wake_up(&m->idle);
 	wake_up(&m->wake);
+}
+
+static void piece_done(int read_err, unsigned long write_err, void *context)
+{
+	struct shadow_job *job = context;
+
+	if (read_err)
+		WRITE_ONCE(job->read_failed, true);
+	else if (write_err)
+		WRITE_ONCE(job->write_failed, true);
+	if (atomic_dec_and_test(&job->pending))
+		copy_over(job);
 }
 
 /* --- starting copies: the thread ------------------------------------------ */
 
 /*
- * A job is on the running list from before its first block is claimed: whoever turns a block
- * that is being copied into a hole waits for all jobs listed then, and so for any copy that
- * could still land on it.
+ * A job is on the running list from before its blocks are claimed, or looked at again: whoever
+ * turns a block that is being copied into a hole waits for all jobs listed then, and so for any
+ * copy that could still land on it.
  */
-static struct shadow_job *new_job(struct shadow_volume *v, u8 from, u32 first)
+static void list_job(struct shadow_volume *v, struct shadow_job *job)
 {
 	struct shadow_mover *m = &v->mover;
-	struct shadow_job *job = mempool_alloc(&m->jobs, GFP_NOIO);
 	unsigned long flags;
 
-	memset(job, 0, sizeof(*job));
-	job->v = v;
-	job->from = from;
-	job->first = first;
 	spin_lock_irqsave(&v->lock, flags);
 	job->seq = m->next_seq++;
 	list_add_tail(&job->list, &m->running);
 	spin_unlock_irqrestore(&v->lock, flags);
-	return job;
 }
 
-/* It turned out that there is nothing to do. */
-static void drop_job(struct shadow_volume *v, struct shadow_job *job)
+static void unlist_job(struct shadow_volume *v, struct shadow_job *job)
 {
 	unsigned long flags;
 
 	spin_lock_irqsave(&v->lock, flags);
 	list_del(&job->list);
 	spin_unlock_irqrestore(&v->lock, flags);
-	mempool_free(job, &v->mover.jobs);
 	wake_up(&v->mover.idle);
 }
 
-static void start_job(struct shadow_volume *v, struct shadow_job *job)
+/*
+ * One to claim blocks with; NULL: there is none now, and the reserve is used up. So some job is
+ * under way, or the thread has it, and its end says that it is worth another look.
+ */
+static struct shadow_job *get_job(struct shadow_volume *v)
 {
-	sector_t sectors = shadow_run_sectors(v, job->first, job->count);
+	struct shadow_mover *m = &v->mover;
+	struct shadow_job *job = mempool_alloc(&m->jobs, GFP_NOWAIT | __GFP_NOWARN);
+
+	if (unlikely(!job)) {
+		WRITE_ONCE(m->starved, true);
+		smp_mb(); /* starved, then the pool: pairs with the lock in mempool_free() */
+		job = mempool_alloc(&m->jobs, GFP_NOWAIT | __GFP_NOWARN);
+		if (!job)
+			return NULL;
+		WRITE_ONCE(m->starved, false);
+	}
+	memset(job, 0, sizeof(*job));
+	job->v = v;
+	return job;
+}
+
+/* Takes neighbours off the low end of a mask. Returns how many, *@first telling which. */
+static u32 next_piece(u32 *mask, u32 *first)
+{
+	u32 n;
+
+	*first = __ffs(*mask);
+	n = __ffs(~(unsigned long)(*mask >> *first));
+	*mask &= ~(u32)(((1ull << n) - 1) << *first);
+	return n;
+}
+
+static void start_piece(struct shadow_job *job, u32 first, u32 n)
+{
+	struct shadow_volume *v = job->v;
 	struct dm_io_region from = {
 		.bdev = v->legs[job->from],
-		.sector = shadow_block_start(v, job->first),
-		.count = sectors,
+		.sector = shadow_block_start(v, job->first + first),
+		.count = shadow_run_sectors(v, job->first + first, n),
 	};
 	struct dm_io_region to = from;
-	unsigned long flags;
 
 	to.bdev = v->legs[other_leg(job->from)];
+	atomic_inc(&job->pending);
+	dm_kcopyd_copy(v->kc, &from, 1, &to, 0, piece_done, job);
+}
+
+/* @blocks: mask of those of its own that it copies now */
+static void start_job(struct shadow_volume *v, struct shadow_job *job, u32 blocks)
+{
+	u32 left, first, n;
+	unsigned long flags;
+
+	job->sent = blocks;
+	job->sectors = 0;
+	for (left = blocks; left;) {
+		n = next_piece(&left, &first);
+		job->sectors += shadow_run_sectors(v, job->first + first, n);
+	}
 	spin_lock_irqsave(&v->lock, flags);
-	v->mover.inflight += sectors;
+	v->mover.inflight += job->sectors;
 	spin_unlock_irqrestore(&v->lock, flags);
 	job->doubted = READ_ONCE(v->doubted);
-	dm_kcopyd_copy(v->kc, &from, 1, &to, 0, copy_done, job);
+	job->read_failed = false;
+	job->write_failed = false;
+	atomic_set(&job->pending, 1);
+	for (left = blocks; left;) {
+		n = next_piece(&left, &first);
+		start_piece(job, first, n);
+	}
+	if (atomic_dec_and_test(&job->pending))
+		copy_over(job);
 }
 
 /*
@@ -231,83 +307,90 @@ static void start_jobs(struct shadow_volume *v, struct shadow_job **jobs, unsign
 		put_off(v, jobs, n);
 		return;
 	}
-	for (i = 0; i < n; i++)
-		start_job(v, jobs[i]);
+	for (i = 0; i < n; i++) {
+		struct shadow_job *job = jobs[i];
+
+		start_job(v, job, job->single ? job->mine & -job->mine : job->mine);
+	}
 }
 
 /*
- * The block is copied while no write is under way or comes in. A discard may take the hold over: it
- * waits for the job, which finds a hole. Writes are let in again by the end of the copy.
+ * A block of the job, which is listed, is copied while no write is under way or comes in. A discard
+ * may take the hold over: it waits for the job, which finds a hole. Writes are let in again by the
+ * end of the copy. False: the job was put off.
  */
-static void copy_held(struct shadow_volume *v, u32 block, u8 from, u8 tries)
+static bool copy_held(struct shadow_volume *v, struct shadow_job *job, u32 block)
 {
 	DECLARE_COMPLETION_ONSTACK(done);
-	struct shadow_job *job = new_job(v, from, block);
 
-	job->tries = tries;
 	if (!shadow_apply(v, block, SHADOW_EV_HOLD, NULL)) {
-		drop_job(v, job);
-		return;
+		forget_block(job, block);
+		unlist_job(v, job);
+		return true;
 	}
-	add_block(job);
 	shadow_apply(v, block, SHADOW_EV_COPY_RETRY, NULL);
 	shadow_drain(v);
 	if (unlikely(atomic_read(&v->failing))) {
 		shadow_apply(v, block, SHADOW_EV_UNHOLD, NULL);
 		put_off(v, &job, 1);
-	} else {
-		job->done = &done;
-		start_job(v, job);
-		wait_for_completion_io(&done);
-		mempool_free(job, &v->mover.jobs);
+		shadow_release_parked(v);
+		return false;
 	}
+	job->done = &done;
+	start_job(v, job, 1u << (block - job->first));
+	wait_for_completion_io(&done);
+	job->done = NULL;
 	shadow_release_parked(v);
+	return true;
 }
 
-static bool is_copying(struct shadow_volume *v, u32 block)
+/* The last try of what is left of a job: one block after the other. */
+static void copy_all_held(struct shadow_volume *v, struct shadow_job *job)
 {
-	enum shadow_home home = shadow_home(READ_ONCE(v->map[block]));
+	u32 left = job->mine;
 
-	return home == SHADOW_COPYING || home == SHADOW_REMIRRORING;
-}
-
-/* Copies again what is left of a job: runs of blocks that are still being copied. */
-static void copy_again(struct shadow_volume *v, struct shadow_job *old)
-{
-	struct shadow_job *runs[MAX_BATCH];
-	u32 b = old->first, end = old->first + old->count;
-	bool held = old->tries + 1 >= MAX_TRIES;
-
-	while (b < end) {
-		unsigned int n = 0;
-
-		for (; b < end && n < MAX_BATCH; b++) {
-			struct shadow_job *job = n ? runs[n - 1] : NULL;
-
-			if (!is_mine(old, b) || !is_copying(v, b))
-				continue;
-			atomic64_inc(&v->recopied);
-			if (held) {
-				copy_held(v, b, old->from, old->tries + 1);
-				continue;
-			}
-			if (!job || old->single || job->first + job->count != b) {
-				job = new_job(v, old->from, b);
-				job->tries = old->tries + 1;
-				runs[n++] = job;
-			}
-			/* the job is listed: from here on a discard of the block waits for it */
-			if (shadow_apply(v, b, SHADOW_EV_COPY_RETRY, NULL))
-				add_block(job);
-			else if (!job->count)
-				drop_job(v, runs[--n]);
-		}
-		if (n) {
-			shadow_drain(v);
-			start_jobs(v, runs, n);
-		}
+	for (; left; left &= left - 1) {
+		atomic64_inc(&v->recopied);
+		list_job(v, job);
+		if (!copy_held(v, job, job->first + __ffs(left)))
+			return;
 	}
-	mempool_free(old, &v->mover.jobs);
+	if (!job->mine) {
+		put_job(&v->mover, job);
+		return;
+	}
+	/* a leg may have lost some: all of that is to be copied again */
+	list_job(v, job);
+	put_off(v, &job, 1);
+}
+
+/* Copies again what is left of a job: of its blocks those that are still being copied. */
+static void copy_again(struct shadow_volume *v, struct shadow_job *job)
+{
+	u32 left;
+
+	if (job->tries < MAX_TRIES)
+		job->tries++;
+	if (job->tries >= MAX_TRIES) {
+		copy_all_held(v, job);
+		return;
+	}
+	list_job(v, job);
+	for (left = job->mine; left; left &= left - 1) {
+		u32 b = job->first + __ffs(left);
+
+		if (shadow_apply(v, b, SHADOW_EV_COPY_RETRY, NULL))
+			atomic64_inc(&v->recopied);
+		else
+			forget_block(job, b);
+	}
+	if (!job->mine) {
+		unlist_job(v, job);
+		put_job(&v->mover, job);
+		return;
+	}
+	shadow_drain(v);
+	start_jobs(v, &job, 1);
 }
 
 /*
@@ -331,7 +414,12 @@ static struct shadow_job *claim(struct shadow_volume *v, sector_t max, bool *mor
 	from = q->type == SHADOW_MSG_COPY ? SHADOW_LEG_ORIGIN : SHADOW_LEG_TARGET;
 	event = from == SHADOW_LEG_ORIGIN ? SHADOW_EV_COPY_START : SHADOW_EV_REMIRROR_START;
 
-	job = new_job(v, from, b);
+	job = get_job(v);
+	if (!job)
+		return NULL;
+	job->from = from;
+	job->first = b;
+	list_job(v, job);
 	for (looked = 0; b < end && looked < MAX_LOOK; b++, looked++) {
 		if (job->count && shadow_run_sectors(v, job->first, job->count + 1) > max)
 			break;
@@ -345,7 +433,8 @@ static struct shadow_job *claim(struct shadow_volume *v, sector_t max, bool *mor
 		}
 	}
 	if (!job->count) {
-		drop_job(v, job);
+		unlist_job(v, job);
+		put_job(&v->mover, job);
 		job = NULL;
 	}
 	*more = shadow_queue_advance(v, &v->mover.queue, q, b, b >= end);
@@ -489,7 +578,8 @@ static bool has_work(struct shadow_volume *v)
 {
 	struct shadow_mover *m = &v->mover;
 
-	if (!atomic_read(&v->failing) && (has_again(m) || (may_claim(m) && has_room(v))))
+	if (!atomic_read(&v->failing) &&
+	    (has_again(m) || (may_claim(m) && has_room(v) && !READ_ONCE(m->starved))))
 		return true;
 	return (m->was_busy && idle(v) && list_empty(&m->queue.list)) || kthread_should_stop();
 }
@@ -508,6 +598,7 @@ static int mover_thread(void *data)
 	struct shadow_job *job;
 
 	memalloc_noio_save();
+	set_freezable();
 	while (!kthread_should_stop()) {
 		set_parked(m, true);
 		try_to_freeze();
@@ -525,7 +616,8 @@ static int mover_thread(void *data)
 			shadow_raise_event(v);
 			continue;
 		}
-		if (atomic_read(&v->failing) || !may_claim(m) || !has_room(v))
+		if (atomic_read(&v->failing) || !may_claim(m) || !has_room(v) ||
+		    READ_ONCE(m->starved))
 			continue;
 		m->was_busy = true;
 		if (!rate_allows(v))
@@ -599,7 +691,6 @@ void shadow_mover_stop_copies(struct shadow_volume *v)
 }
 
 /* Blocks that are holes now belong to no job, and may be filled and claimed by another. */
-	set_freezable();
 static void forget_holes(struct shadow_volume *v, struct shadow_job *job)
 {
 	u32 b;
@@ -695,7 +786,7 @@ int shadow_mover_init(struct shadow_volume *v)
 	INIT_LIST_HEAD(&m->again);
 	m->inflight_limit = DEFAULT_INFLIGHT;
 	m->suspended = true;		/* until the first resume */
-	r = mempool_init_kmalloc_pool(&m->jobs, MIN_JOBS, sizeof(struct shadow_job));
+	r = mempool_init_kmalloc_pool(&m->jobs, MOVER_JOBS, sizeof(struct shadow_job));
 	if (r)
 		return r;
 	m->thread = kthread_run(mover_thread, v, "shadow-m/%s", v->name);

@@ -217,14 +217,18 @@ struct shadow_job {
 	struct shadow_volume *v;
 	struct completion *done;	/* somebody waits for it (held copy) */
 	u64 seq;
+	u64 sectors;		/* under way */
 	u32 doubted;		/* v->doubted when it was sent */
 	u32 first;
 	u32 count;
 	u32 mine;		/* bit per block: it is being copied, and by this job */
+	u32 sent;		/* of them: under way */
+	atomic_t pending;	/* pieces of neighbours under way */
 	u8 from;		/* leg */
 	u8 tries;
 	bool single;		/* a joined copy failed: find the block that does */
-	bool failed;
+	bool read_failed;	/* of the pieces, any */
+	bool write_failed;
 };
 
 struct shadow_mover {
@@ -245,6 +249,7 @@ struct shadow_mover {
 	bool stopping;			/* by a message that needs the queue gone; under v->admin */
 	bool parked;			/* the thread is in its outer wait: nothing in flight */
 	bool was_busy;			/* an event is due when the queue runs empty */
+	bool starved;			/* there was no job to claim with; none has ended since */
 	ktime_t next_start;		/* rate limit: not before */
 };
 

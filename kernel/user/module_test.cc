@@ -83,6 +83,145 @@ TEST_F(ModuleTest, MovesAndForgetsNothing) {
   for (u32 c = 0; c < kCells; c++) EXPECT_EQ(sim_disk_cell(b_, c), 1000 + c);
 }
 
+// No allocation succeeds, and the reserve of jobs is smaller than what one look at the queue asks for. Every
+// second block lives on the target already, so the others are runs of one block each; and they are
+// written while they are copied.
+TEST_F(ModuleTest, MovesWithNoMemoryButItsReserve) {
+  for (u64 seed = 1; seed < 40; seed++) {
+    ASSERT_TRUE(Run(
+        [&] {
+          BringUp();
+          ASSERT_EQ(Table("M 128 2 origin A target B 6 leg_id origin one leg_id target two"), 0);
+          EXPECT_EQ(Message("copy 1+1 3+1 5+1 7+1 9+1 11+1 13+1 15+1 17+1 19+1 21+1 23+1"), "0");
+        },
+        seed))
+        << machine.what;
+    machine.preempt = 3;
+    ASSERT_TRUE(Run(
+        [&] {
+          EXPECT_EQ(Message("copy 0+24"), "0");
+          machine.dry = 1;
+          for (u32 i = 0; i < 24; i++) {
+            Request write(md_, SIM_IO_WRITE, i * 4, 1);
+            write.data[0] = i;
+            EXPECT_EQ(write.Do(), SIM_OK);
+          }
+        },
+        seed))
+        << machine.what;
+    EXPECT_NE(Status().find("mirrored=24"), std::string::npos) << seed << Status() << sim_who_waits();
+    machine.dry = 0;
+    sim_power_cut(SIM_LOSE_ALL);
+    sim_disk_clear(meta_);
+    sim_boot();
+  }
+}
+
+// The target fails a read while blocks are being copied to it: what it got so far may be lost, so it is
+// sent again. Nobody has to ask twice.
+TEST_F(ModuleTest, ACopyThatALostCacheMadeVoidIsMadeAgain) {
+  for (u64 seed = 1; seed < 20; seed++) {
+    ASSERT_TRUE(Run(
+        [&] {
+          BringUp();
+          ASSERT_EQ(Table("M 128 2 origin A target B 6 leg_id origin one leg_id target two"), 0);
+          EXPECT_EQ(Message("copy 0+1"), "0");
+        },
+        seed))
+        << machine.what;
+    Request read(md_, SIM_IO_READ, 0, 1);
+    sim_disk_set_hung(a_, true);
+    ASSERT_TRUE(Run([&] { EXPECT_EQ(Message("copy 1+23"), "0"); }, seed)) << machine.what;
+    ASSERT_NE(Status().find("copying=23"), std::string::npos) << Status();
+    sim_disk_set_dead(b_, true);
+    ASSERT_TRUE(Run([&] { sim_dm_submit(&read.io); }, seed)) << machine.what;
+    sim_disk_set_dead(b_, false);
+    sim_disk_set_hung(a_, false);
+    ASSERT_TRUE(RunAll(seed)) << machine.what;
+    EXPECT_TRUE(read.over);
+    EXPECT_EQ(read.io.status, SIM_OK);
+    EXPECT_NE(Status().find(" copying=0 mirrored=24"), std::string::npos) << seed << Status();
+    EXPECT_NE(Status().find(" copied=24 recopied=23"), std::string::npos) << seed << Status();
+    sim_power_cut(SIM_LOSE_ALL);
+    sim_disk_clear(meta_);
+    sim_boot();
+  }
+}
+
+// A home leg is missing, and its blocks have shadows on a tier. Write-intent bits go all the same, but for regions
+// where a shadow has nothing else behind it.
+TEST_F(ModuleTest, TheSweepGoesOnWithTiersAndAMissingHome) {
+  sim_disk_create("T", 64, [](void*, u32) { return 7u; }, nullptr);
+  const std::string legs = "leg_id origin one leg_id target two leg_id tier1 t";
+  ASSERT_TRUE(Run([&] {
+    BringUp();
+    ASSERT_EQ(Table(("M 128 3 origin A target B tier1 T 9 " + legs).c_str()), 0);
+    EXPECT_EQ(Message("copy 0+24"), "0");
+  })) << machine.what;
+  ASSERT_TRUE(Run([&] {
+    EXPECT_EQ(Message("cutover"), "0");
+    EXPECT_EQ(Message("retire 0+12"), "0");
+    EXPECT_EQ(Message("promote tier1 0+2 18+2"), "0");
+  })) << machine.what;
+  ASSERT_NE(Status().find("promoted=4"), std::string::npos) << Status();
+  ASSERT_TRUE(Run([&] {
+    ASSERT_EQ(Table(("M 128 3 origin - target B tier1 T 9 " + legs).c_str()), 0);
+    for (const u32 block : {0u, 19u}) {
+      Request write(md_, SIM_IO_WRITE, block * 4, 1);
+      write.data[0] = 5;
+      EXPECT_EQ(write.Do(), SIM_OK);
+    }
+  })) << machine.what;
+  for (int i = 0; i < 5; i++) EXPECT_TRUE(Run([] {})) << machine.what;
+  EXPECT_NE(Status().find("dirty_regions=0"), std::string::npos) << Status();
+}
+
+// The origin has failed a flush, and is not flushed any more. What is written to it, and to a clean shadow of the
+// same block, may be lost at home alone: the shadow must not be believed afterwards.
+TEST_F(ModuleTest, ACleanShadowOverAFailedHomeIsNotBelievedAfterACut) {
+  sim_disk_create("T", 64, [](void*, u32) { return 7u; }, nullptr);
+  const char* table = "M 128 3 origin A target B tier1 T 9 leg_id origin one leg_id target two leg_id tier1 t";
+  ASSERT_TRUE(Run([&] {
+    BringUp();
+    ASSERT_EQ(Table(table), 0);
+    EXPECT_EQ(Message("copy 20+2"), "0");
+  })) << machine.what;
+  ASSERT_TRUE(Run([&] {
+    sim_disk_set_dead(a_, true);
+    Request flush(md_, SIM_IO_WRITE, 0, 0);
+    flush.io.preflush = true;
+    flush.Do();
+    sim_disk_set_dead(a_, false);
+  })) << machine.what;
+  ASSERT_NE(Status().find(" mirrored=0 retiring=0 target=2"), std::string::npos) << Status();
+  ASSERT_TRUE(Run([&] { EXPECT_EQ(Message("promote tier1 5+1"), "0"); })) << machine.what;
+  ASSERT_NE(Status().find("promoted=1"), std::string::npos) << Status();
+  ASSERT_TRUE(Run([&] {
+    Request write(md_, SIM_IO_WRITE, 20, 1);
+    write.data[0] = 42;
+    EXPECT_EQ(write.Do(), SIM_OK);
+  })) << machine.what;
+  for (int i = 0; i < 5; i++) EXPECT_TRUE(Run([] {})) << machine.what;
+  EXPECT_NE(Status().find("dirty_regions=1"), std::string::npos) << Status();
+  sim_power_cut(SIM_LOSE_ALL);
+  sim_boot();
+  u32 found[2] = {};
+  ASSERT_TRUE(Run([&] {
+    Create();
+    ASSERT_EQ(Table(table), 0);
+    Request read(md_, SIM_IO_READ, 20, 1);
+    EXPECT_EQ(read.Do(), SIM_OK);
+    found[0] = read.data[0];
+    EXPECT_EQ(Message("demote 5+1"), "0");
+  })) << machine.what;
+  ASSERT_TRUE(Run([&] {
+    Request read(md_, SIM_IO_READ, 20, 1);
+    EXPECT_EQ(read.Do(), SIM_OK);
+    found[1] = read.data[0];
+  })) << machine.what;
+  EXPECT_EQ(found[0], found[1]);
+}
+
 TEST_F(ModuleTest, AFlushWithDataThatWasAcknowledgedSurvives) {
   for (u64 seed = 1; seed < 20; seed++) {
     ASSERT_TRUE(Run(

@@ -638,8 +638,11 @@ static u32 sweep_begin(struct shadow_volume *v, bool all)
 	return nr;
 }
 
-/* Writes that relied on the bits are over, and all legs hold them durably. */
-static int sweep_flush(struct shadow_volume *v)
+/*
+ * Writes that relied on the bits are over, and all legs hold them durably but for homes that are
+ * missing or failed: *@unreached, in a volume with tiers.
+ */
+static int sweep_flush(struct shadow_volume *v, u8 *unreached)
 {
 	u8 leg, failed, homes;
 	int r;
@@ -657,12 +660,7 @@ static int sweep_flush(struct shadow_volume *v)
 	 * wait: with little memory one rescuer does the work of all workers.
 	 */
 	r = in_doubt(v) ? -EAGAIN : 0;
-	/*
-	 * A home that is missing or failed cannot be flushed. Its copies were given up where there
-	 * is another home, but a clean shadow of a block that lives there alone relies on the bit.
-	 */
-	if (v->words && (shadow_get_ctx(v, 0).missing || homes))
-		r = -EAGAIN;
+	*unreached = v->words ? (homes | shadow_get_ctx(v, 0).missing) & SHADOW_MASK_BOTH : 0;
 	/* shadows that ended because of those writes have no word left when the bits go */
 	if (!r && v->words)
 		r = shadow_commit(v);
@@ -679,15 +677,34 @@ static int sweep_flush(struct shadow_volume *v)
 	return !r && in_doubt(v) ? -EAGAIN : r;
 }
 
+/*
+ * Copies on a home that could not be flushed were given up where there is another home. But a clean
+ * shadow of a block that lives there alone relies on the bit of its region.
+ */
+static bool relied_on(struct shadow_volume *v, u32 region, u8 unreached)
+{
+	u32 b = region << SHADOW_REGION_SHIFT;
+	u32 end = min(b + (1u << SHADOW_REGION_SHIFT), v->nr_tracked);
+
+	for (; unreached && b < end; b++) {
+		struct shadow_ctx ctx = shadow_get_ctx(v, b);
+		u8 state = READ_ONCE(v->map[b]);
+
+		if (shadow_word_of(v, b, state) && !(shadow_copies(state, &ctx) & ~unreached))
+			return true;
+	}
+	return false;
+}
+
 /* The pages may say so, some time; if not @clean, next time. What is relied on again stays. */
-static void sweep_end(struct shadow_volume *v, bool clean)
+static void sweep_end(struct shadow_volume *v, bool clean, u8 unreached)
 {
 	u32 region;
 
 	for_each_set_bit(region, v->intent_disk, v->nr_regions) {
 		if (test_bit(region, v->intent))
 			continue;
-		if (!clean) {
+		if (!clean || relied_on(v, region, unreached)) {
 			set_bit(region, v->intent);	/* still so on disk */
 			continue;
 		}
@@ -706,6 +723,7 @@ static void sweep_end(struct shadow_volume *v, bool clean)
 static void intent_sweep(struct shadow_volume *v, bool all)
 {
 	bool doubts = false;
+	u8 unreached = 0;
 	u32 nr = 0;
 	int r;
 
@@ -719,11 +737,11 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 	mutex_unlock(&v->intent_lock);
 	if (!nr && !doubts)
 		return;
-	r = sweep_flush(v);
+	r = sweep_flush(v, &unreached);
 	mutex_lock(&v->intent_lock);
-	if (doubts && !r)
+	if (doubts && !r && !unreached)
 		shadow_doubts_over(v);
-	sweep_end(v, !r && READ_ONCE(v->mode) == SHADOW_MODE_RW);
+	sweep_end(v, !r && READ_ONCE(v->mode) == SHADOW_MODE_RW, unreached);
 	mutex_unlock(&v->intent_lock);
 }
 
@@ -731,6 +749,15 @@ static void intent_sweep(struct shadow_volume *v, bool all)
 void shadow_intent_sweep_now(struct shadow_volume *v)
 {
 	intent_sweep(v, true);
+}
+
+/*
+ * Nobody waits for a sweep, or for a commit some time later: they are frozen with user space, so
+ * that nothing is written behind the back of a hibernation image.
+ */
+void shadow_sweep_soon(struct shadow_volume *v, unsigned long delay)
+{
+	queue_delayed_work(system_freezable_wq, &v->sweep_work, delay);
 }
 
 static void sweep_work(struct work_struct *work)
@@ -751,15 +778,6 @@ static void commit_work(struct work_struct *work)
 }
 
 void shadow_slow_init(struct shadow_volume *v)
-/*
- * Nobody waits for a sweep, or for a commit some time later: they are frozen with user space, so
- * that nothing is written behind the back of a hibernation image.
- */
-void shadow_sweep_soon(struct shadow_volume *v, unsigned long delay)
-{
-	queue_delayed_work(system_freezable_wq, &v->sweep_work, delay);
-}
-
 {
 	spin_lock_init(&v->lock);
 	bio_list_init(&v->parked);

@@ -175,6 +175,8 @@ int shadow_tier_settle(struct shadow_volume *v, struct shadow_target *s)
 			shadow_tier_lose(v, leg, SHADOW_TEV_LOST);
 			lost = true;
 		}
+	/* a tier may have failed a flush of this resume: the worker looks at its words */
+	flush_work(&v->slow_work);
 	if (lost) {
 		mutex_lock(&v->drop_lock);
 		r = shadow_finish_drops(v, &all);
@@ -182,6 +184,7 @@ int shadow_tier_settle(struct shadow_volume *v, struct shadow_target *s)
 	}
 	if (r || v->sb.slot_end)
 		return r;
+	v->counting = SHADOW_COUNT_NONE;
 	/* the thread stays, and looks at what it was asked for as soon as the device runs */
 	shadow_queue_clear(v, &v->tmover.queue);
 	atomic_set(&v->drop_all, 0);

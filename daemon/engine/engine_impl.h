@@ -193,7 +193,7 @@ class EngineImpl final : public Engine {
   Status CheckNewName(const std::string& name);
   Status RemoveLegsOf(const VolumeRecord& volume);
   Status TakeDown(const VolumeRecord& volume);
-  Status Remove(const VolumeRecord& volume);
+  Status Remove(const VolumeRecord& volume, bool again);
   Status RemoveOrigin(const VolumeRecord& volume);
   Result<std::string> FinishExport(const VolumeRecord& volume);
   Result<Leg> PlainOrigin(const VolumeRecord& volume);
@@ -204,6 +204,7 @@ class EngineImpl final : public Engine {
                             const std::string& own_class, const Allowed& allowed);
   Result<VolumeInfo> Establish(VolumeRecord record, const std::string& metadata_place,
                                const std::string& own_class, const Allowed& allowed);
+  void Undo(const VolumeRecord& record);
   Result<Leg> MakeMetadata(const VolumeRecord& record, const std::string& place,
                            const std::string& own_class, const Allowed& allowed);
   Status PickOrigin(VolumeRecord* record, const CreateRequest& request,

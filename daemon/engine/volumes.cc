@@ -217,9 +217,17 @@ Result<VolumeInfo> EngineImpl::Establish(VolumeRecord record, const std::string&
       if (r.name == record.name) record = r;
     }
   }
-  const Status undone = FinishRemoval(record);
-  if (!undone.ok()) Say("warning", "leftover", record.name, undone.error().ToString());
+  Undo(record);
   return why;
+}
+
+// What cannot be taken away now keeps its name and its record: else another volume of this name
+// would be recorded over it.
+void EngineImpl::Undo(const VolumeRecord& record) {
+  const Status undone = FinishRemoval(record);
+  if (undone.ok()) return;
+  RememberVolume(record);
+  Say("warning", "leftover", record.name, undone.error().ToString());
 }
 
 Result<VolumeInfo> EngineImpl::Finish(VolumeRecord record, const std::string& metadata_place,
@@ -294,8 +302,7 @@ Result<VolumeInfo> EngineImpl::CreateVolume(const CreateRequest& request) {
   SHADOW_TRY(deps_.store->PutVolume(record, &request_record));
   auto leg = deps_.legs->Make({request.to, size, record.name, record.uuid, "", "origin"});
   if (!leg.ok()) {
-    const Status undone = FinishRemoval(record);
-    if (!undone.ok()) Say("warning", "leftover", record.name, undone.error().ToString());
+    Undo(record);
     return leg.error();
   }
   record.origin = *leg;
@@ -417,7 +424,7 @@ Result<std::string> EngineImpl::ExportVolume(const std::string& name) {
   SHADOW_TRY(TakeDown(record));
   record.state = VolumeState::kRemoving;
   record.remove_origin = false;
-  SHADOW_TRY(Remove(record));
+  SHADOW_TRY(Remove(record, false));
   return FinishExport(record);
 }
 
@@ -448,7 +455,7 @@ Result<DeleteReport> EngineImpl::DeleteVolume(const DeleteRequest& request) {
     SHADOW_TRY(TakeDown(record));
     record.state = VolumeState::kRemoving;
   }
-  SHADOW_TRY(Remove(record));
+  SHADOW_TRY(Remove(record, again));
   SHADOW_TRY(FinishRemoval(record));
   Say("info", "volume", name, "Deleted.");
   return report;
@@ -498,12 +505,14 @@ Status EngineImpl::TakeDown(const VolumeRecord& record) {
 
 // Records that the volume goes, now that it is down. If the first thing that has to go cannot, the
 // volume is brought back as it was.
-Status EngineImpl::Remove(const VolumeRecord& record) {
+Status EngineImpl::Remove(const VolumeRecord& record, bool again) {
   Status recorded = deps_.store->PutVolume(record, nullptr);
   if (recorded.ok()) RememberVolume(record);
   Status gone = recorded;
   if (recorded.ok() && record.remove_origin) gone = RemoveOrigin(record);
-  if (gone.ok()) return Ok();
+  // A removal that was begun before is only gone on with: its metadata may be wiped, and with them
+  // what is a hole.
+  if (gone.ok() || again) return gone;
   VolumeRecord back = record;
   back.state = VolumeState::kActive;
   back.remove_origin = false;
@@ -561,6 +570,13 @@ void EngineImpl::FinishInterrupted(const std::vector<VolumeRecord>& volumes, boo
     const bool creating = volume.state == VolumeState::kCreating;
     const auto info = deps_.dm->Info(volume.name);
     const bool there = info.ok() && info->uuid == DmUuid(volume.uuid);
+    if (!creating && there && volume.remove_origin) {
+      RememberVolume(volume);
+      Say("warning", "leftover", volume.name,
+          "Its removal was interrupted and its device is up again; its data may be destroyed "
+          "already. Delete it again to finish that.");
+      continue;
+    }
     if (!creating && there) {
       VolumeRecord back = volume;
       back.state = VolumeState::kActive;
@@ -595,7 +611,7 @@ Status EngineImpl::ForgetMetadata(const VolumeRecord& record) {
   if (record.metadata.made_here || record.metadata.id.empty()) return Ok();
   const auto found = deps_.identities->Resolve(record.metadata.id);
   if (!found.ok()) return found.error().code == Code::kNotFound ? Ok() : Status(found.error());
-  const auto sb = ReadSuperblock(found->path);
+  const auto sb = deps_.superblock(found->path);
   if (!sb.ok() || !*sb || (*sb)->uuid != record.uuid) return Ok();
   return deps_.blocks->ZeroStart(found->path, kMetadataZeroBytes);
 }
@@ -625,7 +641,8 @@ Status EngineImpl::RemoveLegsOf(const VolumeRecord& record) {
   SHADOW_TRY(ForgetOrigin(record));
   if (record.metadata.made_here) {
     SHADOW_TRY(RemoveLeg(deps_, record.metadata, record.name, "", why));
-  } else if (record.metadata.given) {
+  } else if (record.metadata.given && !unfinished) {
+    // Of an unfinished one it is not known whether anything was written over what was there.
     SHADOW_TRY(RememberReleased(deps_, record.metadata, true, "metadata of " + record.name));
   }
   SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(record.name));

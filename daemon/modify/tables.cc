@@ -17,7 +17,7 @@ Error Explain(const Error& why, const std::string& name, const Status& back) {
     error.message += " The table before could not be brought back either: " + back.error().message;
     error.hint =
         "the device is suspended and its I/O waits; look at dmsetup table and the kernel's log";
-    error.code = Code::kInternal;
+    error.code = Code::kIoError;
   }
   return error;
 }

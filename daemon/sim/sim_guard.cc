@@ -9,7 +9,7 @@ class SimHold final : public DeviceHold {
  public:
   SimHold(SimWorld* world, std::string id) : w_(*world), id_(std::move(id)) {}
   ~SimHold() override {
-    const std::lock_guard<std::mutex> lock(w_.mutex);
+    const std::lock_guard<std::recursive_mutex> lock(w_.mutex);
     for (auto& [path, disk] : w_.disks) {
       if (disk.id == id_) --disk.held;
     }
@@ -41,6 +41,9 @@ class SimGuard final : public DeviceGuard {
     const Call call(&w_, "", path);
     SHADOW_ASSIGN(Disk * disk, Find(path));
     std::vector<Signature> all = disk->signatures;
+    const std::uint64_t first = disk->content.empty() ? 0 : disk->content[0];
+    const std::string type = SignatureOf(first);
+    if (!type.empty()) all.push_back({type, "", std::to_string(first)});
     const auto fs = w_.filesystems.find(path);
     if (fs != w_.filesystems.end() && !fs->second.type.empty()) {
       all.push_back({fs->second.type, "", ""});

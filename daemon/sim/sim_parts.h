@@ -16,6 +16,7 @@ class Call {
  public:
   Call(SimWorld* world, std::string name, const std::string& what)
       : world_(*world), lock_(world->mutex), name_(std::move(name)), what_(what) {
+    world_.Begin(name_);
     if (!name_.empty()) world_.Point("before " + name_ + " " + what_);
   }
   [[nodiscard]] Status before() const { return world_.Injected(name_); }
@@ -28,7 +29,7 @@ class Call {
 
  private:
   SimWorld& world_;
-  std::lock_guard<std::mutex> lock_;
+  std::lock_guard<std::recursive_mutex> lock_;
   std::string name_, what_;
 };
 
@@ -45,7 +46,6 @@ inline bool Uses(const ShadowTable& t, const std::string& device) {
 }
 inline constexpr std::size_t kSimQueueRanges = 16384;
 inline constexpr std::size_t kSimAnswerRuns = 50;  // small on purpose: callers must go on asking
-inline constexpr std::uint64_t kSimCellBytes = 65536;
 
 std::unique_ptr<DeviceMapper> MakeSimDeviceMapper(SimWorld* world);
 std::unique_ptr<BlockDevices> MakeSimBlockDevices(SimWorld* world);

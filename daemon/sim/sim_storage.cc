@@ -27,10 +27,13 @@ class SimBlockDevices final : public BlockDevices {
     return info;
   }
 
-  Status ZeroStart(const std::string& path, std::uint64_t /*bytes*/) override {
+  Status ZeroStart(const std::string& path, std::uint64_t bytes) override {
     const Call call(&w_, "ZeroStart", path);
     SHADOW_TRY(call.before());
     SHADOW_ASSIGN(Disk * disk, Find(path));
+    const auto cells = static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(
+        disk->content.size(), RoundUp(bytes, kSimCellBytes) / kSimCellBytes));
+    std::fill(disk->content.begin(), disk->content.begin() + cells, 0);
     disk->blank_start = true;
     w_.metadata.erase(path);
     return call.after();
@@ -40,7 +43,7 @@ class SimBlockDevices final : public BlockDevices {
     const Call call(&w_, "Discard", path);
     SHADOW_TRY(call.before());
     SHADOW_ASSIGN(Disk * disk, Find(path));
-    disk->content.clear();
+    std::fill(disk->content.begin(), disk->content.end(), 0);
     return call.after();
   }
 
@@ -52,7 +55,12 @@ class SimBlockDevices final : public BlockDevices {
       return DeviceSpeed{w_.device_kib_per_s * 1024, 0, latency_us};
     }
     SHADOW_ASSIGN(Disk * disk, Find(path));
-    if (may_write) disk->content.assign(16, 0);
+    if (may_write) {
+      constexpr std::size_t kWritten = 16;
+      disk->content.resize(std::max(disk->content.size(), kWritten));
+      std::fill_n(disk->content.begin(), kWritten, 0);
+      disk->content.resize(std::max<std::size_t>(disk->size_bytes / kSimCellBytes, 1));
+    }
     const std::uint64_t speed = w_.device_kib_per_s * 1024;
     return DeviceSpeed{speed, may_write ? speed : 0, latency_us};
   }
@@ -110,6 +118,7 @@ class SimLegs final : public LegProvider {
       return MakeError(Code::kNotFound, "There is no storage class " + order.storage_class + ".");
     }
     if (w_.lvs.count(path) == 0) {
+      SHADOW_TRY(CheckWhole(order.storage_class));
       const std::uint64_t size = RoundUp(order.size_bytes, kSimExtent);
       if (size > Free(order.storage_class)) {
         return MakeError(Code::kOutOfSpace, "Class " + order.storage_class + " is full.");
@@ -135,6 +144,12 @@ class SimLegs final : public LegProvider {
 
   Result<std::optional<Leg>> FindMade(const LegOrder& order) override {
     const Call call(&w_, "", order.volume);
+    for (const auto& [path, lv] : w_.lvs_away()) {
+      const LegOrder& o = lv.order;
+      if (o.volume_uuid == order.volume_uuid && o.modification == order.modification &&
+          o.role == order.role && !o.role.empty())
+        SHADOW_TRY(CheckWhole(lv.storage_class));
+    }
     for (const auto& [path, lv] : w_.lvs) {
       const LegOrder& o = lv.order;
       if (o.volume_uuid != order.volume_uuid || o.modification != order.modification ||
@@ -159,6 +174,7 @@ class SimLegs final : public LegProvider {
       return MakeError(Code::kOutOfSpace, "Class " + storage_class + " is full.");
     }
     disk.size_bytes = std::max(disk.size_bytes, size);
+    disk.content.resize(std::max(disk.content.size(), disk.size_bytes / kSimCellBytes), 0xbad);
     return call.after();
   }
 
@@ -168,6 +184,7 @@ class SimLegs final : public LegProvider {
     SHADOW_ASSIGN(const std::string path, Find(leg));
     Disk& disk = w_.disks.at(path);
     disk.size_bytes = std::min(disk.size_bytes, RoundUp(size_bytes, kSimExtent));
+    disk.content.resize(std::min(disk.content.size(), disk.size_bytes / kSimCellBytes));
     return call.after();
   }
 
@@ -286,10 +303,21 @@ class SimLegs final : public LegProvider {
     return size > used ? size - used : 0;
   }
 
+  Status CheckWhole(const std::string& storage_class) const {
+    if (w_.GroupIsWhole(storage_class)) return Ok();
+    return MakeError(Code::kUnavailable, "A disk of the volume group of class " + storage_class +
+                                             " is missing: LVM changes nothing in it.");
+  }
+
   // The path that the leg has now.
   Result<std::string> Find(const Leg& leg) {
     for (const auto& [path, lv] : w_.lvs) {
-      if (w_.disks.at(path).id == leg.id) return path;
+      if (w_.disks.at(path).id != leg.id) continue;
+      SHADOW_TRY(CheckWhole(lv.storage_class));
+      return path;
+    }
+    for (const auto& [path, lv] : w_.lvs_away()) {
+      if (w_.away().at(path).id == leg.id) SHADOW_TRY(CheckWhole(lv.storage_class));
     }
     if (leg.logical_volume) {
       return MakeError(Code::kNotFound, "There is no logical volume " + leg.device + ".");

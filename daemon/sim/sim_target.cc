@@ -245,6 +245,7 @@ Result<std::string> SimTarget::PhaseMessage(std::string_view verb) {
     m.phase = "migrating";
   } else if (verb == "commit") {
     if (m.phase != "grace") return Refuse("commit only in grace");
+    if (on_origin > 0) return Refuse("blocks are only on the origin: copy them first");
     m.phase = "steady";
     m.origin_id = m.target_id;
     for (BlockState& s : m.states) s = s == BlockState::kHole ? s : BlockState::kOrigin;
@@ -377,6 +378,10 @@ bool SimTarget::WriteHome(std::uint64_t block, std::uint64_t value) {
   const bool moving = meta().phase != "steady";
   if (state == BlockState::kHole) {
     const bool tail = moving && block >= OldBlocks();
+    const bool no_origin = origin == nullptr || origin->fail_writes;
+    const bool no_target = moving && (target == nullptr || target->fail_writes);
+    // A hole that cannot be written on every leg that it needs stays one.
+    if (no_target || (!tail && no_origin)) return false;
     state = !moving ? BlockState::kOrigin : tail ? BlockState::kTarget : BlockState::kMirrored;
   }
   if (state == BlockState::kOrigin) {

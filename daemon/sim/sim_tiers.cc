@@ -191,7 +191,9 @@ bool SimTarget::Write(std::uint64_t block, std::uint64_t value) {
     shadow.dirty = true;
     return true;
   }
-  return WriteHome(block, value);
+  if (WriteHome(block, value)) return true;
+  meta().shadows.erase(it);  // it has what home has not
+  return false;
 }
 
 std::optional<std::uint64_t> SimTarget::Read(std::uint64_t block) {

@@ -63,6 +63,12 @@ void SwapKeys(std::map<std::string, T>* map, const std::string& a, const std::st
 
 }  // namespace
 
+void SimWorld::NameOnly(const std::string& path) {
+  const auto disk = disks.find(path);
+  if (disk != disks.end() && !disk->second.lasts)
+    disk->second.id = "name:" + path.substr(path.rfind('/') + 1);
+}
+
 void SimWorld::SwapNames(const std::string& a, const std::string& b) {
   SwapKeys(&disks, a, b);
   SwapKeys(&metadata, a, b);
@@ -70,6 +76,7 @@ void SimWorld::SwapNames(const std::string& a, const std::string& b) {
   SwapKeys(&filesystems, a, b);
   for (const std::string& path : {a, b}) {
     if (disks.count(path) != 0) disks.at(path).path = path;
+    NameOnly(path);
   }
 }
 
@@ -81,6 +88,18 @@ void SimWorld::Disconnect(const std::string& path) {
 void SimWorld::Connect(const std::string& path) {
   disks.insert(away_.extract(path));
   lvs.insert(lvs_away_.extract(path));
+}
+
+bool SimWorld::GroupIsWhole(const std::string& storage_class) const {
+  return std::none_of(lvs_away_.begin(), lvs_away_.end(),
+                      [&](const auto& lv) { return lv.second.storage_class == storage_class; });
+}
+
+std::string SignatureOf(std::uint64_t first_value) {
+  static const std::array<const char*, kSimSignatures> kTypes = {"ext4", "xfs", "LVM2_member",
+                                                                 "crypto_LUKS", "swap"};
+  const std::uint64_t type = first_value >> 60;
+  return type == 0 || type > kTypes.size() ? "" : kTypes.at(type - 1);
 }
 
 std::optional<shadow_superblock> SimWorld::Superblock(const std::string& path) {
@@ -130,7 +149,7 @@ Result<std::uint64_t> SimWorld::OnlyCopies(const std::string& path, int leg) {
 }
 
 void SimWorld::Advance(std::int64_t ms) {
-  const std::lock_guard<std::mutex> lock(mutex);
+  const std::lock_guard<std::recursive_mutex> lock(mutex);
   for (auto& [name, device] : devices) device.target->Advance(ms, device_kib_per_s);
 }
 
@@ -150,6 +169,24 @@ void SimWorld::CrashAt(std::uint64_t n) {
 
 void SimWorld::Point(const std::string& where) {
   if (++points == crash_at_) throw SimCrash{where};
+}
+
+void SimWorld::MeanwhileAt(std::uint64_t n, std::function<void()> act) {
+  meanwhile_in_ = n;
+  meanwhile_ = std::move(act);
+}
+
+void SimWorld::Begin(const std::string& name) {
+  if (meanwhile_in_ == 0) return;
+  if (meanwhile_in_ > 1) {
+    --meanwhile_in_;
+    return;
+  }
+  if (name == "Load" || name == "Create") return;
+  meanwhile_in_ = 0;
+  const auto act = std::move(meanwhile_);
+  meanwhile_ = nullptr;
+  if (act) act();
 }
 
 void SimWorld::FailNext(const std::string& call, Error error, int times) {

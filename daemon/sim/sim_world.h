@@ -11,6 +11,7 @@
 // else runs.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -72,10 +73,16 @@ class SimWorld {
   void AddForeignLv(const std::string& path, const std::string& storage_class, std::uint64_t size);
   /// Two devices change their names, as disks do at a reboot. Only while no table has them.
   void SwapNames(const std::string& a, const std::string& b);
+  /// The identity of a device that has none but its name follows its name.
+  void NameOnly(const std::string& path);
   /// A disk, or the one under a logical volume, is not there until Connect(); nothing on it
   /// changes.
   void Disconnect(const std::string& path);
   void Connect(const std::string& path);
+  [[nodiscard]] const DiskMap& away() const { return away_; }
+  [[nodiscard]] const std::map<std::string, SimLv>& lvs_away() const { return lvs_away_; }
+  /// LVM changes nothing in a group of which a disk is missing.
+  [[nodiscard]] bool GroupIsWhole(const std::string& storage_class) const;
   /// What a metadata device says of its volume, as the kernel writes it; nothing if it is none.
   [[nodiscard]] std::optional<shadow_superblock> Superblock(const std::string& path);
   /// Blocks that only this leg (0 origin, 1 target, 2 and 3 tiers) has, as a volume's metadata say.
@@ -88,6 +95,11 @@ class SimWorld {
   void CrashAt(std::uint64_t n);
   /// A crash point. Parts outside the world (the store) may have their own.
   void Point(const std::string& where);
+  /// Before the n-th call from now, of any kind, somebody else acts: an administrator, udev,
+  /// another client. What acts may call into the world itself. 0: nobody.
+  void MeanwhileAt(std::uint64_t n, std::function<void()> act);
+  /// A call begins. Between the end of a hold and the table that takes the device nobody acts.
+  void Begin(const std::string& name);
   /// The next call of this name ("Load", "Make", "Message cutover", ...) fails with `error`.
   void FailNext(const std::string& call, Error error, int times = 1);
   /// For the calls' own use: the error to fail with, or Ok.
@@ -96,7 +108,7 @@ class SimWorld {
   [[nodiscard]] bool HasDevice(const std::string& name) const { return devices.count(name) != 0; }
   SimTarget& target(const std::string& name) { return *devices.at(name).target; }
 
-  std::mutex mutex;
+  std::recursive_mutex mutex;  // what happens meanwhile calls in, too
   DiskMap disks;
   MetadataMap metadata;
   std::map<std::string, SimDevice> devices;
@@ -116,6 +128,8 @@ class SimWorld {
 
  private:
   std::uint64_t crash_at_ = 0;
+  std::uint64_t meanwhile_in_ = 0;
+  std::function<void()> meanwhile_;
   DiskMap away_;  // by the path they come back as
   std::map<std::string, SimLv> lvs_away_;
   std::unique_ptr<DeviceMapper> dm_;
@@ -126,6 +140,17 @@ class SimWorld {
   std::unique_ptr<DeviceGuard> guard_;
 };
 
+/// What a recognisable start of a device looks like: the value of its first 64 KiB. It moves with
+/// them, as a file system does.
+[[nodiscard]] constexpr std::uint64_t SignedValue(std::uint64_t type, std::uint64_t number) {
+  return (type + 1) << 60 | number;
+}
+/// "ext4", "LVM2_member", ...; "" for other data.
+[[nodiscard]] std::string SignatureOf(std::uint64_t first_value);
+inline constexpr std::uint64_t kSimSignatures = 5;
+
 inline constexpr std::uint64_t kSimExtent = std::uint64_t{4} << 20;
+/// What one number of a content stands for.
+inline constexpr std::uint64_t kSimCellBytes = 65536;
 
 }  // namespace shadow::sim

@@ -569,6 +569,17 @@ static void take_shape(struct shadow_volume *v, struct shadow_target *s, struct 
 	up_write(&v->view);
 }
 
+/* Copies may lie on a leg that the volume had and the table has no device for. */
+static bool something_missing(const struct shadow_superblock *sb, const struct shadow_target *s)
+{
+	u8 leg;
+
+	for (leg = 0; leg < SHADOW_NR_LEGS; leg++)
+		if (sb->legs[leg].present && !s->legs[leg])
+			return true;
+	return false;
+}
+
 static int configure(struct shadow_volume *v, struct shadow_target *s, struct dm_target *ti,
 		     const char *uuid, const char **error)
 {
@@ -634,9 +645,14 @@ static int configure(struct shadow_volume *v, struct shadow_target *s, struct dm
 	for (leg = 0; leg < SHADOW_NR_HOME_LEGS; leg++)
 		if (v->sb.phase != SHADOW_STEADY && !v->legs[leg])
 			shadow_drop_leg(v, leg);
-	/* the table is the volume's by now: if this fails it goes on in read-only mode */
-	if (!shadow_tier_settle(v, s))
-		shadow_commit(v);
+	/*
+	 * The table is the volume's by now: if this fails it goes on in read-only mode. The metadata
+	 * may still call copies current that are on what is missing, and they would be believed when
+	 * it is back: so nothing is written that they do not get.
+	 */
+	r = shadow_tier_settle(v, s) ?: shadow_commit(v);
+	if (r && !blank && something_missing(&sb, s))
+		shadow_gate_close(v);
 	return 0;
 bad:
 	if (!was_loaded)

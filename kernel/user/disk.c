@@ -573,7 +573,7 @@ struct sim_op *sim_new_op(struct sim_disk *d, enum sim_op_kind kind)
 	op->used = true;
 	op->d = d;
 	op->kind = kind;
-	op->lazy = sim_new_is_lazy();
+	op->slow = sim_new_slowness(machine.lazy);
 	op->id = sim_new_id();
 	return op;
 }
@@ -629,6 +629,22 @@ struct sim_op *sim_op_find(u32 id)
 	return NULL;
 }
 
+bool sim_disk_stick(struct sim_disk *d, u32 first, u32 n)
+{
+	u32 i, start = nr_ops ? sim_below(nr_ops) : 0;
+
+	for (i = 0; i < nr_ops; i++) {
+		struct sim_op *op = &ops[order[(start + i) % nr_ops]];
+
+		if (op->d != d || !op->started || op->over || op->slow ||
+		    op->first >= first + n || first >= op->first + op->n)
+			continue;
+		op->slow = 64u << sim_below(6);
+		return true;
+	}
+	return false;
+}
+
 bool sim_op_ready(const struct sim_op *op)
 {
 	return op->started && !op->over && !op->d->hung;
@@ -663,7 +679,7 @@ static void effect(struct sim_op *op)
 		break;
 	case SIM_WRITE:
 		if (failed) {
-			if (!d->dead && !op->doomed && op->status == BLK_STS_IOERR)
+			if (!d->dead && !op->doomed && !rejects(op))
 				do_cells(op, sim_random());
 			break;
 		}
@@ -704,7 +720,8 @@ void sim_op_step(struct sim_op *op)
 		if (sim_below(2))
 			return;
 	}
-	op->status = fails(op) ? BLK_STS_IOERR : BLK_STS_OK;
+	op->status = !fails(op) ? BLK_STS_OK : op->doomed || op->kind != SIM_WRITE || sim_below(8) ?
+		     BLK_STS_IOERR : BLK_STS_NOSPC;
 	if (!op->status && rejects(op)) {	/* as the SCSI layer does: from now on its limits say so */
 		op->status = op->is_zeroes && op->d->zeroes == SIM_REJECTS ? BLK_STS_TARGET :
 			     BLK_STS_NOTSUPP;

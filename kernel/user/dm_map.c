@@ -85,14 +85,18 @@ int dm_set_target_max_io_len(struct dm_target *ti, sector_t len)
 
 /* --- the end ------------------------------------------------------------------------------- */
 
+/*
+ * dm queues the work after the lock. A worker that was queued before may have ended the bio by then,
+ * and with its last user the device may go: some instructions that are not ours to judge.
+ */
 static void queue_io(struct mapped_device *md, struct bio *bio)
 {
 	unsigned long flags;
 
 	spin_lock_irqsave(&md->deferred_lock, flags);
 	bio_list_add(&md->deferred, bio);
-	spin_unlock_irqrestore(&md->deferred_lock, flags);
 	queue_work(md->wq, &md->work);
+	spin_unlock_irqrestore(&md->deferred_lock, flags);
 }
 
 static void io_dec_pending(struct dm_io *io, blk_status_t status)

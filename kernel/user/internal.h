@@ -31,7 +31,9 @@ struct task_struct {
 	void *arg;
 	const char *name;
 	u32 id;
-	bool used, lazy, atomic_ctx;
+	bool used, atomic_ctx;
+	u32 slow;		/* is let go once in so many times; 0: always */
+	u32 stalled;		/* likewise, until it is let go */
 	bool stop, woken, waiting, interruptible, timed_out;
 	int spins, irqs_off;		/* spin locks held; interrupts are off */
 	int rcu;			/* depth of read sections */
@@ -50,7 +52,7 @@ extern struct task_struct *sim_cur;	/* NULL: the host */
 /* The step is one without faults and other CPUs. */
 extern bool sim_plain;
 u32 sim_new_id(void);
-bool sim_new_is_lazy(void);
+u32 sim_new_slowness(u32 odds);
 /* The next fiber from *@i on, or NULL. */
 struct task_struct *sim_next_fiber(u32 *i);
 /* As sim_block(), with a name for reports. */
@@ -77,7 +79,8 @@ void sim_locks_reset(void);
 /* --- disk.c --- */
 #define SIM_OP_CELLS 64
 struct sim_op {
-	bool used, started, begun, over, lazy;
+	bool used, started, begun, over;
+	u32 slow;		/* as a fiber's */
 	bool doomed;		/* its device lost power before it could look at it */
 	enum sim_op_kind kind;
 	bool fua, preflush, is_zeroes;

@@ -222,9 +222,12 @@ u32 sim_new_id(void)
 	return FIXED_IDS + step_index * IDS_PER_STEP + ids_in_step++ % IDS_PER_STEP;
 }
 
-bool sim_new_is_lazy(void)
+/* Of all sizes up to the run's: who waits for something slow is not as slow itself. */
+u32 sim_new_slowness(u32 odds)
 {
-	return !sim_plain && sim_one_in(machine.lazy);
+	u32 bits = 32 - (u32)__builtin_clz(machine.patience | 1);
+
+	return sim_plain || !sim_one_in(odds) ? 0 : 2u << sim_below(bits);
 }
 
 static void *new_stack(void)
@@ -257,7 +260,7 @@ struct task_struct *sim_spawn(const char *name, void (*fn)(void *arg), void *arg
 	t->name = name;
 	t->used = true;
 	t->atomic_ctx = atomic;
-	t->lazy = sim_new_is_lazy();
+	t->slow = sim_new_slowness(machine.lazy);
 	t->id = sim_new_id();
 	t->sp = first_frame((char *)stack + STACK, fiber_main);
 	return t;
@@ -291,8 +294,10 @@ void sim_point(void)
 		pause_here();
 	if (unlikely(++points_in_step > ENDLESS))
 		sim_die("%s runs in a circle", sim_cur->name);
-	if (unlikely(!--points_left))
+	if (unlikely(!--points_left)) {
+		sim_cur->stalled = sim_new_slowness(machine.stall);
 		pause_here();
+	}
 }
 
 void sim_yield(void)
@@ -414,7 +419,7 @@ u32 sim_pick_ready(u64 (*random)(void *), void *arg)
 	start = n ? (u32)(random(arg) % n) : 0;
 	for (k = 0; k < n; k++) {
 		u32 i = start + k < n ? start + k : start + k - n, id;
-		bool lazy;
+		u32 patience;
 
 		if (i < nr_fibers) {
 			const struct task_struct *t = &fibers[order[i]];
@@ -422,17 +427,17 @@ u32 sim_pick_ready(u64 (*random)(void *), void *arg)
 			if (!can_run(t))
 				continue;
 			id = t->id;
-			lazy = t->lazy;
+			patience = max(t->slow, t->stalled);
 		} else {
 			const struct sim_op *op = sim_op_at(i - nr_fibers);
 
 			if (!sim_op_ready(op))
 				continue;
 			id = op->id;
-			lazy = op->lazy;
+			patience = op->slow;
 		}
 		/* time goes on, too, while others run */
-		if (!lazy || !machine.patience || random(arg) % machine.patience == 0)
+		if (!patience || random(arg) % patience == 0)
 			return machine.hurry && random(arg) % machine.hurry == 0 && next_due() ?
 			       CLOCK : id;
 		slow = id;
@@ -471,6 +476,7 @@ bool sim_go(u32 id)
 		if (!can_run(t))
 			return false;
 		sim_cur = t;
+		t->stalled = 0;
 		if (!sigsetjmp(crashed, 0))
 			switch_to(t);
 		sim_cur = NULL;

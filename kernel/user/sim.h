@@ -37,7 +37,8 @@ struct sim_machine {
 	bool rescuer;		/* no memory for workers: one does all works of a queue */
 	u32 preempt;		/* another CPU comes in once in so many points; 0: never */
 	u32 lazy;		/* one in so many fibers and requests is slow; 0: none */
-	u32 patience;		/* how slow: is let go once in so many times */
+	u32 patience;		/* how slow at most: is let go once in so many times */
+	u32 stall;		/* one in so many times that another CPU comes in it stays long; 0: none */
 	u32 fault;		/* one in so many requests fails; 0: none */
 	u32 fault_kinds;	/* bit per enum sim_op_kind: which of them may */
 	u32 dry;		/* one in so many allocations fails; 0: none */
@@ -119,6 +120,8 @@ void sim_disk_set_dead(struct sim_disk *d, bool dead);
 bool sim_disk_dead(const struct sim_disk *d);
 /* A device that answers no request until it is let go on. */
 void sim_disk_set_hung(struct sim_disk *d, bool hung);
+/* One of the requests that are under way to these cells takes very long. False: there is none. */
+bool sim_disk_stick(struct sim_disk *d, u32 first, u32 n);
 /*
  * A leg loses power for a while: what is under way there fails, and what lies in its cache is lost as
  * at a power cut. It is dead until it is back. What it gets meanwhile fails, whenever it looks.

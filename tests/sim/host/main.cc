@@ -64,7 +64,7 @@ int main(int argc, char** argv) {
   u64 seed = 0;
   std::string regressions;
   std::vector<std::string> ignored;
-  bool no_shrink = false, processor_time = false, without_tiers = false;
+  bool no_shrink = false, processor_time = false, without_tiers = false, blips = false;
   auto* seconds_option =
       app.add_option("--seconds", seconds, "Run fresh seeds for so long (default 10)");
   auto* seed_option = app.add_option("--seed", seed, "Run this seed; with --seconds: from it on");
@@ -73,6 +73,7 @@ int main(int argc, char** argv) {
   app.add_option("--ignore", ignored, "Go on after failures that contain this text (repeatable)");
   app.add_flag("--no-shrink", no_shrink, "Do not cut a failing run down");
   app.add_flag("--without-tiers", without_tiers, "No run has tiers (else two thirds have)");
+  app.add_flag("--blips", blips, "In each run legs lose their caches (else in a sixth)");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -90,6 +91,7 @@ int main(int argc, char** argv) {
   if (!*seed_option) seed = (u64{std::random_device{}()} << 16) + 1;
 
   host::World world;
+  world.AllBlips(blips);
   const auto start = std::chrono::steady_clock::now();
   const auto passed = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -46,6 +46,7 @@ void Volume::Begin(sim::Random& r) {
   focus_ = r.OneIn(3);
   first_len_ = r.OneIn(2) ? (2 + r.Below(kBlocks - 1)) * kCellsPerBlock : 1 + r.Below(kCells);
   if (r.OneIn(4)) first_len_ = std::min(first_len_, 1 + r.Below(3 * kCellsPerBlock));
+  if (world_.theme()) first_len_ = std::min(first_len_, 1 + r.Below(3 * kCellsPerBlock));
   if (world_.blips()) first_len_ = std::min(first_len_, (1 + r.Below(4)) * kCellsPerBlock);
   fetch_ = tiers_ && r.OneIn(2) ? static_cast<u8>(SHADOW_LEG_TIER1 + r.Below(2)) : 0;
   next_identity_ = 2;
@@ -56,7 +57,7 @@ void Volume::Begin(sim::Random& r) {
   resizes_ = 0;
   in_flight_ = flushes_ = messages_ = statuses_ = aborts_ = turning_ = turns_ = 0;
   sure_len_ = kCells;
-  lives_ = compares_ = 0;
+  lives_ = compares_ = chases_ = 0;
   up_ = accept_ = busy_ = forgetting_ = hung_ = tail_lost_ = false;
   away_ = kNone;
   blipping_ = false;
@@ -93,7 +94,7 @@ void Volume::PowerCut(sim_cut how) {
   if (away_ != kNone) sim_disk_set_dead(devices_[away_].disk, false);
   away_ = kNone;
   blipping_ = false;
-  compares_ = 0;
+  compares_ = chases_ = 0;
   truth_.PowerCut(how == SIM_KEEP_ALL);
   for (auto& d : devices_)
     if (sim_disk_dead(d.disk) && (machine.calm || sim_one_in(2))) sim_disk_set_dead(d.disk, false);
@@ -120,6 +121,7 @@ Request* Volume::NewRequest(Action what, sim_io_op op) {
     r.block = r.id = 0;
     r.cells = r.punched = r.short_end = 0;
     r.resizes = resizes_;
+    r.faults = machine.faults;
     r.io = {};
     r.io.md = md_;
     r.io.op = op;
@@ -206,11 +208,55 @@ bool Volume::UserIo(Action what) {
   return true;
 }
 
+bool Volume::Start(Action what, u32 block) {
+  const u32 usual = max_in_flight_;
+  max_in_flight_ = 10;
+  only_ = block;
+  const bool done = what <= kDiscardPart ? UserIo(what) : Message(what);
+  only_ = kNone;
+  max_in_flight_ = usual;
+  return done;
+}
+
+/// Something that is on its way to the block, or to a tier, takes very long.
+bool Volume::Stick(u32 block) {
+  const u32 d = sim_below(tiers_ ? u32{SHADOW_NR_LEGS} : kHomes);
+  if (d >= kHomes) return sim_disk_stick(devices_[d].disk, 0, 64);
+  return sim_disk_stick(devices_[d].disk, geometry_.OnLeg(block * kCellsPerBlock), kCellsPerBlock);
+}
+
+/// One thing after the other happens to a block, while what began before is still on its way.
+void Volume::Chase(u32 block) {
+  static constexpr Action kWhat[] = {kWrite, kWrite,   kWrite,   kDiscard,  kRead,     kCopy,
+                                     kCopy,  kWrite,   kDiscard, kRetire,   kRemirror, kPromote,
+                                     kRead,  kPromote, kDemote,  kWriteback};
+  const u32 kinds = tiers_ ? static_cast<u32>(std::size(kWhat)) : 11;
+  u32 stuck = 0;
+  for (u32 n = 4 + sim_below(12); n && accept_ && md_ && !forgetting_; n--) {
+    const u64 before = answers_;
+    if (!Start(kWhat[sim_below(kinds)], block)) continue;
+    for (u32 k = 2 + sim_below(30); k && (answers_ == before || sim_one_in(2)); k--) {
+      if (stuck < 2 && sim_one_in(3)) stuck += Stick(block);
+      sim_yield();
+    }
+    if (sim_one_in(8) && Blocks() > 1) block = PickBlock();
+  }
+}
+
 /// Several at once to one block, with a discard among them, and perhaps a copy of it.
 bool Volume::Burst() {
   static constexpr Action kWhat[] = {kWrite, kWrite,   kWriteBlock, kZeroes,
                                      kRead,  kDiscard, kDiscard};
   if (!accept_ || !md_ || forgetting_) return false;
+  if (sim_one_in(2) && chases_ < 2) {
+    chases_++;
+    const u32 block = PickBlock();
+    world_.Spawn("a chase", [this, block] {
+      Chase(block);
+      chases_--;
+    });
+    return true;
+  }
   const u32 usual = max_in_flight_;
   bool any = false;
   max_in_flight_ = 10;
@@ -265,6 +311,7 @@ bool Volume::MayBeRefused(const Request& r) const {
 void Volume::Answer(Request* r) {
   const bool ok = r->io.status == SIM_OK;
   in_flight_--;
+  answers_++;
   r->used = false;
   sim_wake(&in_flight_);
   world_.counts().operations++;
@@ -290,7 +337,9 @@ void Volume::Answer(Request* r) {
     }
     case kFlush:
       world_.Note("  the flush %s", ok ? "is acknowledged" : "fails");
-      if (ok) truth_.EndFlush(r->flush);
+      if (!ok) return;
+      truth_.EndFlush(r->flush);
+      world_.Acknowledged(r->faults != machine.faults);
       return;
     case kDiscard:
     case kDiscardPart:
@@ -306,6 +355,7 @@ void Volume::Answer(Request* r) {
       if (ok && r->what == kJournal) truth_.EndFlush(r->flush);
       truth_.Answer(r->cells, r->id, r->what == kZeroes, false, ok, true, r->io.fua, steady_,
                     kStuck);
+      if (ok && r->io.fua) world_.Acknowledged(r->faults != machine.faults);
       return;
   }
 }

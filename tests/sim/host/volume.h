@@ -98,6 +98,7 @@ struct Request {
   u32 block, id;
   CellMask cells, punched, short_end;  // short_end: of punched, those of a last block that is short
   u32 resizes;
+  u64 faults;  // of the machine, when it began
   sim::ReadStart read;
   sim::FlushStart flush;
   std::array<u32, kCells> data;
@@ -156,6 +157,9 @@ class Volume {
   bool UserIo(Action what);
   bool UserWrite(Action what, u32 block);
   bool Burst();
+  void Chase(u32 block);
+  bool Start(Action what, u32 block);
+  bool Stick(u32 block);
   void Answer(Request* r);
   bool MayBeRefused(const Request& r) const;
   void AskWhatBecameOf(CellMask cells, u32 id);
@@ -217,6 +221,8 @@ class Volume {
   u32 in_flight_ = 0, max_in_flight_ = 4, flushes_ = 0, messages_ = 0, statuses_ = 0;
   bool focus_ = false;  // nearly all goes to one block
   u32 only_ = kNone;    // all does, now
+  u32 chases_ = 0;      // under way
+  u64 answers_ = 0;     // requests and messages that are over
   u32 hot_ = 2, last_read_ = 0, next_identity_ = 2;
   std::array<int, 2> homes_{-1, -1};  // devices of the live table's origin and target; -1: none
   u32 lives_ = 0;                     // tables that went live

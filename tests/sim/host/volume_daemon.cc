@@ -133,6 +133,7 @@ bool Volume::Message(Action what) {
     const int r = Say(copy.data(), answer);
     Told(what, copy.data(), r, answer);
     messages_--;
+    answers_++;
     sim_wake(&messages_);
   });
   return true;

@@ -97,7 +97,23 @@ u32 World::BlipWeight(Action what, u32 usual, sim::Random& r) {
   }
 }
 
-void World::Weights(sim::Random& r, bool narrow) {
+/// How often, in runs about a few things only: what takes six events in a row to go wrong does not
+/// happen among forty kinds of them.
+u32 World::Theme(Action what, sim::Random& r) {
+  switch (what) {
+    case kWrite:
+    case kCopy:
+    case kReload:
+      return 40;
+    case kCrash:
+    case kCompare:
+      return 4;
+    default:
+      return r.OneIn(4) ? 4u << r.Below(5) : 0;
+  }
+}
+
+void World::Weights(sim::Random& r, bool narrow, bool theme) {
   const bool faults = r.OneIn(2);
   total_weight_ = 0;
   for (u32 i = 0; i < kActions; i++) {
@@ -109,6 +125,7 @@ void World::Weights(sim::Random& r, bool narrow) {
     if (i == kBlip) w = 0;
     if (blips_) w = BlipWeight(static_cast<Action>(i), w, r);
     if (narrow && i != kWrite && i != kCopy && i != kReload && r.OneIn(2)) w = 0;
+    if (theme && w) w = Theme(static_cast<Action>(i), r);
     weight_[i] = static_cast<u8>(w > 255 ? 255 : w);
     total_weight_ += weight_[i];
   }
@@ -123,12 +140,14 @@ void World::Begin(u64 seed) {
   sim_begin_step(~0u >> 7, seed, false);
   trouble = false;
   crash_again_ = 0;
+  cut_soon_ = false;
   copies_seen_ = 0;
 
   // legs lose their caches while the volume runs, and nothing else fails
-  blips_ = sim::Random(seed ^ 0xb11b5).OneIn(6);
+  blips_ = all_blips_ || sim::Random(seed ^ 0xb11b5).OneIn(6);
   const bool narrow = r.OneIn(3);  // few kinds of events on few blocks, but those often
-  Weights(r, narrow);
+  theme_ = !blips_ && r.OneIn(4);
+  Weights(r, narrow && !theme_, theme_);
   static constexpr u32 kPreempt[] = {2, 4, 8, 16, 30, 60, 120};
   machine.preempt = kPreempt[r.Below(7)];
   machine.rescuer = r.OneIn(3);
@@ -147,6 +166,9 @@ void World::Begin(u64 seed) {
   machine.dry = r.OneIn(5) ? 1 + r.Below(6) * r.Below(6) : 0;
   machine.lazy = r.OneIn(2) ? 2 + r.Below(10) : 0;
   machine.patience = 4u << (2 * r.Below(6));
+  static constexpr u32 kStall[] = {0, 0, 10, 40, 160};
+  machine.stall = kStall[r.Below(5)];
+  cuts_ = r.OneIn(4);
   static constexpr u32 kHurry[] = {0, 64, 400, 3000};
   machine.hurry = kHurry[r.Below(4)];
   action_odds_ = 8 + r.Below(40);
@@ -171,7 +193,7 @@ bool World::Run(u64 seed, u32 steps, std::vector<Step>* record) {
   sim::Random choice(~seed);
   for (u32 i = 0; i < steps && !machine.failed; i++) {
     Step step{i, kNewAction, 0, false};
-    if (!choice.OneIn(action_odds_)) step.id = sim_pick_ready(FromRandom, &choice);
+    if (!cut_soon_ && !choice.OneIn(action_odds_)) step.id = sim_pick_ready(FromRandom, &choice);
     if (step.id == SIM_NO_STEP) step.id = kNewAction;
     step.seed = choice.Next();
     if (record) record->push_back(step);
@@ -304,7 +326,12 @@ void World::Settle(u64 seed) {
   jobs_.clear();
 }
 
+void World::Acknowledged(bool failed) {
+  cut_soon_ |= cuts_ && !machine.calm && sim_one_in(failed ? 3 : 24);
+}
+
 void World::Act() {
+  if (cut_soon_) return Crash();
   if (crash_again_) {  // during recovery, and at what follows at once
     crash_again_--;
     if (sim_one_in(4)) return Crash();
@@ -327,6 +354,7 @@ void World::Crash() {
       "power cut: any part of the caches survives", "power cut: the older writes survive"};
   Note("CRASH: %s", kWords[how]);
   crash_again_ = sim_one_in(3) ? 6 : 0;
+  cut_soon_ = false;
   sim_power_cut(how);
   jobs_.clear();
   sim_boot();

@@ -36,6 +36,8 @@ class World {
   /// The run of @seed again, with these of its steps. @told: in words.
   bool Replay(u64 seed, const std::vector<Step>& steps, std::vector<std::string>* told = nullptr);
   void WithoutTiers(bool without) { without_tiers_ = without; }
+  /// In each run legs lose their caches, not in a sixth of them.
+  void AllBlips(bool all) { all_blips_ = all; }
   const std::string& error() const { return error_; }
   const Figures& figures() const { return figures_; }
 
@@ -50,13 +52,17 @@ class World {
   void Fail(u32 volume, const char* format, ...) __attribute__((format(printf, 3, 4)));
   /// Runs @f on a fiber of its own. A power cut forgets it: @f keeps nothing that needs an end.
   void Spawn(const char* name, std::function<void()> f);
+  /// Something was said to be durable. @failed: something failed meanwhile.
+  void Acknowledged(bool failed);
+  bool theme() const { return theme_; }
   bool several() const { return nr_volumes_ > 1; }
 
  private:
   static const u8 kUsual[kActions];
   static constexpr u32 kVolumes = 3;
   void Begin(u64 seed);
-  void Weights(sim::Random& r, bool narrow);
+  void Weights(sim::Random& r, bool narrow, bool theme);
+  static u32 Theme(Action what, sim::Random& r);
   static u32 BlipWeight(Action what, u32 usual, sim::Random& r);
   void Execute(const Step& step);
   void Settle(u64 seed);
@@ -79,7 +85,10 @@ class World {
   std::array<u8, kActions> weight_{};
   u32 total_weight_ = 0, action_odds_ = 4;
   u32 crash_again_ = 0;  // actions left before which another crash is likely
-  bool without_tiers_ = false, blips_ = false;
+  bool without_tiers_ = false, blips_ = false, all_blips_ = false;
+  bool theme_ = false;     // a few kinds of events on a few blocks
+  bool cuts_ = false;      // the power is cut just after what is acknowledged as durable
+  bool cut_soon_ = false;  // now
   std::string error_;
   Figures figures_;
   u64 copies_seen_ = 0;

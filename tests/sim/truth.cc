@@ -12,7 +12,6 @@ void ForCells(CellMask cells, F f) {
 
 void Truth::Reset(Value (*content)(u32 cell)) {
   next_id_ = 2;
-  cut_id_ = 1;
   busy_ = crowded_ = 0;
   for (u32 c = 0; c < kCells; c++) {
     cells_[c] = {};
@@ -155,9 +154,7 @@ bool Truth::EndRead(const ReadStart& r, u32 cell, Value v) {
   return true;
 }
 
-void Truth::PowerCut(bool caches_kept) {
-  caches_kept_ = caches_kept;
-  cut_id_ = NextId();
+void Truth::PowerCut() {
   for (auto& c : cells_) {
     c.out = c.discards_out = 0;
     c.overlap = c.raced = false;
@@ -174,19 +171,6 @@ void Truth::Forgotten(CellMask cells) {
     cells_[i].wild = cells_[i].wild_crash = true;
     cells_[i].wild_from = next_id_;
   });
-}
-
-void Truth::Found(u32 cell, const Value* seen, u32 n) {
-  Cell& c = cells_[cell];
-  c.now = ValueSet(seen[0]);
-  for (u32 i = 1; i < n; i++) c.now.Add(seen[i]);
-  if (!caches_kept_) {
-    c.crash = c.now;
-    c.crash_from = next_id_;
-  }
-  c.vague = false;
-  c.differ = c.now.size() > 1;
-  Crowd(cell);
 }
 
 }  // namespace sim

@@ -47,9 +47,6 @@ struct FlushStart {
   u32 id = 0;
   std::array<ValueSet, kCells> allowed;
   CellMask vague = 0, wild = 0;
-  // which devices had to be flushed all the time since, and the flushes that each had got
-  u32 devices = 0;
-  std::array<u64, kLegs> begun{};
 };
 
 class Truth {
@@ -79,12 +76,6 @@ class Truth {
   /// True: @v may be what a read that began at @r finds. Then it is what later reads find.
   bool EndRead(const ReadStart& r, u32 cell, Value v);
 
-  /// May a read that happens now find @v?
-  bool Allows(u32 cell, Value v) const {
-    const Cell& c = cells_[cell];
-    if (c.wild && WasOnce(cell, v)) return true;
-    return c.vague ? AllowsAfterCrash(cell, v) : c.now.Has(v);
-  }
   bool AllowsAfterCrash(u32 cell, Value v) const;
   /// The newest data was given up on purpose: whatever it once was may be seen, until it is
   /// written.
@@ -93,18 +84,7 @@ class Truth {
   bool Settled(u32 cell) const {
     return !cells_[cell].out && !cells_[cell].failed && !cells_[cell].differ;
   }
-  bool DiscardOut(u32 cell) const { return cells_[cell].discards_out; }
-  u32 last_discard(u32 cell) const { return cells_[cell].last_discard; }
-
-  /// @caches_kept: what is found next may still be lost by the next one.
-  void PowerCut(bool caches_kept);
-  /// The restart found it there, on one leg or several: nothing older can come back.
-  void Found(u32 cell, const Value* seen, u32 n);
-  /// Nobody has looked since a power cut, and nothing was written since: what is there is durable.
-  bool ToBeFound(u32 cell) const {
-    const Cell& c = cells_[cell];
-    return c.vague && !c.wild && !c.out && !c.failed && c.last_issue < cut_id_;
-  }
+  void PowerCut();
 
  private:
   struct Cell {
@@ -133,8 +113,7 @@ class Truth {
   }
   std::array<Cell, kCells> cells_;
   CellMask busy_ = 0, crowded_ = 0;
-  u32 next_id_ = 1, cut_id_ = 1;
-  bool caches_kept_ = false;
+  u32 next_id_ = 1;
 };
 
 }  // namespace sim

@@ -3,9 +3,9 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "tests/sim/host/world.h"
+#include "tests/sim/world.h"
 
-namespace host {
+namespace sim {
 
 void Volume::set_hung(bool hung) {
   hung_ = hung;
@@ -149,4 +149,4 @@ void Volume::TellBlip() {
   while (in_flight_) sim_block(&in_flight_);
 }
 
-}  // namespace host
+}  // namespace sim

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // A volume's devices and users, and accidents that happen to it.
-#include "tests/sim/host/volume.h"
+#include "tests/sim/volume.h"
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
-#include "tests/sim/host/world.h"
+#include "tests/sim/world.h"
 
-namespace host {
+namespace sim {
 
 namespace {
 const char* const kNames[] = {"A", "B", "T", "U", "M"};
@@ -16,10 +16,10 @@ constexpr u32 kMetaSectors = 64 * 8;
 
 std::string Words(Value v) {
   if (v == kZero) return "zeroes";
-  if (sim::IdOf(v) == sim::kGarbageId) return "what the device held before";
-  if (sim::IdOf(v) == 1) return "the imported data";
-  return "write #" + std::to_string(sim::IdOf(v)) +
-         (sim::CellOf(v) < kCells ? " of cell " + std::to_string(sim::CellOf(v) % 4) : "");
+  if (IdOf(v) == kGarbageId) return "what the device held before";
+  if (IdOf(v) == 1) return "the imported data";
+  return "write #" + std::to_string(IdOf(v)) +
+         (CellOf(v) < kCells ? " of cell " + std::to_string(CellOf(v) % 4) : "");
 }
 }  // namespace
 
@@ -29,7 +29,7 @@ u32 Device::ContentOf(void* device, u32 at) {
   const auto* d = static_cast<const Device*>(device);
   if (d->content == kZeroed) return kZero;
   const u32 cell = d->home ? d->geometry->FromLeg(at) : at % 64;
-  return sim::ValueOf(d->content == kImported ? 1 : sim::kGarbageId, cell);
+  return ValueOf(d->content == kImported ? 1 : kGarbageId, cell);
 }
 
 void Device::Refill(Content with) {
@@ -37,7 +37,7 @@ void Device::Refill(Content with) {
   sim_disk_clear(disk);
 }
 
-void Volume::Begin(sim::Random& r) {
+void Volume::Begin(Random& r) {
   geometry_ = Geometry(r.OneIn(4));
   tiers_ = !r.OneIn(3) && !world_.without_tiers();
   import_ = !geometry_.wide() && !r.OneIn(3);
@@ -81,11 +81,10 @@ void Volume::Begin(sim::Random& r) {
     if (r.OneIn(8)) sim_disk_set_discards(dev.disk, r.OneIn(2) ? SIM_NO : SIM_REJECTS);
   }
   meta_ = sim_disk_create_bytes(Name(kMeta), kMetaSectors);
-  truth_.Reset(import_ ? [](u32 cell) { return sim::ValueOf(1, cell); }
-                       : [](u32) { return kZero; });
+  truth_.Reset(import_ ? [](u32 cell) { return ValueOf(1, cell); } : [](u32) { return kZero; });
 }
 
-void Volume::PowerCut(sim_cut how) {
+void Volume::PowerCut() {
   md_ = nullptr;
   in_flight_ = flushes_ = messages_ = statuses_ = aborts_ = turning_ = 0;
   up_ = accept_ = busy_ = forgetting_ = hung_ = false;
@@ -95,7 +94,7 @@ void Volume::PowerCut(sim_cut how) {
   away_ = kNone;
   blipping_ = false;
   compares_ = chases_ = 0;
-  truth_.PowerCut(how == SIM_KEEP_ALL);
+  truth_.PowerCut();
   for (auto& d : devices_)
     if (sim_disk_dead(d.disk) && (machine.calm || sim_one_in(2))) sim_disk_set_dead(d.disk, false);
   sim_disk_set_dead(meta_, false);
@@ -293,7 +292,7 @@ bool Volume::UserWrite(Action what, u32 b) {
     truth_.StartFlush(r->flush);
   }
   r->id = truth_.NextId();
-  for (u32 c = first; c < end; c++) r->data[c - first] = sim::ValueOf(r->id, c);
+  for (u32 c = first; c < end; c++) r->data[c - first] = ValueOf(r->id, c);
   if (zero) r->io.data = nullptr;
   truth_.Issue(cells, r->id, zero, false, steady_);
   world_.Note("user %s cells %u to %u of block %u as #%u%s%s", zero ? "zeroes" : "writes",
@@ -404,4 +403,4 @@ bool Volume::Act(Action what) {
   return Accidents(what);
 }
 
-}  // namespace host
+}  // namespace sim

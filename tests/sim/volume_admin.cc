@@ -4,9 +4,9 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "tests/sim/host/world.h"
+#include "tests/sim/world.h"
 
-namespace host {
+namespace sim {
 
 namespace {
 constexpr u32 kTable = 640, kPageSectors = SHADOW_PAGE_SIZE / 512;
@@ -467,4 +467,4 @@ bool Volume::Administer(Action what) {
   return true;
 }
 
-}  // namespace host
+}  // namespace sim

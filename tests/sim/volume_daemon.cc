@@ -6,9 +6,9 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "tests/sim/host/world.h"
+#include "tests/sim/world.h"
 
-namespace host {
+namespace sim {
 
 namespace {
 constexpr u32 kRoomOfStatus = 4096;
@@ -224,4 +224,4 @@ void Volume::CheckMover() {
     world_.Fail(index_, "a mover sleeps with work to do: %.200s", info);
 }
 
-}  // namespace host
+}  // namespace sim

@@ -6,9 +6,9 @@
 // and back, is counted in the status.
 #include <cstring>
 
-#include "tests/sim/host/world.h"
+#include "tests/sim/world.h"
 
-namespace host {
+namespace sim {
 
 /// Which copies of a block are called current, in words of the answers to "map" and "tiers", and
 /// what makes copies, or ends them, counted. Empty: it may change, or nobody knows.
@@ -99,7 +99,7 @@ void Volume::Compare(u32 block) {
   if (CalledCurrent(block) != before || lives != lives_ || turns != turns_) return;
   world_.Fail(index_,
               "two copies of block %u that are called current differ: cell %u, write #%u and #%u",
-              geometry_.Number(block), wrong, sim::IdOf(one), sim::IdOf(other));
+              geometry_.Number(block), wrong, IdOf(one), IdOf(other));
 }
 
 bool Volume::StartCompare() {
@@ -114,4 +114,4 @@ bool Volume::StartCompare() {
   return true;
 }
 
-}  // namespace host
+}  // namespace sim

@@ -5,23 +5,14 @@
 // 4,049 blocks, most of them holes that nobody touches, with the boundary of a metadata page and
 // those of slot pages inside. Cells are numbered as the truth numbers them: 4 for each of the
 // eight.
-#ifndef TESTS_SIM_HOST_GEOMETRY_H
-#define TESTS_SIM_HOST_GEOMETRY_H
+#ifndef TESTS_SIM_GEOMETRY_H
+#define TESTS_SIM_GEOMETRY_H
 
 #include <array>
 
 #include "tests/sim/base.h"
 
-namespace host {
-
-using sim::CellMask;
-using sim::kBlocks;
-using sim::kBlockSectors;
-using sim::kCells;
-using sim::kCellSectors;
-using sim::kCellsPerBlock;
-using sim::kZero;
-using sim::Value;
+namespace sim {
 
 class Geometry {
  public:
@@ -60,11 +51,9 @@ class Geometry {
   bool wide_;
 };
 
-inline CellMask BlockCells(u32 block) { return sim::BlockCells(block); }
-inline CellMask CellsBelow(u32 end) { return sim::CellsBelow(end); }
 /// A run of cells.
 inline CellMask Run(u32 first, u32 n) { return CellsBelow(first + n) & ~CellsBelow(first); }
 
-}  // namespace host
+}  // namespace sim
 
-#endif  // TESTS_SIM_HOST_GEOMETRY_H
+#endif  // TESTS_SIM_GEOMETRY_H

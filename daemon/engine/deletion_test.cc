@@ -276,5 +276,92 @@ TEST_F(DeletionTest, AnAbortClearsATableThatWasLoadedAndNeverUsed) {
   EXPECT_FALSE(m.world.devices.at("db0").inactive);
 }
 
+// What a removal has begun cannot be taken back: the metadata may be wiped, and with them what is a
+// hole. It goes on at the next start, and what is kept is kept.
+TEST_F(DeletionTest, ARemovalThatWasBegunIsOnlyGoneOnWith) {
+  m.world.AddForeignLv("/dev/vg_hdd/home", "hdd", kFilled * kTestBlock);
+  m.world.AddDisk("/dev/meta", 4 * kTestMiB);
+  ImportRequest r;
+  r.name = "db0";
+  r.device = "/dev/vg_hdd/home";
+  r.metadata = "/dev/meta";
+  r.block_bytes = kTestBlock;
+  ASSERT_TRUE(m.engine().ImportVolume(r).ok());
+  Fill("db0");
+  m.world.FailNext("Release", MakeError(Code::kIoError, "Input/output error."));
+  ASSERT_FALSE(m.engine().DeleteVolume({"db0"}).ok());
+  m.world.FailNext("Store", MakeError(Code::kOutOfSpace, "The disk is full."));
+  ASSERT_FALSE(m.engine().DeleteVolume({"db0"}).ok());
+  EXPECT_FALSE(m.world.HasDevice("db0")) << "with new metadata it would show what holes hide";
+  m.Boot();
+  EXPECT_TRUE(m.engine().ListVolumes()->empty());
+  EXPECT_TRUE(DataOn("/dev/vg_hdd/home"));
+}
+
+TEST_F(DeletionTest, WhatWasNotWrittenOverStaysSomebodys) {
+  m.world.AddDisk("/dev/a", kFilled * kTestBlock);
+  m.world.AddDisk("/dev/b", kFilled * kTestBlock);
+  m.world.disks.at("/dev/b").signatures = {{"swap", "", "u"}};
+  ImportRequest r;
+  r.name = "db0";
+  r.device = "/dev/a";
+  r.metadata = "/dev/b";
+  r.overwrite = "swap";
+  m.world.FailNext("ZeroStart", MakeError(Code::kIoError, "Input/output error."));
+  ASSERT_FALSE(m.engine().ImportVolume(r).ok());
+  r.overwrite.clear();
+  const auto again = m.engine().ImportVolume(r);
+  ASSERT_FALSE(again.ok());
+  EXPECT_NE(again.error().message.find("swap"), std::string::npos) << again.error().ToString();
+}
+
+TEST_F(DeletionTest, WhatCannotBeUndoneKeepsItsName) {
+  CreateRequest r;
+  r.name = "db0";
+  r.size_bytes = kFilled * kTestBlock;
+  r.to = "hdd";
+  m.world.FailNext("ZeroStart", MakeError(Code::kIoError, "Input/output error."));
+  m.world.FailNext("RemoveLv", MakeError(Code::kIoError, "Input/output error."));
+  ASSERT_FALSE(m.engine().CreateVolume(r).ok());
+  ASSERT_FALSE(m.world.lvs.empty()) << "the scene";
+  const auto again = m.engine().CreateVolume(r);
+  ASSERT_FALSE(again.ok());
+  EXPECT_EQ(again.error().code, Code::kAlreadyExists);
+  ASSERT_TRUE(m.engine().DeleteVolume({"db0"}).ok());
+  EXPECT_TRUE(m.world.lvs.empty());
+  EXPECT_TRUE(m.engine().CreateVolume(r).ok());
+}
+
+// Its data may be destroyed already: it is neither kept nor changed any more.
+TEST_F(DeletionTest, AVolumeOnItsWayOutIsOnlyDeleted) {
+  m.world.AddDisk("/dev/d", kFilled * kTestBlock);
+  CreateRequest r;
+  r.name = "db0";
+  r.size_bytes = kFilled * kTestBlock;
+  r.to = "/dev/d";
+  r.block_bytes = kTestBlock;
+  ASSERT_TRUE(m.engine().CreateVolume(r).ok());
+  const ShadowTable table = m.world.target("db0").table();
+  const std::string uuid = m.world.devices.at("db0").uuid;
+  DeleteRequest gone;
+  gone.name = "db0";
+  gone.destroy_data = true;
+  m.world.FailNext("RemoveLv", MakeError(Code::kIoError, "Input/output error."));
+  ASSERT_FALSE(m.engine().DeleteVolume(gone).ok());
+  // As dm-shadow-activate does, from the metadata that are left.
+  m.world.Reboot();
+  ASSERT_TRUE(m.world.dm().Create("db0", uuid, table.sectors, BuildTable(table).value()).ok());
+  m.Boot();
+  ModifyRequest modify;
+  modify.volume = "db0";
+  modify.to = "nvme";
+  const auto refused = m.engine().Modify(modify);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("was interrupted"), std::string::npos);
+  ASSERT_TRUE(m.engine().DeleteVolume(gone).ok());
+  EXPECT_TRUE(m.world.devices.empty());
+  EXPECT_TRUE(m.world.lvs.empty());
+}
+
 }  // namespace
 }  // namespace shadow

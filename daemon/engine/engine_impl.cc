@@ -384,6 +384,16 @@ Result<std::optional<std::string>> EngineImpl::Replayed(const std::string& reque
                    "use a new request id for a new request");
 }
 
+// A volume that was not made to the end, or is on its way out, can only be deleted.
+Status EngineImpl::CheckWhole(const VolumeRecord& volume) {
+  if (volume.state == VolumeState::kActive) return Ok();
+  return MakeError(
+      Code::kFailedPrecondition,
+      "The " + std::string(volume.state == VolumeState::kCreating ? "creation" : "removal") +
+          " of the volume " + volume.name + " was interrupted.",
+      "delete it to finish that");
+}
+
 // Can anything be done to volumes at all?
 Status EngineImpl::CheckReady() {
   SHADOW_TRY(deps_.dm->CheckControl());
@@ -399,6 +409,7 @@ Result<Plan> EngineImpl::PlanModification(const ModifyRequest& request) {
 
 Result<Planned> EngineImpl::PlanFor(const VolumeRecord& volume, const ModifyRequest& request) {
   SHADOW_TRY(CheckReady());
+  SHADOW_TRY(CheckWhole(volume));
   if (const RunningPtr running = RunningOn(request.volume)) {
     return MakeError(Code::kFailedPrecondition,
                      "The volume " + request.volume + " is being modified already (" +

@@ -152,6 +152,7 @@ class EngineImpl final : public Engine {
   Result<std::optional<std::string>> Replayed(const std::string& request_id, const char* kind,
                                               const std::string& body);
   Status CheckReady();
+  static Status CheckWhole(const VolumeRecord& volume);
   Result<ModificationRecord> TakePlanned(const VolumeRecord& volume, const ModifyRequest& request,
                                          const std::string& body);
   Result<Planned> PlanFor(const VolumeRecord& volume, const ModifyRequest& request);

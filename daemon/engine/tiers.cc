@@ -204,6 +204,7 @@ Result<TierInfo> EngineImpl::AddTier(const AddTierRequest& request) {
   }
   SHADOW_ASSIGN(const VolumeRecord volume, FindVolume(request.volume));
   SHADOW_TRY(CheckReady());
+  SHADOW_TRY(CheckWhole(volume));
   if (const RunningPtr running = RunningOn(volume.name)) {
     return MakeError(
         Code::kFailedPrecondition,

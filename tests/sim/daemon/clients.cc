@@ -154,16 +154,23 @@ void World::Ask(const Args& a) {
   Answer(answer.ok() ? Ok() : Status(answer.error()));
 }
 
+// A removal that is refused while the volume is up has changed nothing.
+void World::Refused(const std::string& name, bool was_there) {
+  const auto device = m_->world.devices.find(name);
+  if (was_there && device != m_->world.devices.end() && device->second.live)
+    judge_->StillThere(name);
+}
+
 void World::Export(const Args& a) {
   const std::string name = VolumeAt(a[0]);
   Say("export " + name);
+  const bool was_there = judge_->IsThere(name);
   judge_->Going(name, false, true);
   const auto plain = m_->engine()->ExportVolume(name);
   Answer(plain.ok() ? Ok() : Status(plain.error()));
-  if (plain.ok()) {
-    judge_->Gone(name, *plain);
-    m_->world.filesystems.erase(DevicePath(name));
-  }
+  if (!plain.ok()) return Refused(name, was_there);
+  judge_->Gone(name, *plain);
+  m_->world.filesystems.erase(DevicePath(name));
 }
 
 void World::Delete(const Args& a) {
@@ -175,13 +182,14 @@ void World::Delete(const Args& a) {
       (r.dry_run ? " (dry run)" : ""));
   const Volume* v = judge_->Find(r.name);
   const bool destroy = r.destroy_data || (v != nullptr && !v->imported);
+  const bool was_there = judge_->IsThere(r.name);
   if (!r.dry_run) judge_->Going(r.name, destroy, false);
   const auto gone = m_->engine()->DeleteVolume(r);
   Answer(gone.ok() ? Ok() : Status(gone.error()));
-  if (gone.ok() && !r.dry_run) {
-    judge_->Gone(r.name, "");
-    m_->world.filesystems.erase(DevicePath(r.name));
-  }
+  if (!gone.ok()) return Refused(r.name, was_there);
+  if (r.dry_run) return;
+  judge_->Gone(r.name, "");
+  m_->world.filesystems.erase(DevicePath(r.name));
 }
 
 void World::AddTier(const Args& a) {

@@ -76,7 +76,8 @@ bool Judge::MayTake(const Device& d, const sim::Disk& disk, const std::string& o
                     bool from_class) const {
   if ((d.owner == Owner::kMade && !d.leftover) || d.owner == Owner::kTaken || InTable(d.path))
     return false;
-  if (!disk.used_by.empty() || !disk.opened_by.empty() || disk.read_only) return false;
+  if (!disk.used_by.empty() || !disk.opened_by.empty() || disk.read_only || !disk.lasts)
+    return false;
   const std::string signature = disk.content.empty() ? "" : sim::SignatureOf(disk.content[0]);
   if (d.left_by_us && d.left == Signed(disk.content)) return true;
   if (!signature.empty()) return overwrite == signature;
@@ -112,7 +113,8 @@ void Judge::SomebodyActed(const std::string& path) {
   Device& d = Know(disk->first, disk->second);
   const bool owned = (d.owner == Owner::kMade && !d.leftover) || d.owner == Owner::kTaken;
   for (auto& [volume, g] : d.grants) {
-    g.valid = g.keeps && !owned && disk->second.used_by.empty() && disk->second.opened_by.empty();
+    g.valid = g.keeps && !owned && disk->second.lasts && disk->second.used_by.empty() &&
+              disk->second.opened_by.empty();
     for (const std::string& overwrite : g.overwrites) {
       g.valid = g.valid || (!g.keeps && MayTake(d, disk->second, overwrite, g.from_class));
     }
@@ -126,6 +128,11 @@ void Judge::SomebodyWrote(const std::string& path) {
   d.content = disk->second.content;
   d.owner = Owner::kSomebody;
   d.was_volumes = false;
+  // An import that is under way takes what is there when it has the device.
+  for (const auto& [volume, g] : d.grants) {
+    Volume* v = g.keeps ? Find(volume) : nullptr;
+    if (v != nullptr && v->state == Volume::State::kAsked) v->value = d.content;
+  }
   m_.world.metadata.erase(path);
   SomebodyActed(path);
 }
@@ -360,6 +367,11 @@ void Judge::LookAtOwners(const std::map<std::uint32_t, Use>& uses, bool asking) 
     const std::string who = owner == owners->end() ? "" : owner->second.volume;
     if (!asking) std::erase_if(d.grants, [&](const auto& g) { return g.first != who; });
     if (who.empty()) {
+      const auto use = uses.find(disk.minor);
+      const Volume* user = use == uses.end() ? nullptr : Find(use->second.volume);
+      if (user != nullptr && user->state == Volume::State::kThere && !asking && m_.engine())
+        Fail(d.path + " is the " + use->second.role + " of " + use->second.volume +
+             ", and is recorded as nobody's");
       if (d.owner == Owner::kTaken && uses.count(disk.minor) == 0) Release(&d);
       d.leftover = d.owner == Owner::kMade && uses.count(disk.minor) == 0 && !asking;
       return;
@@ -470,7 +482,7 @@ void Judge::LearnAfterCrash() {
     if (v.state == Volume::State::kThere && !there) Fail("the volume " + name + " is forgotten");
     if (v.state == Volume::State::kAsked && !there)
       NotMade(name);
-    else if (v.state == Volume::State::kAsked && live)
+    else if (v.state == Volume::State::kAsked && live && Recorded(name, VolumeState::kActive))
       Made(name);
     else if (v.state == Volume::State::kGoing && !there)
       Gone(name, "");

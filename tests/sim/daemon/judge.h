@@ -110,6 +110,10 @@ class Judge {
   /// Where the file system on a volume ends, in blocks; nothing if none is known.
   [[nodiscard]] std::optional<std::uint64_t> FsEnd(const std::string& volume) const;
   [[nodiscard]] Volume* Find(const std::string& volume);
+  [[nodiscard]] bool IsThere(const std::string& volume) const {
+    const auto it = volumes_.find(volume);
+    return it != volumes_.end() && it->second.state == Volume::State::kThere;
+  }
   [[nodiscard]] std::map<std::string, Volume>& volumes() { return volumes_; }
   /// Is the device a leg or the metadata of a live table?
   [[nodiscard]] bool InTable(const std::string& path) const;

@@ -32,6 +32,10 @@ Machine::Machine(std::uint64_t seed) {
     world.AddDisk(path, (8 + dice.Below(16)) * kCell);
     fill(path, dice.Below(3));
   }
+  if (dice.Below(2) == 0) {
+    world.disks.at("/dev/sdd").lasts = false;
+    world.NameOnly("/dev/sdd");
+  }
   world.AddForeignLv("/dev/vg_hdd/home", "hdd", sim::kSimExtent);
   fill("/dev/vg_hdd/home", 2);
   world.AddForeignLv("/dev/vg_nvme/scratch", "nvme", sim::kSimExtent);

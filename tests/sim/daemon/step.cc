@@ -23,11 +23,11 @@ constexpr std::array<std::uint32_t, kVerbs> kWeights = {
     /* reboot */ 4,      /* calm */ 2};
 
 // Who may come in between the calls of another: nobody who is time itself or the daemon's end.
-constexpr std::array<Verb, 13> kSomebody = {
-    Verb::kWrite,      Verb::kAdminMkfs, Verb::kAdminMkfs,   Verb::kAdminWrite,
-    Verb::kDisconnect, Verb::kConnect,   Verb::kCreate,      Verb::kImport,
-    Verb::kModify,     Verb::kDelete,    Verb::kAdminMakeLv, Verb::kAdminRenameLv,
-    Verb::kExport};
+constexpr std::array<Verb, 14> kSomebody = {
+    Verb::kMakeFs,        Verb::kWrite,      Verb::kAdminMkfs, Verb::kAdminMkfs,
+    Verb::kAdminWrite,    Verb::kDisconnect, Verb::kConnect,   Verb::kCreate,
+    Verb::kImport,        Verb::kModify,     Verb::kDelete,    Verb::kAdminMakeLv,
+    Verb::kAdminRenameLv, Verb::kExport};
 
 }  // namespace
 

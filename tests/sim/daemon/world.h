@@ -50,6 +50,7 @@ class World {
   void TierWork(const Args& a);
   void Recover(const Args& a);
   void Answer(const Status& status);
+  void Refused(const std::string& name, bool was_there);
   [[nodiscard]] std::string Place(std::uint32_t n) const;
   [[nodiscard]] std::string Overwrite(const std::string& place, std::uint32_t n) const;
 

@@ -93,6 +93,9 @@ static u64 bytes_of(enum shadow_array_id id, const struct shadow_extent *e)
 	case SHADOW_A_TIER1:
 	case SHADOW_A_TIER2:
 		return shadow_slots_bytes(e->slots[id - SHADOW_A_TIER1]);
+	case SHADOW_A_TIER1_FULL:
+	case SHADOW_A_TIER2_FULL:
+		return shadow_slots_full_bytes(e->slots[id - SHADOW_A_TIER1_FULL]);
 	default:
 		return 0;
 	}
@@ -166,6 +169,8 @@ static void point_at_arrays(struct shadow_volume *v)
 	v->meta.slot_newest = v->arrays[SHADOW_A_SLOT_NEWEST].p;
 	v->tier[0].slots.bits = v->arrays[SHADOW_A_TIER1].p;
 	v->tier[1].slots.bits = v->arrays[SHADOW_A_TIER2].p;
+	v->tier[0].slots.full = v->arrays[SHADOW_A_TIER1_FULL].p;
+	v->tier[1].slots.full = v->arrays[SHADOW_A_TIER2_FULL].p;
 }
 
 static void count_memory(struct shadow_volume *v)

@@ -83,15 +83,8 @@ static bool shadows_beyond(struct shadow_volume *v, u64 sectors)
 /* Is a slot in use that a smaller tier has no longer? */
 static bool slots_beyond(struct shadow_volume *v, u8 leg, u32 nr)
 {
-	const struct shadow_slots *slots = &shadow_tier_of(v, leg)->slots;
-	u32 slot;
-
-	if (!READ_ONCE(slots->used))
-		return false;
-	for (slot = nr; slot < slots->nr; slot++)
-		if (READ_ONCE(slots->bits[slot / 64]) >> (slot % 64) & 1)
-			return true;
-	return false;
+	return shadow_tier_used(v, leg) &&
+	       shadow_slot_used_from(&shadow_tier_of(v, leg)->slots, nr);
 }
 
 /**

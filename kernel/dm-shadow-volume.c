@@ -505,6 +505,8 @@ static void unload(struct shadow_volume *v)
 
 		if (slots->bits)
 			memset(slots->bits, 0, shadow_slots_bytes(slots->nr));
+		if (slots->full)
+			memset(slots->full, 0, shadow_slots_full_bytes(slots->nr));
 		slots->nr = 0;
 		slots->used = 0;
 		slots->hint = 0;
@@ -540,10 +542,10 @@ static void take_shape(struct shadow_volume *v, struct shadow_target *s, struct 
 	bool was_loaded = v->loaded;
 	u32 old = v->nr_tracked;
 
-	if (was_loaded && v->nr_blocks > shadow_nr_blocks(ti->len, 1u << v->shift)) {
-		/* requests were checked against the end that there was */
 	if (decision == SHADOW_ATTACH)
 		trace_shadow_phase(v->name, SHADOW_STEADY, v->sb.phase);
+	if (was_loaded && v->nr_blocks > shadow_nr_blocks(ti->len, 1u << v->shift)) {
+		/* requests were checked against the end that there was */
 		shadow_queue_clear(v, &v->mover.queue);
 		shadow_queue_clear(v, &v->tmover.queue);
 	}

@@ -264,6 +264,22 @@ u32 shadow_tier_from_disk(u32 word, enum shadow_home home, u8 tiers, bool region
 
 /* --- slots ------------------------------------------------------------------ */
 
+#define FULL (~0ull)
+
+/* The words of a level. */
+static u64 *level(const struct shadow_slots *s, unsigned int k)
+{
+	static const u32 at[SHADOW_SLOT_LEVELS] = { 0, SHADOW_SLOT_LEVEL1, 9, 1, 0 };
+
+	return k ? s->full + at[k] : s->bits;
+}
+
+/* How many of them the slots need. */
+static u32 level_words(const struct shadow_slots *s, unsigned int k)
+{
+	return (u32)(((u64)s->nr + (1ull << (6 * (k + 1))) - 1) >> (6 * (k + 1)));
+}
+
 static bool slot_get(const struct shadow_slots *s, u32 slot)
 {
 	return (s->bits[slot / 64] >> (slot % 64)) & 1u;
@@ -271,44 +287,98 @@ static bool slot_get(const struct shadow_slots *s, u32 slot)
 
 bool shadow_slot_claim(struct shadow_slots *s, u32 slot)
 {
+	unsigned int k;
+	u32 i = slot;
+
 	if (slot >= s->nr || slot_get(s, slot))
 		return false;
-	s->bits[slot / 64] |= 1ull << (slot % 64);
+	for (k = 0; k < SHADOW_SLOT_LEVELS; k++, i /= 64) {
+		u64 *word = level(s, k) + i / 64;
+
+		*word |= 1ull << (i % 64);
+		if (*word != FULL || !s->full)
+			break;
+	}
 	s->used++;
 	return true;
 }
 
+/* The first free slot from one on; SHADOW_NO_SLOT: none. */
+static u32 next_free(const struct shadow_slots *s, u32 from)
+{
+	unsigned int k = 0;
+	u32 i = from;
+	u64 free;
+
+	/* up, until a word has something free from there on */
+	for (;;) {
+		if (i / 64 >= level_words(s, k))
+			return SHADOW_NO_SLOT;
+		free = ~level(s, k)[i / 64] & (FULL << (i % 64));
+		if (free)
+			break;
+		if (level_words(s, k) == 1)
+			return SHADOW_NO_SLOT;
+		i = i / 64 + 1;
+		k++;
+	}
+	/* and down again: to the first word that is not full, and its first free bit */
+	for (;;) {
+		i = i / 64 * 64 + (u32)__builtin_ctzll(free);
+		if (!k)
+			return i < s->nr ? i : SHADOW_NO_SLOT;
+		k--;
+		if (i >= level_words(s, k))
+			return SHADOW_NO_SLOT;
+		free = ~level(s, k)[i];
+		i *= 64;
+	}
+}
+
 u32 shadow_slot_take(struct shadow_slots *s)
 {
-	u32 i, slot = s->hint < s->nr ? s->hint : 0;
+	u32 slot;
 
 	if (s->used >= s->nr)
 		return SHADOW_NO_SLOT;
-	for (i = 0; i < s->nr;) {
-		u32 n = 64;	/* a full word at a time */
+	slot = next_free(s, s->hint < s->nr ? s->hint : 0);
+	if (slot == SHADOW_NO_SLOT)
+		slot = next_free(s, 0);
+	if (!shadow_slot_claim(s, slot))
+		return SHADOW_NO_SLOT;
+	s->hint = slot + 1;
+	return slot;
+}
 
-		if (slot % 64 || s->bits[slot / 64] != ~0ull) {
-			if (shadow_slot_claim(s, slot)) {
-				s->hint = slot + 1;
-				return slot;
-			}
-			n = 1;
-		}
-		i += n;
-		slot += n;
-		if (slot >= s->nr) {
-			i -= slot - s->nr;	/* what a full last word counted too much */
-			slot = 0;
-		}
-	}
-	return SHADOW_NO_SLOT;
+bool shadow_slot_used_from(const struct shadow_slots *s, u32 slot)
+{
+	u32 i;
+
+	if (slot >= s->nr)
+		return false;
+	if (s->bits[slot / 64] >> (slot % 64))
+		return true;
+	for (i = slot / 64 + 1; i < level_words(s, 0); i++)
+		if (s->bits[i])
+			return true;
+	return false;
 }
 
 bool shadow_slot_free(struct shadow_slots *s, u32 slot)
 {
+	unsigned int k;
+	u32 i = slot;
+
 	if (slot >= s->nr || !slot_get(s, slot))
 		return false;
-	s->bits[slot / 64] &= ~(1ull << (slot % 64));
+	for (k = 0; k < SHADOW_SLOT_LEVELS; k++, i /= 64) {
+		u64 *word = level(s, k) + i / 64;
+		bool was_full = *word == FULL;
+
+		*word &= ~(1ull << (i % 64));
+		if (!was_full || !s->full)
+			break;
+	}
 	s->used--;
 	return true;
 }

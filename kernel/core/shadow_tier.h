@@ -162,26 +162,38 @@ const char *shadow_life_name(enum shadow_life life);
 
 /*
  * Slots of a tier: one bit each, next-fit, so that neighbours that are promoted together lie
- * together. The caller owns the bits (a multiple of 64) and the locking.
+ * together. Above the bits are levels with a bit for each word of the level below that is full, so
+ * that a free slot is found in two steps a level, however many there are. Levels lie at fixed
+ * places, so both arrays may become longer (by zeroes). The caller owns them and the locking.
  */
 struct shadow_slots {
-	u64 *bits;
+	u64 *bits;	/* shadow_slots_bytes() */
+	u64 *full;	/* shadow_slots_full_bytes(); NULL: never more than 64 slots */
 	u32 nr;		/* slots */
 	u32 used;
 	u32 hint;	/* where to look first */
 };
 
 #define SHADOW_NO_SLOT 0xffffffffu
+#define SHADOW_SLOT_LEVELS 5u		/* bits, and four above: 64 to the 5th is more than enough */
+#define SHADOW_SLOT_LEVEL1 521u		/* words of levels 4 to 2: 1 + 8 + 512 */
 
 static inline size_t shadow_slots_bytes(u32 nr)
 {
 	return (((size_t)nr + 63) / 64) * 8;
 }
 
+static inline size_t shadow_slots_full_bytes(u32 nr)
+{
+	return nr ? (SHADOW_SLOT_LEVEL1 + ((size_t)nr + 4095) / 4096) * 8 : 0;
+}
+
 /** shadow_slot_take() - a free slot, or SHADOW_NO_SLOT. */
 u32 shadow_slot_take(struct shadow_slots *s);
 /** shadow_slot_claim() - this slot; false: it is taken, or there is none of that number. */
 bool shadow_slot_claim(struct shadow_slots *s, u32 slot);
+/** shadow_slot_used_from() - is this slot, or one of a higher number, taken? */
+bool shadow_slot_used_from(const struct shadow_slots *s, u32 slot);
 /** shadow_slot_free() - give it back; false: it was not taken. */
 bool shadow_slot_free(struct shadow_slots *s, u32 slot);
 

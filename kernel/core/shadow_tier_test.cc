@@ -189,9 +189,9 @@ TEST(FromDisk, BelievesOnlyWhatACrashLeftWhole) {
 }
 
 TEST(Slots, AgreeWithASet) {
-  for (const u32 nr : {1u, 2u, 63u, 64u, 65u, 130u, 1000u}) {
-    std::vector<u64> bits(shadow_slots_bytes(nr) / 8);
-    shadow_slots s{bits.data(), nr, 0, 0};
+  for (const u32 nr : {1u, 2u, 63u, 64u, 65u, 130u, 1000u, 4095u, 4096u, 4097u, 8262u}) {
+    std::vector<u64> bits(shadow_slots_bytes(nr) / 8), full(shadow_slots_full_bytes(nr) / 8);
+    shadow_slots s{bits.data(), nr > 64 || nr % 2 ? full.data() : nullptr, nr, 0, 0};
     std::set<u32> taken;
     u64 dice = 88172645463325252ull + nr;
     for (int step = 0; step < 20000; step++) {
@@ -212,7 +212,70 @@ TEST(Slots, AgreeWithASet) {
         }
       }
       ASSERT_EQ(s.used, taken.size());
+      ASSERT_EQ(shadow_slot_used_from(&s, slot), !taken.empty() && *taken.rbegin() >= slot);
     }
+  }
+}
+
+// All slots, and their levels, taken.
+struct Full {
+  explicit Full(u32 nr)
+      : bits(shadow_slots_bytes(nr) / 8), full(shadow_slots_full_bytes(nr) / 8), s{bits.data(), full.data(), nr, 0, 0} {
+    for (u32 i = 0; i < nr; i++) EXPECT_EQ(shadow_slot_take(&s), i);
+    EXPECT_EQ(shadow_slot_take(&s), SHADOW_NO_SLOT);
+  }
+  std::vector<u64> bits, full;
+  shadow_slots s;
+};
+
+TEST(Slots, TheOnlyFreeOneIsFoundWhereverItIs) {
+  for (const u32 nr : {64u, 65u, 4096u, 4097u, 8262u, 70000u, 262144u, 262145u}) {
+    Full f(nr);
+    for (u32 i = 0; i < nr; i += nr > 10000 ? 61 : 1)
+      for (const u32 hint : {0u, i, i + 1, nr - 1, nr}) {
+        ASSERT_TRUE(shadow_slot_free(&f.s, i));
+        f.s.hint = hint;
+        ASSERT_EQ(shadow_slot_take(&f.s), i) << nr << " " << hint;
+      }
+    // and nothing was left behind in any level
+    for (u32 i = 0; i < nr; i++) ASSERT_TRUE(shadow_slot_free(&f.s, i));
+    for (const u64 word : f.bits) ASSERT_EQ(word, 0u);
+    for (const u64 word : f.full) ASSERT_EQ(word, 0u);
+  }
+}
+
+TEST(Slots, AreTakenInTurn) {
+  Full f(8262);
+  for (const u32 i : {3u, 70u, 4099u, 8261u}) ASSERT_TRUE(shadow_slot_free(&f.s, i));
+  f.s.hint = 71;
+  for (const u32 i : {4099u, 8261u, 3u, 70u, SHADOW_NO_SLOT}) EXPECT_EQ(shadow_slot_take(&f.s), i);
+}
+
+TEST(Slots, ATierThatWasFullMayGrow) {
+  for (const u32 old : {1u, 63u, 64u, 65u, 4096u, 4100u, 262144u})
+    for (const u32 more : {1u, 64u, 4096u, 300000u}) {
+      Full f(old);
+      f.bits.resize(shadow_slots_bytes(old + more) / 8);
+      f.full.resize(shadow_slots_full_bytes(old + more) / 8);
+      f.s = {f.bits.data(), f.full.data(), old + more, f.s.used, 0};
+      EXPECT_FALSE(shadow_slot_used_from(&f.s, old));
+      for (u32 i = 0; i < std::min(more, 5000u); i++) ASSERT_EQ(shadow_slot_take(&f.s), old + i);
+      EXPECT_TRUE(shadow_slot_used_from(&f.s, old));
+    }
+}
+
+// As many as there can be. A scan for the free one would look at two million words each time: for minutes.
+TEST(Slots, TheLastOneOfVeryManyIsFoundAtOnce) {
+  const u32 nr = SHADOW_MAX_SLOTS;
+  std::vector<u64> bits(shadow_slots_bytes(nr) / 8, ~0ull), full(shadow_slots_full_bytes(nr) / 8, ~0ull);
+  full[0] = 0xff;
+  shadow_slots s{bits.data(), full.data(), nr, nr, 0};
+  u32 slot = 12345;
+  for (int i = 0; i < 1000000; i++) {
+    ASSERT_TRUE(shadow_slot_free(&s, slot));
+    s.hint = slot + 1;
+    ASSERT_EQ(shadow_slot_take(&s), slot);
+    slot = (slot * 48271u + 11u) % nr;
   }
 }
 

@@ -455,7 +455,8 @@ static bool do_fill_request(struct shadow_volume *v)
 	b = q->next;
 	end = min_t(u32, q->end, v->nr_blocks);
 	while (b < end && shadow_home(READ_ONCE(v->map[b])) != SHADOW_HOLE)
-		b++;
+		if (!(++b % (1u << 16)))
+			cond_resched();
 	first = b;
 	if (first < v->tail)	/* a run lives on the same legs from end to end */
 		end = min(end, v->tail);

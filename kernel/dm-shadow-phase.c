@@ -99,14 +99,9 @@ static int may_drop_origin(struct shadow_volume *v, const char **error)
 /* A discarded block has its shadow until "no shadow" is durable, too. The caller holds v->admin. */
 static bool tail_has_shadows(struct shadow_volume *v)
 {
-	u32 b;
-
 	if (!shadow_tier_used(v, SHADOW_LEG_TIER1) && !shadow_tier_used(v, SHADOW_LEG_TIER2))
 		return false;
-	for (b = min(v->tail, v->nr_blocks); v->words && b < v->nr_blocks; b++)
-		if (READ_ONCE(v->words[b]))
-			return true;
-	return false;
+	return shadow_next_shadow(v, min(v->tail, v->nr_blocks), v->nr_blocks) < v->nr_blocks;
 }
 
 static int may_drop_target(struct shadow_volume *v, const char **error)
@@ -191,35 +186,56 @@ int shadow_finish(struct shadow_volume *v, u8 keep, const char **error)
 	return r;
 }
 
-/* Mirrored blocks of the ranges give their origin's copy up, durably. */
+/* Blocks that are retired in one commit: others want to commit, or to change a state, too. */
+#define RETIRE_CHUNK 65536u
+
+/* How far a message's ranges have been looked at. */
+struct retire_place {
+	unsigned int range;
+	u64 done;		/* blocks of it */
+};
+
+/* An event for the next RETIRE_CHUNK blocks of the ranges. Returns where it stopped. */
+static struct retire_place retire_some(struct shadow_volume *v, unsigned int nr, char **ranges,
+				       struct retire_place at, enum shadow_event event)
+{
+	u32 n = 0;
+
+	for (; at.range < nr; at.range++, at.done = 0) {
+		struct shadow_range range;
+
+		shadow_parse_range(ranges[at.range], v->nr_blocks, &range);
+		for (; at.done < range.count; at.done++) {
+			if (n++ == RETIRE_CHUNK)
+				return at;
+			shadow_apply(v, range.first + at.done, event, NULL);
+		}
+		cond_resched();
+	}
+	return at;
+}
+
+/**
+ * shadow_retire() - mirrored blocks of the ranges give their origin's copy up, durably.
+ *
+ * Some at a time; if the metadata cannot be written those before stay retired.
+ */
 int shadow_retire(struct shadow_volume *v, unsigned int nr, char **ranges, const char **error)
 {
-	unsigned int i;
-	int r;
+	struct retire_place at = { 0 }, next;
+	int r = 0;
 
 	if (shadow_phase(v) == SHADOW_STEADY)
 		return no(error, "no modification is under way");
-	down_read(&v->phase_lock);
-	atomic_or(SHADOW_MASK_TARGET, &v->unflushed);
-	smp_mb__after_atomic(); /* before the states change: see the commit rule in dm-shadow.h */
-	for (i = 0; i < nr; i++) {
-		struct shadow_range range;
-		u64 b;
-
-		shadow_parse_range(ranges[i], v->nr_blocks, &range);
-		for (b = range.first; b < range.first + range.count; b++)
-			shadow_apply(v, b, SHADOW_EV_RETIRE_START, NULL);
-	}
-	up_read(&v->phase_lock);
-	r = shadow_commit(v);
-	for (i = 0; i < nr; i++) {
-		struct shadow_range range;
-		u64 b;
-
-		shadow_parse_range(ranges[i], v->nr_blocks, &range);
-		for (b = range.first; b < range.first + range.count; b++)
-			shadow_apply(v, b, r ? SHADOW_EV_RETIRE_FAILED : SHADOW_EV_RETIRE_DONE,
-				     NULL);
+	for (; at.range < nr && !r; at = next) {
+		down_read(&v->phase_lock);
+		atomic_or(SHADOW_MASK_TARGET, &v->unflushed);
+		smp_mb__after_atomic(); /* before the states: see the commit rule in dm-shadow.h */
+		retire_some(v, nr, ranges, at, SHADOW_EV_RETIRE_START);
+		up_read(&v->phase_lock);
+		r = shadow_commit(v);
+		next = retire_some(v, nr, ranges, at,
+				   r ? SHADOW_EV_RETIRE_FAILED : SHADOW_EV_RETIRE_DONE);
 	}
 	if (r)
 		*error = "the metadata cannot be written";

@@ -93,6 +93,8 @@ static void do_reroute(struct shadow_volume *v, struct bio_list *bios)
 
 /* --- discards ------------------------------------------------------------- */
 
+#define DISCARD_CHUNK 65536u	/* blocks: busy until their commit, and others wait for that */
+
 static void discard_run(struct shadow_volume *v, u32 first, u32 count)
 {
 	sector_t start = shadow_block_start(v, first);
@@ -490,10 +492,21 @@ static void slow_work(struct work_struct *work)
 static void discard_work(struct work_struct *work)
 {
 	struct shadow_volume *v = container_of(work, struct shadow_volume, discard_work);
-	struct bio_list bios;
+	struct bio_list bios, some;
+	struct bio *bio;
+	u32 n;
 
-	if (take(v, &v->discards, &bios))
-		do_discards(v, &bios);
+	take(v, &v->discards, &bios);
+	while ((bio = bio_list_pop(&bios))) {
+		bio_list_init(&some);
+		for (n = 0;; bio = bio_list_pop(&bios)) {
+			n += discard_end(v, bio) - discard_first(v, bio);
+			bio_list_add(&some, bio);
+			if (n >= DISCARD_CHUNK || bio_list_empty(&bios))
+				break;
+		}
+		do_discards(v, &some);
+	}
 }
 
 /* --- write intent --------------------------------------------------------- */

@@ -198,6 +198,45 @@ bool shadow_drop_home(struct shadow_volume *v, u32 block, u8 leg, struct shadow_
 	return legal;
 }
 
+#define ONES 0x0101010101010101ull
+
+/*
+ * The first block from @b on, below @end, that is marked: @marks looks at eight state bytes at a
+ * time, most of which are of no interest.
+ */
+static u32 next_block(struct shadow_volume *v, u32 b, u32 end, u64 (*marks)(u64 states))
+{
+	while (b < end) {
+		if (!(b % 8) && end - b >= 8 && !marks(READ_ONCE(*(u64 *)(v->map + b)))) {
+			b += 8;
+			if (!(b % (1u << 20)))
+				cond_resched();
+			continue;
+		}
+		if (marks(READ_ONCE(v->map[b])) & 0xff)
+			return b;
+		b++;
+	}
+	return end;
+}
+
+static u64 mirrored_marks(u64 states)
+{
+	BUILD_BUG_ON(SHADOW_MIRRORED != 2 || SHADOW_RETIRING != 3 || SHADOW_HOME_MASK != 7);
+	return (states >> 1) & ~(states >> 2) & ONES;
+}
+
+static u64 shadow_marks(u64 states)
+{
+	return states & (SHADOW_SHADOW * ONES);
+}
+
+/** shadow_next_shadow() - the first block of a range that may have a shadow; @end: none. */
+u32 shadow_next_shadow(struct shadow_volume *v, u32 b, u32 end)
+{
+	return next_block(v, b, end, shadow_marks);
+}
+
 /*
  * The leg's copies are not to be trusted: every block that has another one gives this one up, and
  * no new one is made there. So there is mostly nothing to look for when it fails again: only
@@ -223,13 +262,11 @@ void shadow_drop_leg(struct shadow_volume *v, u8 leg)
 	trace_shadow_leg_failed(v->name, leg);
 	atomic_or(SHADOW_MASK_BOTH & ~(1u << leg), &v->sole);
 	smp_mb__after_atomic(); /* before the states change, like v->unflushed */
-	for (b = 0; b < v->nr_blocks; b++) {
-		u8 home = shadow_home(READ_ONCE(v->map[b]));
-
-		if ((home == SHADOW_MIRRORED || home == SHADOW_RETIRING) &&
-		    shadow_apply(v, b, event, &step))
+	for (b = next_block(v, 0, v->nr_blocks, mirrored_marks); b < v->nr_blocks;
+	     b = next_block(v, b + 1, v->nr_blocks, mirrored_marks)) {
+		if (shadow_apply(v, b, event, &step))
 			n++;
-		if (!(b & 0xffff))
+		if (!(n % 4096))
 			cond_resched();
 	}
 	up_write(&v->phase_lock);

@@ -71,13 +71,7 @@ static bool shadows_beyond(struct shadow_volume *v, u64 sectors)
 
 	if (!v->words || no_shadows(v))
 		return false;
-	for (; b < v->nr_tracked; b++) {
-		if (READ_ONCE(v->words[b]))
-			return true;
-		if (!(b % (1u << 16)))
-			cond_resched();
-	}
-	return false;
+	return shadow_next_shadow(v, b, v->nr_tracked) < v->nr_tracked;
 }
 
 /* Is a slot in use that a smaller tier has no longer? */
@@ -168,8 +162,6 @@ int shadow_tier_settle(struct shadow_volume *v, struct shadow_target *s)
 			shadow_tier_lose(v, leg, SHADOW_TEV_LOST);
 			lost = true;
 		}
-	/* a tier may have failed a flush of this resume: the worker looks at its words */
-	flush_work(&v->slow_work);
 	if (lost) {
 		mutex_lock(&v->drop_lock);
 		r = shadow_finish_drops(v, &all);
@@ -177,7 +169,8 @@ int shadow_tier_settle(struct shadow_volume *v, struct shadow_target *s)
 	}
 	if (r || v->sb.slot_end)
 		return r;
-	v->counting = SHADOW_COUNT_NONE;
+	/* a tier may have failed a flush of this resume: the worker looks at its words */
+	flush_work(&v->slow_work);
 	/* the thread stays, and looks at what it was asked for as soon as the device runs */
 	shadow_queue_clear(v, &v->tmover.queue);
 	atomic_set(&v->drop_all, 0);
@@ -185,6 +178,7 @@ int shadow_tier_settle(struct shadow_volume *v, struct shadow_target *s)
 	shadow_arrays_drop_tiers(v, &s->reserve);
 	v->meta.nr_slot_pages = 0;
 	v->fetch_leg = 0;
+	v->counting = SHADOW_COUNT_NONE;
 	for (leg = SHADOW_LEG_TIER1; leg < SHADOW_NR_LEGS; leg++)
 		shadow_tier_of(v, leg)->slots = (struct shadow_slots){ 0 };
 	shadow_build_lut(v);

@@ -62,6 +62,15 @@ static u32 block_at(const struct shadow_blocks *blocks, u32 i)
 	return blocks->list ? blocks->list[i] : blocks->first + i;
 }
 
+/* Of a run only those that may have a shadow: a word that is DROPPING has its bit in the byte. */
+static u32 skip_to(struct shadow_volume *v, const struct shadow_blocks *blocks, u32 i)
+{
+	if (blocks->list)
+		return i;
+	return shadow_next_shadow(v, blocks->first + i, blocks->first + blocks->n) -
+	       blocks->first;
+}
+
 /* Its end was in a commit. */
 static bool is_over(u32 word)
 {
@@ -74,12 +83,12 @@ static u32 end_some(struct shadow_volume *v, const struct shadow_blocks *blocks,
 	unsigned long flags;
 	u32 n = 0, k;
 
-	for (; i < blocks->n && n < SHADOW_DROP_CHUNK; i++) {
+	for (i = skip_to(v, blocks, i); i < blocks->n && n < SHADOW_DROP_CHUNK;
+	     i = skip_to(v, blocks, i + 1)) {
 		u32 block = block_at(blocks, i);
 		u32 word = READ_ONCE(v->words[block]);
 
-		if (!(i % 4096))
-			cond_resched();
+		cond_resched();
 		if (!is_over(word))
 			continue;
 		/* one that is ending may become the newest copy again: shadow_take_doubts() */
@@ -119,8 +128,10 @@ int shadow_finish_drops(struct shadow_volume *v, const struct shadow_blocks *blo
 	u32 i;
 	int r;
 
-	for (i = 0; i < blocks->n; i++)
+	for (i = skip_to(v, blocks, 0); i < blocks->n; i = skip_to(v, blocks, i + 1)) {
 		any |= shadow_tier_apply(v, block_at(blocks, i), SHADOW_TEV_DROP_NOTED, NULL);
+		cond_resched();
+	}
 	if (!any)
 		return 0;
 	r = shadow_commit(v);
@@ -242,16 +253,20 @@ void shadow_tier_read_failed(struct shadow_volume *v, u32 block, u8 leg)
 		shadow_tier_end_drop(v, block);
 }
 
-/* An event for all shadows of a tier. Caller: holds v->phase_lock for writing, or is alone. */
+/*
+ * An event for all shadows of a tier. Caller: holds v->phase_lock for writing, or is alone. A word
+ * whose byte has no bit yet is a promotion that begins: settle() looks whether its tier has failed.
+ */
 void shadow_tier_lose(struct shadow_volume *v, u8 leg, enum shadow_tier_event event)
 {
-	u32 b;
+	u32 b, end = v->nr_tracked;
 
-	for (b = 0; b < v->nr_tracked; b++) {
+	for (b = shadow_next_shadow(v, 0, end); b < end; b = shadow_next_shadow(v, b + 1, end)) {
 		u32 word = READ_ONCE(v->words[b]);
 
 		if (word && shadow_word_leg(word) == leg)
 			shadow_tier_apply(v, b, event, NULL);
+		cond_resched();
 	}
 }
 
@@ -320,7 +335,8 @@ int shadow_tier_forget(struct shadow_volume *v, u8 leg, bool lost, const char **
 	/* no write goes to two homes, or to the shadow, while homes are chosen */
 	shadow_gate_close(v);
 	if (lost && shadow_phase(v) != SHADOW_STEADY)
-		for (b = 0; b < v->nr_blocks; b++) {
+		for (b = shadow_next_shadow(v, 0, v->nr_blocks); b < v->nr_blocks;
+		     b = shadow_next_shadow(v, b + 1, v->nr_blocks)) {
 			u32 word = READ_ONCE(v->words[b]);
 
 			if (shadow_word_in(word, SHADOW_LIVES_NEWER) &&

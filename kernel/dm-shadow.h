@@ -756,6 +756,7 @@ void shadow_set_ctx(struct shadow_volume *v, union shadow_ctx_word w);
 void shadow_set_mode(struct shadow_volume *v, enum shadow_mode mode, const char *why);
 void shadow_drop_leg(struct shadow_volume *v, u8 leg);
 void shadow_home_flush_failed(struct shadow_volume *v, u8 leg);
+u32 shadow_next_shadow(struct shadow_volume *v, u32 b, u32 end);
 bool shadow_drop_home(struct shadow_volume *v, u32 block, u8 leg, struct shadow_step *step);
 
 /* dm-shadow-registry.c: process context, may sleep */
@@ -827,6 +828,7 @@ void shadow_release_parked(struct shadow_volume *v);
 void shadow_gate_close(struct shadow_volume *v);
 void shadow_gate_open(struct shadow_volume *v, unsigned int times);
 void shadow_intent_sweep_now(struct shadow_volume *v);
+void shadow_sweep_soon(struct shadow_volume *v, unsigned long delay);
 void shadow_intent_ahead(struct shadow_volume *v, u32 first, u32 count);
 
 /* dm-shadow-fill.c: process context */
@@ -834,7 +836,6 @@ void shadow_do_fills(struct shadow_volume *v, struct bio_list *bios);
 bool shadow_fill_run(struct shadow_volume *v, u32 first, u32 count);
 
 /* dm-shadow-mover.c */
-void shadow_sweep_soon(struct shadow_volume *v, unsigned long delay);
 void shadow_note_error(struct shadow_volume *v, const char *what, u8 leg, u32 block);
 int shadow_mover_init(struct shadow_volume *v);
 void shadow_mover_stop_thread(struct shadow_volume *v);

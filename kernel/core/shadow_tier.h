@@ -168,7 +168,7 @@ const char *shadow_life_name(enum shadow_life life);
  */
 struct shadow_slots {
 	u64 *bits;	/* shadow_slots_bytes() */
-	u64 *full;	/* shadow_slots_full_bytes(); NULL: never more than 64 slots */
+	u64 *full;	/* shadow_slots_full_bytes(); NULL: never above 64 slots */
 	u32 nr;		/* slots */
 	u32 used;
 	u32 hint;	/* where to look first */

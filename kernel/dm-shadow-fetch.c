@@ -126,24 +126,16 @@ void shadow_fetch_read_over(struct shadow_volume *v, struct shadow_io *io)
 	atomic_dec(&traffic_of(v, io->block)->reads);
 }
 
-/*
- * In the epoch, before the write looks at its block. A fetch that has claimed it, and then finds
- * none under way, need not drain: who comes later sees the claim, and marks it.
- */
-void shadow_fetch_write(struct shadow_volume *v, struct shadow_io *io)
+/* Of shadow_fetch_write(). */
+void shadow_fetch_count(struct shadow_volume *v, struct shadow_io *io)
 {
-	io->counted = READ_ONCE(v->counting) != SHADOW_COUNT_NONE;
-	if (unlikely(io->counted)) {
-		atomic_inc(&traffic_of(v, io->block)->writes);
-		smp_mb__after_atomic(); /* count, then byte and word: pairs with fetch_quiet */
-	}
+	atomic_inc(&traffic_of(v, io->block)->writes);
+	smp_mb__after_atomic(); /* count, then byte and word: pairs with fetch_quiet */
 }
 
-/* When its device I/O has ended, and v->failing is raised if it has half failed. */
-void shadow_fetch_write_over(struct shadow_volume *v, struct shadow_io *io)
+/* Of shadow_fetch_write_over(). */
+void shadow_fetch_uncount(struct shadow_volume *v, struct shadow_io *io)
 {
-	if (!io->counted)
-		return;
 	io->counted = false;
 	smp_mb__before_atomic(); /* the write, then this: pairs with shadow_fetch_quiet() */
 	atomic_dec(&traffic_of(v, io->block)->writes);

@@ -26,20 +26,21 @@ void shadow_build_lut(struct shadow_volume *v)
 		struct shadow_route w = shadow_route(i, SHADOW_OP_WRITE, &ctx);
 		/* bit SHADOW_SHADOW: the word decides */
 		bool usable = v->mode != SHADOW_MODE_FAIL && !(i & SHADOW_SHADOW);
-		u8 leg = SHADOW_LUT_SLOW;
+		u8 slow = i & SHADOW_SHADOW ? SHADOW_LUT_WORD : SHADOW_LUT_SLOW;
+		u8 leg = slow;
 
 		/* reads that may fetch are counted */
 		if (usable && r.kind == SHADOW_ROUTE_LEG && !r.fallback && (i & SHADOW_READ) &&
 		    !READ_ONCE(v->fetch_leg))
 			leg = __ffs(r.legs);
-		WRITE_ONCE(v->lut[0][i], leg);
+		WRITE_ONCE(v->lut[i][0], leg);
 
-		leg = SHADOW_LUT_SLOW;
+		leg = slow;
 		/* with two legs, or tiers, every write has to enter the epoch */
 		if (usable && ctx.phase == SHADOW_STEADY && !v->words &&
 		    w.kind == SHADOW_ROUTE_LEG && (i & SHADOW_WROTE))
 			leg = __ffs(w.legs);
-		WRITE_ONCE(v->lut[1][i], leg);
+		WRITE_ONCE(v->lut[i][1], leg);
 	}
 }
 
@@ -60,7 +61,7 @@ static void send_to(struct shadow_volume *v, struct bio *bio, u8 leg)
 static inline void to_slot(struct shadow_volume *v, struct bio *bio, u32 word)
 {
 	bio->bi_iter.bi_sector = shadow_slot_start(v, word) |
-				 (bio->bi_iter.bi_sector & ((1u << v->shift) - 1));
+				 (bio->bi_iter.bi_sector & v->mask);
 }
 
 /* Ends a bio we own (map returned SUBMITTED, or end_io INCOMPLETE). */
@@ -69,6 +70,24 @@ void shadow_finish_bio(struct bio *bio, blk_status_t status)
 	shadow_unwatch(bio);
 	bio->bi_status = status;
 	bio_endio(bio);
+}
+
+/*
+ * In the epoch, before the write looks at its block. A fetch that has claimed it, and then finds
+ * none under way, need not drain: who comes later sees the claim, and marks it.
+ */
+static inline void shadow_fetch_write(struct shadow_volume *v, struct shadow_io *io)
+{
+	io->counted = READ_ONCE(v->counting) != SHADOW_COUNT_NONE;
+	if (unlikely(io->counted))
+		shadow_fetch_count(v, io);
+}
+
+/* When its device I/O has ended, and v->failing is raised if it has half failed. */
+static inline void shadow_fetch_write_over(struct shadow_volume *v, struct shadow_io *io)
+{
+	if (unlikely(io->counted))
+		shadow_fetch_uncount(v, io);
 }
 
 /* --- writes to several legs ------------------------------------------------ */
@@ -83,10 +102,12 @@ static bool mirrored_write_over(struct bio *bio, blk_status_t *status)
 	struct shadow_io *io = shadow_io(bio);
 	struct shadow_volume *v = io->v;
 	u8 epoch = io->epoch, failed = 0;
-	u8 leg;
+	unsigned int left;
 
-	for (leg = 0; leg < SHADOW_NR_LEGS; leg++) {
-		if (!(io->sent & (1u << leg)) || likely(!io->parts[leg].status))
+	for (left = io->sent; left; left &= left - 1) {
+		u8 leg = __ffs(left);
+
+		if (likely(!io->parts[leg].status))
 			continue;
 		failed |= 1u << leg;
 		shadow_answered(v, leg, bio_op(bio), io->parts[leg].status);
@@ -129,17 +150,16 @@ static int map_mirrored_write(struct shadow_volume *v, struct bio *bio, u8 legs,
 	u8 own = legs & SHADOW_MASK_TARGET ? SHADOW_LEG_TARGET : SHADOW_LEG_ORIGIN;
 	struct shadow_io *io = shadow_io(bio);
 	struct bio *clones = NULL;
-	u8 leg;
+	unsigned int others;
 
 	shadow_watch(bio, SHADOW_IO_MIRRORED);
 	io->sent = legs;
 	io->parts[own].status = BLK_STS_OK;
 	atomic_set(&io->pending, hweight8(legs));
-	for (leg = 0; leg < SHADOW_NR_LEGS; leg++) {
+	for (others = legs & ~(1u << own); others; others &= others - 1) {
+		u8 leg = __ffs(others);
 		struct bio *clone;
 
-		if (leg == own || !(legs & (1u << leg)))
-			continue;
 		/* a pool for each, so that two that have one of two each do not wait for ever */
 		clone = bio_alloc_clone(leg_bdev(v, leg), bio, GFP_NOIO,
 					leg >= SHADOW_LEG_TIER1 ? &v->tier_bs : &v->bs);
@@ -176,7 +196,7 @@ static int fail_bio(struct bio *bio, blk_status_t status)
 }
 
 /* The write is over, or is not sent as it was mapped. */
-static void leave_write(struct shadow_volume *v, struct shadow_io *io)
+static __always_inline void leave_write(struct shadow_volume *v, struct shadow_io *io)
 {
 	shadow_fetch_write_over(v, io);
 	shadow_epoch_leave(&v->epoch, io->epoch);
@@ -544,8 +564,8 @@ static int map_discard(struct shadow_volume *v, struct bio *bio)
 	/* up to the next block, or to the end */
 	dm_accept_partial_bio(bio, min_t(sector_t, round_down(start, size) + size, end) - start);
 	io->block = start >> v->shift;
-	leg = v->lut[1][READ_ONCE(v->map[io->block]) | SHADOW_WROTE];
-	if (leg == SHADOW_LUT_SLOW || !bdev_max_discard_sectors(leg_bdev(v, leg)))
+	leg = v->lut[READ_ONCE(v->map[io->block]) | SHADOW_WROTE][1];
+	if (leg >= SHADOW_LUT_WORD || !bdev_max_discard_sectors(leg_bdev(v, leg)))
 		return fail_bio(bio, BLK_STS_OK);
 	send_to(v, bio, leg);
 	return DM_MAPIO_REMAPPED;
@@ -556,11 +576,11 @@ static u8 common_leg(struct shadow_volume *v, struct bio *bio)
 {
 	u32 block = bio->bi_iter.bi_sector >> v->shift;
 	u32 last = (bio_end_sector(bio) - 1) >> v->shift;
-	const u8 *lut = v->lut[op_is_write(bio_op(bio))];
-	u8 leg = lut[READ_ONCE(v->map[block])];
+	bool write = op_is_write(bio_op(bio));
+	u8 leg = v->lut[READ_ONCE(v->map[block])][write];
 
-	while (leg != SHADOW_LUT_SLOW && block < last)
-		if (lut[READ_ONCE(v->map[++block])] != leg)
+	while (leg < SHADOW_LUT_WORD && block < last)
+		if (v->lut[READ_ONCE(v->map[++block])][write] != leg)
 			return SHADOW_LUT_SLOW;
 	return leg;
 }
@@ -597,7 +617,7 @@ static noinline int map_slow(struct shadow_volume *v, struct bio *bio)
 	room = (1u << v->shift) - (start & ((1u << v->shift) - 1));
 	if (bio_sectors(bio) > room) {
 		leg = common_leg(v, bio);
-		if (leg != SHADOW_LUT_SLOW) {
+		if (leg < SHADOW_LUT_WORD) {
 			send_to(v, bio, leg);
 			return DM_MAPIO_REMAPPED;
 		}
@@ -664,7 +684,7 @@ int shadow_map(struct dm_target *ti, struct bio *bio)
 {
 	struct shadow_volume *v = ((struct shadow_target *)ti->private)->v;
 	sector_t sector = bio->bi_iter.bi_sector;
-	unsigned int op = bio->bi_opf & REQ_OP_MASK;
+	unsigned long op = bio->bi_opf & REQ_OP_MASK;
 	sector_t block = sector >> v->shift;
 	/*
 	 * An empty bio has no position, whatever its sector is: with 32 bits for its length less
@@ -675,14 +695,13 @@ int shadow_map(struct dm_target *ti, struct bio *bio)
 	BUILD_BUG_ON(REQ_OP_READ != 0 || REQ_OP_WRITE != 1);
 	BUILD_BUG_ON(SHADOW_MAX_BLOCK_SECTORS > U32_MAX / 2);
 	if (likely(op <= REQ_OP_WRITE && (sector + to_last) >> v->shift == block)) {
-		u8 state = READ_ONCE(v->map[block]);
-		u8 leg = v->lut[op][state];
+		u8 leg = v->lut[READ_ONCE(v->map[block])][op];
 
-		if (likely(leg != SHADOW_LUT_SLOW)) {
+		if (likely(leg < SHADOW_LUT_WORD)) {
 			bio_set_dev(bio, v->legs[leg]);
 			return DM_MAPIO_REMAPPED;
 		}
-		if (state & SHADOW_SHADOW)
+		if (leg == SHADOW_LUT_WORD)
 			return op == REQ_OP_READ ? map_shadowed_read(v, bio, block) :
 						   map_shadowed_write(v, bio, block);
 	}
@@ -693,32 +712,26 @@ static noinline int end_watched(struct shadow_io *io, struct bio *bio, blk_statu
 {
 	struct shadow_volume *v = io->v;
 
-	/* what shadows are for comes first; the kernel has no tables of jumps */
-	if (likely(io->kind == SHADOW_IO_TIER_READ)) {
-		if (unlikely(*error))
-			shadow_answered(v, io->leg, bio_op(bio), *error);
+	switch (io->kind) {
+	case SHADOW_IO_TIER_READ:	/* has failed: see shadow_end_io() */
+		shadow_answered(v, io->leg, bio_op(bio), *error);
 		shadow_epoch_leave(&v->epoch, io->epoch);
-		if (likely(!*error))
-			return DM_ENDIO_DONE;
 		io->tried |= 1u << io->leg;
 		shadow_defer(v, &v->failed, bio);
 		return DM_ENDIO_INCOMPLETE;
-	}
-	switch (io->kind) {
+	case SHADOW_IO_TIER_WRITE:	/* likewise */
+		shadow_answered(v, io->leg, bio_op(bio), *error);
+		leave_write(v, io);
+		/* who asks for zeroes writes them if that is the answer */
+		if (!shadow_unsupported(bio_op(bio), *error)) {
+			atomic64_inc(&v->tier_failures);
+			shadow_raise_event(v);
+		}
+		return DM_ENDIO_DONE;
 	case SHADOW_IO_COUNTED:
 		if (unlikely(*error))
 			shadow_answered(v, io->leg, bio_op(bio), *error);
 		leave_write(v, io);
-		return DM_ENDIO_DONE;
-	case SHADOW_IO_TIER_WRITE:
-		if (unlikely(*error))
-			shadow_answered(v, io->leg, bio_op(bio), *error);
-		leave_write(v, io);
-		/* who asks for zeroes writes them if that is the answer */
-		if (unlikely(*error) && !shadow_unsupported(bio_op(bio), *error)) {
-			atomic64_inc(&v->tier_failures);
-			shadow_raise_event(v);
-		}
 		return DM_ENDIO_DONE;
 	case SHADOW_IO_MIRRORED:
 		io->parts[io->leg].status = *error;
@@ -759,5 +772,16 @@ int shadow_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 
 	if (likely(!io))
 		return DM_ENDIO_DONE;
+	/* what shadows are for, if all is well: the stack that the rest needs must not cost it */
+	if (likely(!*error)) {
+		if (likely(io->kind == SHADOW_IO_TIER_READ)) {
+			shadow_epoch_leave(&io->v->epoch, io->epoch);
+			return DM_ENDIO_DONE;
+		}
+		if (likely(io->kind == SHADOW_IO_TIER_WRITE)) {
+			leave_write(io->v, io);
+			return DM_ENDIO_DONE;
+		}
+	}
 	return end_watched(io, bio, error);
 }

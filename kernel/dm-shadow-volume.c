@@ -615,6 +615,7 @@ static int configure(struct shadow_volume *v, struct shadow_target *s, struct dm
 	down_write(&v->view);
 	shadow_reserve_take(v, &s->reserve, &extent);
 	v->shift = __ffs(s->block_sectors);
+	v->mask = s->block_sectors - 1;
 	if (was_loaded && sb.phase == SHADOW_STEADY) {
 		if (v->tidy_due)
 			after_a_modification(v);

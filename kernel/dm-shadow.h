@@ -149,7 +149,8 @@ enum shadow_mode {
 	SHADOW_MODE_FAIL,	/* all I/O fails */
 };
 
-/* What a fast-path lookup answers: a leg, or that the slow path has to think. */
+/* What a fast-path lookup answers: a leg; that the word decides; that the slow path has to think. */
+#define SHADOW_LUT_WORD 0xfe
 #define SHADOW_LUT_SLOW 0xff
 
 /* What end_io has to do for a bio that carries a shadow_io; see shadow_watch(). */
@@ -428,11 +429,12 @@ union shadow_ctx_word {
 struct shadow_volume {
 	/* read on every bio */
 	u8 *map;			/* state byte per block */
-	u8 lut[2][256];			/* [write][state] -> leg or SHADOW_LUT_SLOW */
+	u8 lut[256][2];			/* [state][write] -> leg or SHADOW_LUT_* */
 	u32 *words;			/* word per block; NULL: no tiers */
 	struct block_device *legs[SHADOW_NR_LEGS];	/* NULL: missing or none */
 	u16 tier_word;			/* union shadow_tier_word, READ_ONCE */
 	u32 shift;			/* log2 of sectors a block */
+	u32 mask;			/* sectors a block, less one */
 	u32 ctx_word;			/* union shadow_ctx_word, READ_ONCE */
 	u32 mode;			/* enum shadow_mode */
 	u32 tail;			/* first block without a place on the origin */
@@ -901,8 +903,8 @@ static inline void shadow_drain(struct shadow_volume *v)
 /* dm-shadow-fetch.c */
 bool shadow_fetch_wait(struct shadow_volume *v, struct bio *bio);
 void shadow_fetch_read_over(struct shadow_volume *v, struct shadow_io *io);
-void shadow_fetch_write(struct shadow_volume *v, struct shadow_io *io);
-void shadow_fetch_write_over(struct shadow_volume *v, struct shadow_io *io);
+void shadow_fetch_count(struct shadow_volume *v, struct shadow_io *io);
+void shadow_fetch_uncount(struct shadow_volume *v, struct shadow_io *io);
 bool shadow_fetch_quiet(struct shadow_volume *v, u32 block);
 bool shadow_fetch_has(struct shadow_volume *v, u32 block);
 void shadow_fetch_set(struct shadow_volume *v, u8 leg);

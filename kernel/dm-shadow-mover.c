@@ -6,7 +6,7 @@
  * (ORIGIN -> COPYING, TARGET -> REMIRRORING), drains the epoch once for a batch of runs, and
  * hands them to kcopyd. The callback turns each block that nobody wrote meanwhile into
  * MIRRORED; the others come back to the thread, which forgets the mark, drains and copies
- * again. The last of MAX_TRIES holds the block's writes for the time of one copy.
+ * again. The last of MOVER_TRIES holds the block's writes for the time of one copy.
  *
  * A block in COPYING or REMIRRORING always belongs to one job (->mine: a neighbour in the same run
  * that is mirrored already may be claimed anew before the job has ended), and a job to the thread
@@ -27,7 +27,10 @@
 
 #include "dm-shadow.h"
 
-#define MAX_TRIES 3
+/* In user space it is less at times, so that blocks are held more often. */
+#ifndef MOVER_TRIES
+#define MOVER_TRIES 3
+#endif
 #define MAX_RUN_SECTORS 2048u		/* 1 MiB: neighbours are joined up to here */
 #define MAX_BATCH 8			/* runs that share a drain */
 #define MAX_LOOK 4096			/* blocks, before looking up from the queue */
@@ -369,9 +372,9 @@ static void copy_again(struct shadow_volume *v, struct shadow_job *job)
 {
 	u32 left;
 
-	if (job->tries < MAX_TRIES)
+	if (job->tries < MOVER_TRIES)
 		job->tries++;
-	if (job->tries >= MAX_TRIES) {
+	if (job->tries >= MOVER_TRIES) {
 		copy_all_held(v, job);
 		return;
 	}

@@ -720,7 +720,7 @@ void sim_op_step(struct sim_op *op)
 		if (sim_below(2))
 			return;
 	}
-	op->status = !fails(op) ? BLK_STS_OK : op->doomed || op->kind != SIM_WRITE || sim_below(8) ?
+	op->status = !fails(op) ? BLK_STS_OK : op->doomed || op->kind != SIM_WRITE || !machine.full ?
 		     BLK_STS_IOERR : BLK_STS_NOSPC;
 	if (!op->status && rejects(op)) {	/* as the SCSI layer does: from now on its limits say so */
 		op->status = op->is_zeroes && op->d->zeroes == SIM_REJECTS ? BLK_STS_TARGET :

@@ -41,6 +41,7 @@ struct sim_machine {
 	u32 stall;		/* one in so many times that another CPU comes in it stays long; 0: none */
 	u32 fault;		/* one in so many requests fails; 0: none */
 	u32 fault_kinds;	/* bit per enum sim_op_kind: which of them may */
+	bool full;		/* writes that fail do so for want of space */
 	u32 dry;		/* one in so many allocations fails; 0: none */
 	bool split;		/* lower layers split requests */
 	u32 hurry;		/* time goes on once in so many steps of others; 0: when all wait */

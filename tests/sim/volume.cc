@@ -70,8 +70,8 @@ void Volume::Begin(Random& r) {
   for (u32 d = 0; d < SHADOW_NR_LEGS; d++) {
     Device& dev = devices_[d];
     const bool home = d < kHomes;
-    const u32 cells =
-        home ? geometry_.AllBlocks() * kCellsPerBlock : (1 + r.Below(5)) * kCellsPerBlock;
+    const u32 cells = home ? geometry_.AllBlocks() * kCellsPerBlock
+                           : (1 + r.Below(r.OneIn(2) ? 2 : 5)) * kCellsPerBlock;
     dev.geometry = &geometry_;
     dev.home = home;
     dev.content = d || !import_ ? Device::kGarbage : Device::kImported;

@@ -132,6 +132,8 @@ void sim_die(const char *format, ...) __printf(1, 2) __attribute__((noreturn));
 /* A line of the kernel's log. */
 void sim_log(const char *format, ...) __printf(1, 2);
 u32 sim_below(u32 n);
+/* The module's MOVER_TRIES here: another number each time it is asked for. */
+#define SIM_SOME_TRIES (1 + sim_below(3))
 
 #define might_sleep() sim_might_sleep(__func__)
 #define cond_resched() ({ sim_might_sleep("cond_resched"); sim_point(); 0; })

@@ -720,8 +720,11 @@ void sim_op_step(struct sim_op *op)
 		if (sim_below(2))
 			return;
 	}
-	op->status = !fails(op) ? BLK_STS_OK : op->doomed || op->kind != SIM_WRITE || !machine.full ?
-		     BLK_STS_IOERR : BLK_STS_NOSPC;
+	op->status = BLK_STS_OK;
+	if (fails(op))
+		op->status = op->doomed || op->d->dead ? BLK_STS_IOERR :
+			     op->kind == SIM_WRITE && machine.full ? BLK_STS_NOSPC :
+			     op->kind == SIM_READ && machine.medium ? BLK_STS_MEDIUM : BLK_STS_IOERR;
 	if (!op->status && rejects(op)) {	/* as the SCSI layer does: from now on its limits say so */
 		op->status = op->is_zeroes && op->d->zeroes == SIM_REJECTS ? BLK_STS_TARGET :
 			     BLK_STS_NOTSUPP;

@@ -19,9 +19,9 @@ class ModuleTest : public user::MachineTest {
   }
 
   void Create() { md_ = sim_dm_create("test", "SHADOW-test"); }
-  int Table(const char* params) {
+  int Table(const char* params, u64 sectors = kSectors) {
     char why[200] = "";
-    const int r = sim_dm_load(md_, kSectors, params, why);
+    const int r = sim_dm_load(md_, sectors, params, why);
     if (r) ADD_FAILURE() << why;
     return r ? r : sim_dm_resume(md_);
   }
@@ -42,6 +42,33 @@ class ModuleTest : public user::MachineTest {
       text = answer;
     });
     return text;
+  }
+
+  /// A new machine with blank metadata.
+  void Anew() {
+    sim_power_cut(SIM_LOSE_ALL);
+    sim_disk_clear(meta_);
+    sim_boot();
+  }
+  /// Blocks 0 on are being copied for the second time, because the last of them was written; A hangs.
+  void CopyAgain(u64 seed, u32 blocks) {
+    ASSERT_TRUE(Run([&] {
+      BringUp();
+      ASSERT_EQ(Table("M 128 2 origin A target B 6 leg_id origin one leg_id target two"), 0);
+      for (u32 i = 0; i < blocks; i++) {
+        Request warm(md_, SIM_IO_WRITE, i * 4, 1);
+        EXPECT_EQ(warm.Do(), SIM_OK);
+      }
+    }, seed)) << machine.what;
+    sim_disk_set_hung(b_, true);
+    ASSERT_TRUE(Run([&] { EXPECT_EQ(Message(blocks > 1 ? "copy 0+2" : "copy 0+1"), "0"); }, seed));
+    ASSERT_TRUE(Run([&] {
+      Request write(md_, SIM_IO_WRITE, blocks * 4 - 4, 1);
+      EXPECT_EQ(write.Do(), SIM_OK);
+    }, seed)) << machine.what;
+    sim_disk_set_hung(a_, true);
+    sim_disk_set_hung(b_, false);
+    ASSERT_TRUE(RunAll(seed)) << machine.what;
   }
 
   sim_disk *a_, *b_, *meta_;
@@ -81,6 +108,175 @@ TEST_F(ModuleTest, MovesAndForgetsNothing) {
   })) << machine.what;
   EXPECT_EQ(machine.allocated, 0);
   for (u32 c = 0; c < kCells; c++) EXPECT_EQ(sim_disk_cell(b_, c), 1000 + c);
+}
+
+// A table misses what holds current copies, and their loss cannot be written down: the metadata will
+// call them current when it is back, so what they do not get is not acknowledged.
+TEST_F(ModuleTest, WritesNothingThatWhatIsMissingWouldHide) {
+  sim_disk_create("T", 16, [](void*, u32) { return 0xbadu; }, nullptr);
+  struct {
+    const char *whole, *fill, *missing;
+  } cases[] = {
+      {"M 128 2 origin A tier1 T 6 leg_id origin one leg_id tier1 fast", "promote tier1 0+1",
+       "M 128 2 origin A tier1 - 6 leg_id origin one leg_id tier1 fast"},
+      {"M 128 2 origin A target B 6 leg_id origin one leg_id target two", "copy 0+1",
+       "M 128 2 origin A target - 6 leg_id origin one leg_id target two"},
+  };
+  for (const auto& c : cases)
+    for (const bool written : {true, false}) {
+      ASSERT_TRUE(Run([&] {
+        BringUp();
+        ASSERT_EQ(Table(c.whole), 0);
+        EXPECT_EQ(Message(c.fill), "0");
+      })) << machine.what;
+      ASSERT_TRUE(Run([&] {
+        sim_dm_remove(md_);
+        Create();
+        machine.fault = written ? 0 : 1;
+        machine.fault_kinds = 1u << SIM_META_WRITE;
+        ASSERT_EQ(Table(c.missing), 0);
+        Request write(md_, SIM_IO_WRITE, 0, 4);
+        write.data = {1, 2, 3, 4};
+        EXPECT_EQ(write.Do() == SIM_OK, written) << c.missing;
+        Request read(md_, SIM_IO_READ, 0, 1);
+        EXPECT_EQ(read.Do(), SIM_OK) << c.missing;
+        machine.fault = 0;
+      })) << machine.what;
+      EXPECT_EQ(Status().substr(0, 3), written ? "rw " : "ro ");
+      sim_power_cut(SIM_KEEP_ALL);
+      sim_disk_clear(meta_);
+      sim_boot();
+    }
+}
+
+// What a shrink hides comes back with "abort", and no flush asks for it meanwhile.
+TEST_F(ModuleTest, WhatAShrinkHidesIsDurable) {
+  ASSERT_TRUE(Run([&] {
+    BringUp();
+    Request write(md_, SIM_IO_WRITE, kCells - 4, 4);
+    EXPECT_EQ(write.Do(), SIM_OK);
+    EXPECT_FALSE(sim_disk_all_durable(a_));
+    ASSERT_EQ(Table("M 128 2 origin A target B 7 leg_id origin one leg_id target two shrink", kSectors / 2), 0);
+    EXPECT_TRUE(sim_disk_all_durable(a_));
+  })) << machine.what;
+}
+
+// Both legs are full, each has done another part of the write: one of them is the block from then on.
+TEST_F(ModuleTest, AWriteThatFailsOnBothLegsLeavesOneContent) {
+  for (u64 seed = 1; seed < 30; seed++) {
+    ASSERT_TRUE(Run([&] {
+      BringUp();
+      ASSERT_EQ(Table("M 128 2 origin A target B 6 leg_id origin one leg_id target two"), 0);
+      EXPECT_EQ(Message("copy 0+24"), "0");
+    }, seed)) << machine.what;
+    ASSERT_TRUE(Run([&] {
+      machine.fault = 1;
+      machine.fault_kinds = 1u << SIM_WRITE;
+      machine.full = true;
+      Request write(md_, SIM_IO_WRITE, 0, 4);
+      write.data = {1, 2, 3, 4};
+      EXPECT_NE(write.Do(), SIM_OK);
+      machine.fault = 0;
+      EXPECT_EQ(Message("read origin"), "0");
+      Request one(md_, SIM_IO_READ, 0, 4);
+      EXPECT_EQ(one.Do(), SIM_OK);
+      EXPECT_EQ(Message("read target"), "0");
+      Request other(md_, SIM_IO_READ, 0, 4);
+      EXPECT_EQ(other.Do(), SIM_OK);
+      EXPECT_EQ(one.data, other.data);
+    }, seed)) << machine.what;
+    sim_power_cut(SIM_LOSE_ALL);
+    sim_disk_clear(meta_);
+    sim_boot();
+  }
+}
+
+// A block was written while it was copied, and is copied again: the module may hold it for that.
+TEST_F(ModuleTest, ADiscardTakesAHeldBlock) {
+  for (u64 seed = 1; seed < 30; seed++) {
+    CopyAgain(seed, 1);
+    Request discard(md_, SIM_IO_DISCARD, 0, 4);
+    ASSERT_TRUE(Run([&] { sim_dm_submit(&discard.io); }, seed)) << machine.what;
+    sim_disk_set_hung(a_, false);
+    ASSERT_TRUE(RunAll(seed)) << machine.what;
+    ASSERT_TRUE(discard.over);
+    EXPECT_EQ(discard.io.status, SIM_OK);
+    Request read(md_, SIM_IO_READ, 1, 1);
+    ASSERT_TRUE(Run([&] { read.Do(); }, seed)) << machine.what;
+    EXPECT_EQ(read.data[0], 0u) << seed;
+    Anew();
+  }
+}
+
+// A leg loses its cache, and another block's write tells of it.
+TEST_F(ModuleTest, AWriteThatFailsTellsOfALostCache) {
+  ASSERT_TRUE(Run([&] {
+    BringUp();
+    ASSERT_EQ(Table("M 128 2 origin A target B 6 leg_id origin one leg_id target two"), 0);
+    EXPECT_EQ(Message("copy 0+24"), "0");
+  })) << machine.what;
+  ASSERT_TRUE(Run([&] {
+    Request write(md_, SIM_IO_WRITE, 0, 1), other(md_, SIM_IO_WRITE, 4, 1);
+    write.data[0] = 7;
+    EXPECT_EQ(write.Do(), SIM_OK);
+    sim_disk_blip(b_, SIM_LOSE_ALL);
+    EXPECT_EQ(other.Do(), SIM_OK);
+    sim_disk_back(b_);
+  })) << machine.what;
+  ASSERT_TRUE(Run([&] {
+    EXPECT_EQ(Message("read target"), "0");
+    Request read(md_, SIM_IO_READ, 0, 1);
+    EXPECT_EQ(read.Do(), SIM_OK);
+    EXPECT_EQ(read.data[0], 7u);
+  })) << machine.what;
+}
+
+TEST_F(ModuleTest, ATierThatLostItsCacheIsNotRead) {
+  sim_disk* t = sim_disk_create("T", 16, [](void*, u32) { return 0xbadu; }, nullptr);
+  ASSERT_TRUE(Run([&] {
+    BringUp();
+    ASSERT_EQ(Table("M 128 2 origin A tier1 T 6 leg_id origin one leg_id tier1 fast"), 0);
+    EXPECT_EQ(Message("promote tier1 0+2"), "0");
+  })) << machine.what;
+  ASSERT_TRUE(Run([&] {
+    Request write(md_, SIM_IO_WRITE, 0, 1), other(md_, SIM_IO_WRITE, 4, 1);
+    write.data[0] = 7;
+    EXPECT_EQ(write.Do(), SIM_OK);
+    sim_disk_blip(t, SIM_LOSE_ALL);
+    EXPECT_EQ(other.Do(), SIM_OK);
+    sim_disk_back(t);
+  })) << machine.what;
+  ASSERT_TRUE(Run([&] {
+    Request read(md_, SIM_IO_READ, 0, 1);
+    EXPECT_EQ(read.Do(), SIM_OK);
+    EXPECT_EQ(read.data[0], 7u);
+  })) << machine.what;
+}
+
+// A flush of the origin fails while both legs count; when it is dealt with "abort" is over, and the
+// origin is the only leg: it has lost what only it is to hold.
+TEST_F(ModuleTest, AFlushThatFailedOnTheLegThatIsKeptFails) {
+  ASSERT_TRUE(Run([&] {
+    BringUp();
+    ASSERT_EQ(Table("M 128 2 origin A target B 6 leg_id origin one leg_id target two"), 0);
+    EXPECT_EQ(Message("copy 0+24"), "0");
+  })) << machine.what;
+  Request warm(md_, SIM_IO_WRITE, 0, 1), write(md_, SIM_IO_WRITE, 0, 1), flush(md_, SIM_IO_WRITE, 0, 0);
+  flush.io.preflush = true;
+  ASSERT_TRUE(Run([&] { warm.Do(); })) << machine.what;  // the write-intent bit
+  sim_disk_set_hung(b_, true);
+  ASSERT_TRUE(Run([&] { sim_dm_submit(&write.io); })) << machine.what;
+  machine.fault = 1;
+  machine.fault_kinds = 1u << SIM_FLUSH;
+  ASSERT_TRUE(Run([&] { sim_dm_submit(&flush.io); })) << machine.what;
+  machine.fault = 0;
+  std::string aborted;
+  ASSERT_TRUE(Run([&] { aborted = Message("abort"); })) << machine.what;
+  EXPECT_EQ(aborted, "0") << sim_who_waits();
+  sim_disk_set_hung(b_, false);
+  ASSERT_TRUE(RunAll()) << machine.what;
+  ASSERT_TRUE(flush.over);
+  EXPECT_NE(flush.io.status, SIM_OK);
 }
 
 // No allocation succeeds, and the reserve of jobs is smaller than what one look at the queue asks for. Every

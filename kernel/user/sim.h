@@ -42,6 +42,7 @@ struct sim_machine {
 	u32 fault;		/* one in so many requests fails; 0: none */
 	u32 fault_kinds;	/* bit per enum sim_op_kind: which of them may */
 	bool full;		/* writes that fail do so for want of space */
+	bool medium;		/* reads that fail have met a bad sector */
 	u32 dry;		/* one in so many allocations fails; 0: none */
 	bool split;		/* lower layers split requests */
 	u32 hurry;		/* time goes on once in so many steps of others; 0: when all wait */

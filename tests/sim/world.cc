@@ -164,6 +164,7 @@ void World::Begin(u64 seed) {
   if (r.OneIn(3)) machine.fault = 0;
   if (blips_) machine.fault = 0;
   machine.full = r.OneIn(6);
+  machine.medium = r.OneIn(4);
   machine.dry = r.OneIn(5) ? 1 + r.Below(6) * r.Below(6) : 0;
   machine.lazy = r.OneIn(2) ? 2 + r.Below(10) : 0;
   machine.patience = 4u << (2 * r.Below(6));

@@ -30,6 +30,7 @@ double LogLoss(double logit, float y) {
 }  // namespace
 
 void Rivals::Fit(const Dataset& data, std::uint32_t from, std::uint32_t to) {
+  rows_ = data.samples.size();
   for (int j = 0; j < kHazards; ++j) {
     Horizon h;
     const std::uint32_t span = data.ends[j];
@@ -39,7 +40,7 @@ void Rivals::Fit(const Dataset& data, std::uint32_t from, std::uint32_t to) {
     double last[2][2] = {{0.5, 1}, {0.5, 1}};
     for (std::size_t i = 0; i < data.samples.size(); ++i) {
       const Sample& s = data.samples[i];
-      if (s.at < from || s.at >= to || to - s.at < span) continue;
+      if (s.at < from || s.at >= to || to - s.at < span || s.exposure < span) continue;
       const float y = s.next != kNever && s.next - s.at < span ? 1.0f : 0.0f;
       const float* x = data.feature(i);
       rows.push_back({x, y, s.weight, s.at});
@@ -160,6 +161,7 @@ float Rivals::Recency(int j, const float* features) const {
 }
 
 void Rivals::Save(std::string* out) const {
+  Put(out, rows_);
   for (const Horizon& h : horizon_) {
     Put(out, static_cast<std::uint8_t>(h.fitted ? 1 : 0));
     Put(out, h.constant);
@@ -175,6 +177,7 @@ void Rivals::Save(std::string* out) const {
 }
 
 Status Rivals::Load(std::string_view* in) {
+  if (!Get(in, &rows_)) return MakeError(Code::kDataLoss, "the model file is cut short");
   for (int j = 0; j < kHazards; ++j) {
     Horizon h;
     std::uint8_t fitted = 0;

@@ -41,6 +41,8 @@ class Rivals {
   [[nodiscard]] float Recency(int j, const float* features) const;
   [[nodiscard]] int half_life(int j) const { return horizon_[j].half_life; }
   [[nodiscard]] bool isotonic(int j) const { return !horizon_[j].ewma_isotonic.empty(); }
+  /// Samples of the record that they were fitted on.
+  [[nodiscard]] std::uint64_t rows() const { return rows_; }
   void Save(std::string* out) const;
   Status Load(std::string_view* in);
 
@@ -59,6 +61,7 @@ class Rivals {
   [[nodiscard]] float Stretch(int from, int to, double logit) const;
 
   std::array<Horizon, kHazards> horizon_;
+  std::uint64_t rows_ = 0;
 };
 
 }  // namespace shadow::pam

@@ -87,7 +87,7 @@ Status Trees::Fit(const Dataset& data, int j, std::uint32_t from, std::uint32_t 
   double hits = 0;
   for (std::size_t i = 0; i < data.samples.size(); ++i) {
     const Sample& s = data.samples[i];
-    if (s.at < from || s.at >= to || to - s.at < span) continue;
+    if (s.at < from || s.at >= to || to - s.at < span || s.exposure < span) continue;
     const float y = s.next != kNever && s.next - s.at < span ? 1.0f : 0.0f;
     hits += y;
     const auto add = [&](Matrix& m, std::vector<float>& x) {

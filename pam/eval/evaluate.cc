@@ -276,10 +276,6 @@ Result<EvalResult> Evaluate(const WindowedTrace& trace, const EvalOptions& optio
   run.result.split = split;
   run.result.end = end;
   const std::size_t extra = options.extra.size();
-  std::uint32_t last_update = split;
-  std::size_t last_samples = 0;
-  const auto update_windows = static_cast<std::uint32_t>(
-      std::max<std::int64_t>(1, options.update_minutes * 60'000'000ll / trace.options.window_us));
   for (std::uint32_t w = 0; w + 1 < end; ++w) {
     const auto started = Clock::now();
     SHADOW_ASSIGN(const RoundReport round, run.model.CloseWindow(trace.windows[w]));
@@ -292,7 +288,6 @@ Result<EvalResult> Evaluate(const WindowedTrace& trace, const EvalOptions& optio
       run.result.train_seconds = Since(begin);
       const Dataset& data = run.model.recorder().Labelled();
       run.offline = run.model.rivals();
-      last_samples = data.samples.size();
       for (int j = 0; j < kEvalHorizons; ++j) {
         if (options.trees) {
           // Too little data for a horizon leaves it without this challenger.
@@ -309,20 +304,12 @@ Result<EvalResult> Evaluate(const WindowedTrace& trace, const EvalOptions& optio
       if (expected > static_cast<double>(options.max_rows)) {
         run.keep = static_cast<double>(options.max_rows) / expected;
       }
-    } else if (at > split && options.online && at - last_update >= (update_windows + 2) / 3) {
-      // Every 15 minutes if a twentieth is new; after 5 already if the record has grown by a
-      // quarter.
-      const std::size_t samples = run.model.recorder().data().samples.size();
-      const bool regular = at - last_update >= update_windows;
-      const bool due = samples > last_samples + last_samples / 4 ||
-                       (regular && samples > last_samples + last_samples / 20);
-      if (due || regular) last_update = at;
-      if (due) {
-        const auto begin = Clock::now();
-        SHADOW_TRY(run.model.Update());
+    } else if (at > split && options.online) {
+      const auto begin = Clock::now();
+      if (const Update due = run.model.Due(options.update_minutes); due != Update::kNone) {
+        SHADOW_ASSIGN(const bool better, run.model.Learn(due));
         run.result.update_seconds += Since(begin);
-        ++run.result.updates;
-        last_samples = samples;
+        run.result.updates += better ? 1 : 0;
       }
     }
     if (at >= split) AskAll(run, at);

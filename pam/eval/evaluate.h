@@ -44,7 +44,7 @@ struct EvalOptions {
   bool recurrent = true;  // false: the ablation without memory
   int update_minutes = 15;
   int epochs = 12;
-  std::size_t max_samples = 400'000;
+  std::size_t max_samples = 200'000;  // as the worker
   std::size_t max_rows =
       1'500'000;  // scored per horizon; above it idle blocks are sampled, weighted
   MixerOptions mixer;

@@ -222,6 +222,18 @@ void FeatureEngine::Close(const Window& window) {
   MarkPeriods();
 }
 
+void FeatureEngine::Skip(std::uint32_t windows) {
+  if (windows == 0) return;
+  active_.clear();
+  events_.clear();
+  spike_ops_ = spike_bytes_ = 0;
+  for (std::uint32_t i = 0; i < windows; ++i) {
+    PushRing();
+    ++now_;
+  }
+  MarkPeriods();
+}
+
 void FeatureEngine::PushRing() {
   Ring& ring = rings_[now_ % rings_.size()];
   ring_bytes_ -= ring.bytes.size();

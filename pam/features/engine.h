@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -113,6 +114,14 @@ class FeatureEngine {
   /// Takes the next window's accesses (ascending by block). New blocks are added in that order.
   void Close(const Window& window);
 
+  /// Passes over windows of which nothing is known, as if nobody had accessed anything.
+  void Skip(std::uint32_t windows);
+  /// Wall time at which window 0 began.
+  void SetClock(std::int64_t start_us) {
+    options_.start_us = start_us;
+    options_.wall_clock = true;
+  }
+
   /// Windows closed so far; features speak about window now() (the one not seen yet).
   [[nodiscard]] std::uint32_t now() const { return now_; }
   /// Blocks known; they are numbered 0..size()-1 in the order of their first access.
@@ -151,7 +160,9 @@ class FeatureEngine {
 
   /// Everything as bytes and back (the caller adds magic, version, checksum). Load refuses what
   /// does not fit with kDataLoss.
-  void Save(std::string* out) const;
+  /// `spill` may take the bytes so far, see recorder.h. Load takes the clock over as well, if the
+  /// saved one knew the time.
+  void Save(std::string* out, const std::function<void(std::string*)>& spill = {}) const;
   Status Load(std::string_view* in);
 
  private:

@@ -11,6 +11,7 @@ namespace shadow::pam {
 namespace {
 
 constexpr std::uint64_t kMostBlocks = 1ull << 31;
+constexpr std::int64_t kFarUs = std::int64_t{1} << 62;  // no clock says more
 
 Error Damaged(const char* what) {
   return MakeError(Code::kDataLoss, std::string("the snapshot's ") + what + " is damaged",
@@ -21,15 +22,20 @@ bool Sane(float x) { return std::isfinite(x) && x >= 0; }
 
 }  // namespace
 
-void FeatureEngine::Save(std::string* out) const {
+void FeatureEngine::Save(std::string* out, const std::function<void(std::string*)>& spill) const {
   Put(out, options_.window_us);
+  Put(out, options_.start_us);
+  Put(out, static_cast<std::uint8_t>(options_.wall_clock ? 1 : 0));
   Put(out, now_);
   Put(out, ops_ewma_);
   Put(out, bytes_ewma_);
   Put(out, spike_ops_);
   Put(out, spike_bytes_);
   Put(out, static_cast<std::uint64_t>(states_.size()));
-  for (std::size_t i = 0; i < states_.size(); ++i) Put(out, states_[i]);
+  for (std::size_t i = 0; i < states_.size(); ++i) {
+    Put(out, states_[i]);
+    if (spill && i % 4096 == 0) spill(out);
+  }
   Put(out, static_cast<std::uint64_t>(regions_.size()));
   for (std::size_t i = 0; i < regions_.size(); ++i) {
     Put(out, regions_[i].id);
@@ -42,17 +48,21 @@ void FeatureEngine::Save(std::string* out) const {
   PutVector(out, events_);
   PutVector(out, marked_);
   Put(out, ring_first_);
-  for (std::uint32_t w = ring_first_; w < now_; ++w)
+  for (std::uint32_t w = ring_first_; w < now_; ++w) {
     PutVector(out, rings_[w % rings_.size()].bytes);
+    if (spill) spill(out);
+  }
 }
 
 Status FeatureEngine::Load(std::string_view* in) {
   FeatureEngine fresh(options_);
   std::int64_t window_us = 0;
+  std::int64_t start_us = 0;
+  std::uint8_t wall_clock = 0;
   std::uint64_t blocks = 0;
-  if (!Get(in, &window_us) || !Get(in, &fresh.now_) || !Get(in, &fresh.ops_ewma_) ||
-      !Get(in, &fresh.bytes_ewma_) || !Get(in, &fresh.spike_ops_) ||
-      !Get(in, &fresh.spike_bytes_) || !Get(in, &blocks)) {
+  if (!Get(in, &window_us) || !Get(in, &start_us) || !Get(in, &wall_clock) ||
+      !Get(in, &fresh.now_) || !Get(in, &fresh.ops_ewma_) || !Get(in, &fresh.bytes_ewma_) ||
+      !Get(in, &fresh.spike_ops_) || !Get(in, &fresh.spike_bytes_) || !Get(in, &blocks)) {
     return Damaged("head");
   }
   if (window_us != options_.window_us) {
@@ -61,9 +71,11 @@ Status FeatureEngine::Load(std::string_view* in) {
   }
   if (!Sane(fresh.ops_ewma_) || !Sane(fresh.bytes_ewma_) || !std::isfinite(fresh.spike_ops_) ||
       !std::isfinite(fresh.spike_bytes_) || blocks > kMostBlocks ||
-      blocks > in->size() / sizeof(BlockState) || fresh.now_ > 0xf0000000u) {
+      blocks > in->size() / sizeof(BlockState) || fresh.now_ > 0xf0000000u || wall_clock > 1 ||
+      start_us < -kFarUs || start_us > kFarUs) {
     return Damaged("head");
   }
+  if (wall_clock == 1) fresh.SetClock(start_us);
   for (std::uint64_t i = 0; i < blocks; ++i) {
     BlockState s;
     if (!Get(in, &s)) return Damaged("block state");

@@ -98,7 +98,7 @@ void AccessModel::LearnFrom(int j, const Pending& p, Outcomes* resolved) {
   mixers_[jj].Update(rows);
 }
 
-void AccessModel::Learn(int j) {
+void AccessModel::Resolve(int j) {
   const auto jj = static_cast<std::size_t>(j);
   auto& queue = pending_[jj];
   const std::uint32_t now = engine_.now();

@@ -3,6 +3,7 @@
 // version, the length, a CRC-32 of what follows, the parts. Written in host byte order, which
 // bytes.h holds to little endian. Nothing read is trusted: the object in hand changes only when all
 // fits.
+#include <algorithm>
 #include <cmath>
 
 #include "pam/model/access_model.h"
@@ -90,30 +91,86 @@ Status AccessModel::LoadModel(std::string_view bytes) {
   share_ = fresh.share_;
   ruler_ = fresh.ruler_;
   trained_ = fresh.trained_;
+  learned_to_ = anew_at_ = 0;  // of this record it has seen nothing
   for (auto& queue : pending_) queue.clear();
   for (std::size_t i = 0; i < lstm_.size(); ++i) lstm_[i] = LstmState{};
   return Ok();
 }
 
+void AccessModel::SaveBody(std::string* out, const Spill& spill) const {
+  const std::string& identity = options_.identity;
+  PutVector(out, std::vector<char>(identity.begin(), identity.end()));
+  SaveParts(out);
+  Put(out, tried_at_);
+  Put(out, learned_to_);
+  Put(out, anew_at_);
+  Put(out, taken_then_);
+  engine_.Save(out, spill);
+  for (std::size_t i = 0; i < lstm_.size(); ++i) {
+    Put(out, lstm_[i]);
+    if (spill && i % 4096 == 0) spill(out);
+  }
+  for (std::size_t i = 0; i < scores_.size(); ++i) {
+    Put(out, scores_[i]);
+    if (spill && i % 4096 == 0) spill(out);
+  }
+  PutVector(out, wheel_);
+  Put(out, enlisted_);
+  Put(out, unseen_hits_);
+  Put(out, unseen_asked_);
+  Put(out, unseen_now_);
+  recorder_->Save(out, spill);
+}
+
+std::string AccessModel::WriteSnapshot(const std::function<bool(std::string_view)>& write) const {
+  constexpr std::size_t kPiece = 1 << 20;
+  std::uint64_t size = 0;
+  std::uint32_t crc = 0;
+  bool good = write(std::string(kHeadBytes, '\0'));
+  const auto pass = [&](std::string* piece) {
+    size += piece->size();
+    crc = CrcOf(crc, *piece);
+    good = good && write(*piece);
+    piece->clear();
+  };
+  std::string piece;
+  SaveBody(&piece, [&](std::string* out) {
+    if (out->size() >= kPiece) pass(out);
+  });
+  pass(&piece);
+  return good ? Head(kSnapshotMagic, size, crc) : std::string();
+}
+
 std::string AccessModel::Snapshot() const {
-  std::string body;
-  SaveParts(&body);
-  engine_.Save(&body);
-  for (std::size_t i = 0; i < lstm_.size(); ++i) Put(&body, lstm_[i]);
-  for (std::size_t i = 0; i < scores_.size(); ++i) Put(&body, scores_[i]);
-  PutVector(&body, wheel_);
-  Put(&body, enlisted_);
-  Put(&body, unseen_hits_);
-  Put(&body, unseen_asked_);
-  Put(&body, unseen_now_);
-  return Frame(kSnapshotMagic, body);
+  std::string all;
+  const std::string head = WriteSnapshot([&all](std::string_view piece) {
+    all += piece;
+    return true;
+  });
+  return all.replace(0, head.size(), head);
 }
 
 Status AccessModel::Restore(std::string_view bytes) {
   SHADOW_ASSIGN(std::string_view body, Unframe(kSnapshotMagic, bytes));
   AccessModel fresh(options_);
+  std::vector<char> identity;
+  if (!GetVector(&body, &identity, 256)) {
+    return MakeError(Code::kDataLoss, "the snapshot is cut short");
+  }
+  if (!options_.identity.empty() && !identity.empty() &&
+      options_.identity != std::string(identity.begin(), identity.end())) {
+    return MakeError(Code::kInvalidArgument, "the snapshot is of another volume",
+                     "start without it");
+  }
   SHADOW_TRY(fresh.LoadParts(&body));
+  if (!Get(&body, &fresh.tried_at_) || !Get(&body, &fresh.learned_to_) ||
+      !Get(&body, &fresh.anew_at_) || !Get(&body, &fresh.taken_then_)) {
+    return MakeError(Code::kDataLoss, "the snapshot is cut short");
+  }
   SHADOW_TRY(fresh.engine_.Load(&body));
+  if (std::max({fresh.tried_at_, fresh.learned_to_, fresh.anew_at_}) > fresh.engine_.now()) {
+    return MakeError(Code::kDataLoss, "the snapshot's times of training are damaged");
+  }
   const std::uint32_t known = fresh.engine_.size();
   const auto damaged = [] {
     return MakeError(Code::kDataLoss, "the snapshot's scores are damaged");
@@ -140,9 +197,11 @@ Status AccessModel::Restore(std::string_view bytes) {
   if (!GetVector(&body, &fresh.wheel_, 256) || fresh.wheel_.size() != 256 ||
       !Get(&body, &fresh.enlisted_) || fresh.enlisted_ > known ||
       !Get(&body, &fresh.unseen_hits_) || !Get(&body, &fresh.unseen_asked_) ||
-      !Get(&body, &fresh.unseen_now_) || !body.empty()) {
+      !Get(&body, &fresh.unseen_now_)) {
     return damaged();
   }
+  SHADOW_TRY(fresh.recorder_->Load(&body, fresh.engine_));
+  if (!body.empty()) return damaged();
   for (const std::uint32_t head : fresh.wheel_) {
     for (std::uint32_t i = head; i != FeatureEngine::kNone; i = fresh.scores_[i].next) {
       if (i >= known || met[i]) return damaged();
@@ -158,7 +217,64 @@ Status AccessModel::Restore(std::string_view bytes) {
       return damaged();
     }
   }
+  fresh.options_.engine = fresh.engine_.options();  // the clock
   *this = std::move(fresh);
+  return Ok();
+}
+
+std::string AccessModel::Lesson() const {
+  std::string out;
+  Put(&out, learned_);
+  Put(&out, tried_at_);
+  Put(&out, learned_to_);
+  Put(&out, anew_at_);
+  Put(&out, taken_then_);
+  return learned_ == Update::kNone ? out : out + SaveModel();
+}
+
+Status AccessModel::Adopt(std::string_view lesson) {
+  Update what = Update::kNone;
+  std::uint32_t tried_at = 0;
+  std::uint32_t learned_to = 0;
+  std::uint32_t anew_at = 0;
+  std::uint64_t taken_then = 0;
+  if (!Get(&lesson, &what) || !Get(&lesson, &tried_at) || !Get(&lesson, &learned_to) ||
+      !Get(&lesson, &anew_at) || !Get(&lesson, &taken_then) || what > Update::kAnew ||
+      std::max({tried_at, learned_to, anew_at}) > engine_.now()) {
+    return MakeError(Code::kDataLoss, "what was learned is damaged");
+  }
+  if (what == Update::kNone) {
+    if (!lesson.empty()) return MakeError(Code::kDataLoss, "what was learned is damaged");
+    tried_at_ = std::max(tried_at_, tried_at);
+    anew_at_ = anew_at;
+    taken_then_ = taken_then;
+    return Ok();
+  }
+  SHADOW_ASSIGN(std::string_view body, Unframe(kModelMagic, lesson));
+  AccessModel fresh(options_);
+  SHADOW_TRY(fresh.LoadParts(&body));
+  if (!body.empty() || !fresh.trained_) {
+    return MakeError(Code::kDataLoss, "what was learned is damaged");
+  }
+  net_ = std::move(fresh.net_);
+  second_ = std::move(fresh.second_);
+  rivals_ = std::move(fresh.rivals_);
+  if (!trained_) {  // else these have gone on learning from outcomes here
+    mixers_ = fresh.mixers_;
+    calibrators_ = fresh.calibrators_;
+    curves_ = std::move(fresh.curves_);
+    loss_ = fresh.loss_;
+    loss_weight_ = fresh.loss_weight_;
+    trust_ = fresh.trust_;
+    for (auto& queue : pending_) queue.clear();
+  }
+  trained_ = true;
+  tried_at_ = std::max(tried_at_, tried_at);
+  learned_to_ = learned_to;
+  anew_at_ = anew_at;
+  taken_then_ = taken_then;
+  RebuildStates(what == Update::kAnew);
+  ScoreAgain();
   return Ok();
 }
 

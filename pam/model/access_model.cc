@@ -132,12 +132,100 @@ Result<RoundReport> AccessModel::CloseWindow(const Window& window) {
   }
   if (options_.record) recorder_->Observe(engine_, *use);
   for (int j = 0; j < kHazards; ++j) {
-    Learn(j);
+    Resolve(j);
   }
   ScoreRound(&report);
   if (options_.blocks != 0) unseen_now_ = engine_.UnseenPerClass(options_.blocks);
   report.ruler = ruler_;
   return report;
+}
+
+void AccessModel::RebuildStates(bool anew) {
+  for (std::size_t i = 0; anew && i < lstm_.size(); ++i) lstm_[i] = LstmState{};
+  // Runs every block's recorded events (the last 32 of them) through the new network.
+  const Dataset& data = recorder_->data();
+  constexpr std::size_t kMemory = 32;
+  std::vector<std::uint32_t> blocks;
+  std::size_t longest = 0;
+  for (std::uint32_t b = 0; b < data.block_events.size(); ++b) {
+    if (data.block_events[b].empty()) continue;
+    blocks.push_back(b);
+    longest = std::max(longest, std::min(kMemory, data.block_events[b].size()));
+    lstm_[b] = LstmState{};
+  }
+  std::vector<float> events;
+  std::vector<LstmState*> states;
+  for (std::size_t t = 0; t < longest; ++t) {
+    events.clear();
+    states.clear();
+    for (const std::uint32_t b : blocks) {
+      const auto& list = data.block_events[b];
+      const std::size_t n = std::min(kMemory, list.size());
+      if (t >= n) continue;
+      const float* ev = data.events.data() + std::size_t{list[list.size() - n + t]} * kEventInputs;
+      events.insert(events.end(), ev, ev + kEventInputs);
+      states.push_back(&lstm_[b]);
+    }
+    LstmStep(net_, events.data(), states.data(), states.size());
+  }
+}
+
+void AccessModel::ScoreAgain() {
+  for (int j = 0; j < kHazards; ++j) Gate(j);
+  for (auto& queue : pending_) {  // what was said about the coming window is said again
+    if (!queue.empty() && queue.back().at == engine_.now()) queue.pop_back();
+  }
+  RoundReport report;
+  ScoreRound(&report);
+}
+
+std::uint32_t AccessModel::CatchUp(std::int64_t start_us) {
+  if (start_us <= 0) return 0;
+  const std::int64_t length = options_.engine.window_us;
+  const std::int64_t passed = static_cast<std::int64_t>(engine_.now()) * length;
+  const auto set = [&](std::int64_t time) {
+    options_.engine.start_us = time - static_cast<std::int64_t>(engine_.now()) * length;
+    options_.engine.wall_clock = true;
+    engine_.SetClock(options_.engine.start_us);
+  };
+  if (engine_.now() == 0 || !options_.engine.wall_clock) {
+    set(start_us);
+    return 0;
+  }
+  const std::int64_t late = start_us - (options_.engine.start_us + passed);
+  // A window is not cut to the microsecond: half of one says nothing. A clock that was put back is
+  // followed, and time that did not pass is not taken back.
+  if (late <= length / 2) {
+    if (late < -length / 2) set(start_us);
+    return 0;
+  }
+  constexpr std::int64_t kMost = 20'000;  // after longer silence nothing that is remembered counts
+  const auto missed =
+      static_cast<std::uint32_t>(std::clamp<std::int64_t>((late + length / 2) / length, 1, kMost));
+  if (missed > kShortGap) {
+    if (options_.record) recorder_->Cut();
+    for (auto& queue : pending_) queue.clear();
+  }
+  const std::uint32_t before = engine_.now();
+  engine_.Skip(missed);
+  set(start_us);
+  // Blocks whose look would have come in these windows are looked at now.
+  const std::uint32_t now = engine_.now();
+  std::uint32_t& here = wheel_[now % kWheel];
+  for (std::uint32_t w = before + 1; w < now && w <= before + kWheel; ++w) {
+    std::uint32_t& head = wheel_[w % kWheel];
+    if (&head == &here) continue;
+    while (head != FeatureEngine::kNone) {
+      const std::uint32_t index = head;
+      head = scores_[index].next;
+      scores_[index].next = here;
+      here = index;
+    }
+  }
+  RoundReport report;
+  ScoreRound(&report);
+  if (options_.blocks != 0) unseen_now_ = engine_.UnseenPerClass(options_.blocks);
+  return missed;
 }
 
 void AccessModel::Ask(std::span<const std::uint32_t> indices, std::vector<Opinion>* out) const {

@@ -4,7 +4,8 @@
 // One thread owns a model and calls everything. A round is CloseWindow(): state update, one LSTM
 // step for each active block, scores for the blocks that deserve a fresh one, the outcome of older
 // predictions into calibration and gate. Training (Train, Update) is separate: call it between
-// rounds. Deterministic for a seed and a thread count.
+// rounds, or in a copy of the process, and hand over what was learned with Lesson() and Adopt().
+// Deterministic for a seed and a thread count.
 //
 // Gate: for each horizon the mixture, the networks alone, the regression and the EWMA, each as it
 // is and with a quick calibration of its own, are averaged with weights that follow their
@@ -29,6 +30,7 @@
 #include "pam/model/dataset.h"
 #include "pam/model/mixer.h"
 #include "pam/model/net.h"
+#include "pam/model/recorder.h"
 
 namespace shadow::pam {
 
@@ -39,19 +41,24 @@ inline constexpr int kRulers = 4;
 inline constexpr int kCandidates = 2 * kRulers;
 const char* RulerName(Ruler ruler);
 
+/// What an update does: go on from the networks there are, or fit everything anew: networks,
+/// normalisers, rivals.
+enum class Update : std::uint8_t { kNone = 0, kTune = 1, kAnew = 2 };
+
 struct ModelOptions {
   EngineOptions engine;
   std::uint64_t blocks = 0;  // of the volume; accesses beyond are ignored and counted
   std::uint64_t seed = 1;
   int threads = 1;
-  std::size_t max_samples = 400'000;   // kept for training
+  std::size_t max_samples = 200'000;   // kept for training
   std::uint32_t dense_limit = 65'536;  // up to so many known blocks all are scored every round
   std::uint32_t max_scores = 130'000;  // per round beyond that: active ones first, then due ones
   MixerOptions mixer;
   double gate_half_life_minutes = 120;
   bool recurrent = true;
   int epochs = 12;
-  bool record = true;  // keep samples for training (off: inference only)
+  bool record = true;    // keep samples for training (off: inference only)
+  std::string identity;  // of the volume; a snapshot of another one is refused. "": not known
 };
 
 struct RoundReport {
@@ -87,16 +94,38 @@ class AccessModel {
   /// Trains from what was recorded so far, from scratch; choices are made on the newest 15 % of it.
   /// Errors: kFailedPrecondition with too little data.
   Status Train(const Progress& progress = {});
-  /// On-line update: goes on from the current network over the recorded samples. Small records are
-  /// trained again from scratch, which is as quick.
-  Status Update();
+  /// What is due now. Tune every `update_minutes`, or after a third of them if the record grew by a
+  /// quarter; anew while the record is below 30,000 samples (which is as quick), whenever its span
+  /// has doubled, and once a day: inputs that were constant before get their scale then.
+  [[nodiscard]] Update Due(int update_minutes) const;
+  /// Learns on line; kNone is kTune. True: something better was found and is in use. What is
+  /// learned is tried on the newest part of the record, which it was not trained on; networks and
+  /// rivals are replaced only by better ones. Without a model yet it is Train().
+  Result<bool> Learn(Update what);
+  /// What Learn() came to, for the same model in another process, and its use there. The record and
+  /// the outcomes of predictions may have gone on meanwhile. kDataLoss for damaged bytes, which
+  /// change nothing.
+  [[nodiscard]] std::string Lesson() const;
+  Status Adopt(std::string_view lesson);
+  /// Learning that was due came to nothing: it is not due again at once.
+  void PutOff() { tried_at_ = engine_.now(); }
   [[nodiscard]] bool trained() const { return trained_; }
+
+  /// The next window begins at this wall time, in us: windows that nobody saw are made up as empty
+  /// ones (more than `kShortGap` of them are cut out of the record: what was not seen is no
+  /// silence), and a clock that was set is followed. 0: not known, changes nothing. Returns the
+  /// windows made up.
+  std::uint32_t CatchUp(std::int64_t start_us);
+  static constexpr std::uint32_t kShortGap = 2;
+  /// The volume has another size now. Blocks beyond the end are ignored from now on.
+  void Resize(std::uint64_t blocks) { options_.blocks = blocks; }
 
   [[nodiscard]] std::uint32_t known() const { return engine_.size(); }
   [[nodiscard]] const FeatureEngine& engine() const { return engine_; }
   [[nodiscard]] const Rivals& rivals() const { return rivals_; }
   [[nodiscard]] const NetWeights& net() const { return net_; }
   [[nodiscard]] Recorder& recorder() { return *recorder_; }
+  [[nodiscard]] const Recorder& recorder() const { return *recorder_; }
   [[nodiscard]] const ModelOptions& options() const { return options_; }
   [[nodiscard]] const std::array<std::uint32_t, kHazards>& ends() const { return ends_; }
   [[nodiscard]] const Mixer& mixer(int j) const { return mixers_[static_cast<std::size_t>(j)]; }
@@ -133,7 +162,11 @@ class AccessModel {
   /// model in hand stays as it was.
   [[nodiscard]] std::string SaveModel() const;
   Status LoadModel(std::string_view bytes);
+  /// A snapshot holds the training record and the clock as well.
   [[nodiscard]] std::string Snapshot() const;
+  /// The same in pieces of a megabyte, for a file: the first kHeadBytes are to be overwritten with
+  /// what is returned. `write` returns false to stop; the result is "" then.
+  [[nodiscard]] std::string WriteSnapshot(const std::function<bool(std::string_view)>& write) const;
   Status Restore(std::string_view bytes);
 
  private:
@@ -151,7 +184,7 @@ class AccessModel {
   };
 
   Status Check(const Window& window) const;
-  void Learn(int j);
+  void Resolve(int j);
   using Outcomes = std::array<std::vector<Outcome>, kRulers>;
   void LearnFrom(int j, const Pending& p, Outcomes* resolved);
   void Remember(int j, std::span<const std::uint32_t> scored, std::span<const Opinion> opinions);
@@ -161,11 +194,18 @@ class AccessModel {
   void Trust(int j, const std::array<double, kCandidates>& loss, double rows, double windows);
   [[nodiscard]] float Rule(int j, const std::array<float, kCandidates>& said) const;
   [[nodiscard]] std::uint32_t FirstHit(const Pending& p, std::size_t i) const;
+  /// Scores the coming window again, after the model has changed.
+  void ScoreAgain();
+  [[nodiscard]] std::uint32_t Windows(double minutes) const;  // at least 1
+  Status FitNetworks(const Dataset& data, std::uint64_t seed, const Progress& progress);
+  Result<bool> Retrain(Update what, const std::function<void(int, int)>& progress);
   void ScoreRound(RoundReport* report);
   void Enlist(std::uint32_t index);
   void UpdateUnseen(const Window& window);
-  void RebuildStates();
+  /// Runs recorded events through the network. `anew`: states of an earlier network mean nothing.
+  void RebuildStates(bool anew);
   void SaveParts(std::string* out) const;
+  void SaveBody(std::string* out, const Spill& spill) const;
   Status LoadParts(std::string_view* in);
 
   ModelOptions options_;
@@ -192,6 +232,12 @@ class AccessModel {
   std::vector<std::uint32_t> wheel_;  // heads of 256 lists of block indices
   std::uint32_t enlisted_ = 0;        // blocks [0, enlisted_) hang in the wheel
   std::uint64_t ignored_ = 0;
+  // When what was learned, in windows; of this record, so not in a model file.
+  std::uint32_t tried_at_ = 0;      // the last update, whatever came of it
+  std::uint32_t learned_to_ = 0;    // the networks have seen the record up to here
+  std::uint32_t anew_at_ = 0;       // the last fit of everything
+  std::uint64_t taken_then_ = 0;    // samples taken until the last update
+  Update learned_ = Update::kNone;  // what Learn() did last, for Lesson()
 };
 
 }  // namespace shadow::pam

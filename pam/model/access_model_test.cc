@@ -211,7 +211,7 @@ TEST(AccessModel, OnLineUpdateKeepsWorking) {
   AccessModel m = Trained();
   std::mt19937_64 rng(6);
   for (int w = 0; w < 10; ++w) ASSERT_TRUE(m.CloseWindow(Draw(&rng, w)).ok());
-  ASSERT_TRUE(m.Update().ok());
+  ASSERT_TRUE(m.Learn(Update::kTune).ok());
   EXPECT_TRUE(m.trained());
   EXPECT_TRUE(m.CloseWindow(Draw(&rng, 11)).ok());
 }

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Training and on-line update of the access model (calls LibTorch through trainer.h).
 // See access_model.h.
+//
+// The first model is taken as it comes: there is only EWMA beside it, and the gate decides between
+// the two. Every later one has to beat the one in use on the newest part of the record, before
+// which its own training ended; only then it learns the newest part, too.
 #include <algorithm>
 #include <cmath>
 
@@ -36,7 +40,62 @@ TrainOptions Second(TrainOptions o) {
   return o;
 }
 
+constexpr std::size_t kSmallRecord = 30'000;  // samples; to train anew is as quick as to go on
+constexpr double kDayMinutes = 1440;          // minutes
+
+/// Mean loss of the mean of two networks on the samples of windows [from, to): that of training
+/// (hazards seen in part count in part), without the counts. Negative: nothing to judge by.
+Result<double> HeldOut(const NetWeights& net, const NetWeights& second, const Dataset& data,
+                       std::uint32_t from, std::uint32_t to) {
+  constexpr std::array<double, kHazards> kWeight = {1, 0.5, 0.5, 0.25};
+  std::vector<std::uint32_t> which;
+  SHADOW_ASSIGN(const std::vector<float> raw, PredictTorch(net, data, from, to, &which));
+  SHADOW_ASSIGN(const std::vector<float> raw2, PredictTorch(second, data, from, to, &which));
+  double loss = 0;
+  double total = 0;
+  for (std::size_t k = 0; k < which.size(); ++k) {
+    const Sample& s = data.samples[which[k]];
+    const std::uint32_t gap = s.next == kNever ? kNever : s.next - s.at;
+    std::uint32_t begin = 0;
+    total += s.weight;
+    for (std::size_t j = 0; j < kHazards; ++j) {
+      const std::uint32_t stop = std::min(data.ends[j], s.exposure);
+      if (gap >= begin && stop > begin) {
+        const double share = static_cast<double>(stop - begin) / (data.ends[j] - begin);
+        const double z = (raw[k * kOutputs + j] + raw2[k * kOutputs + j]) / 2;
+        const double x = SoftPlus(z) * share;
+        const double event = -std::log(std::max(1e-7, -std::expm1(-x)));
+        loss += kWeight[j] * s.weight * (gap < stop ? event : x);
+      }
+      begin = data.ends[j];
+    }
+  }
+  return total > 0 ? loss / total : -1.0;
+}
+
 }  // namespace
+
+std::uint32_t AccessModel::Windows(double minutes) const {
+  return static_cast<std::uint32_t>(
+      std::max(1.0, std::round(minutes * 60e6 / static_cast<double>(options_.engine.window_us))));
+}
+
+Update AccessModel::Due(int update_minutes) const {
+  const Dataset& data = recorder_->data();
+  const std::uint32_t now = engine_.now();
+  const std::uint32_t regular = Windows(update_minutes);
+  const std::uint32_t since = now - tried_at_;
+  if (data.samples.size() < 50 || data.windows != now) return Update::kNone;
+  const bool grown = recorder_->taken() > taken_then_ + taken_then_ / 4;
+  if (since < regular && !(trained_ && grown && since >= Windows(update_minutes / 3.0))) {
+    return Update::kNone;
+  }
+  const std::uint32_t span = now - std::min(now, data.samples.front().at);
+  const std::uint32_t then = anew_at_ - std::min(anew_at_, data.samples.front().at);
+  const bool anew = !trained_ || data.samples.size() < kSmallRecord || span >= 2 * then ||
+                    now - anew_at_ >= Windows(kDayMinutes);
+  return anew ? Update::kAnew : Update::kTune;
+}
 
 Status AccessModel::Train(const Progress& progress) {
   Dataset& data = recorder_->Labelled();
@@ -135,63 +194,110 @@ Status AccessModel::Train(const Progress& progress) {
     for (auto& queue : pending_) queue.clear();
   }
   trained_ = true;
-  RebuildStates();
-  for (int j = 0; j < kHazards; ++j) Gate(j);
-  RoundReport report_after;
-  report_after.window = engine_.now() > 0 ? engine_.now() - 1 : 0;
-  for (auto& queue : pending_) {  // what was said about the coming window is said again
-    if (!queue.empty() && queue.back().at == engine_.now()) queue.pop_back();
-  }
-  ScoreRound(&report_after);
+  learned_ = Update::kAnew;
+  tried_at_ = learned_to_ = anew_at_ = engine_.now();
+  taken_then_ = recorder_->taken();
+  RebuildStates(true);
+  ScoreAgain();
   return Ok();
 }
 
-Status AccessModel::Update() {
-  if (!trained_) return Train();
-  Dataset& data = recorder_->Labelled();
-  if (data.samples.size() < 30'000) return Train();
+/// As the first training: the newest 15 % choose the epoch, then they are learned from, too.
+Status AccessModel::FitNetworks(const Dataset& data, std::uint64_t seed, const Progress& progress) {
+  const std::uint32_t first = data.samples.front().at;
   TrainOptions o = Base(options_, data.samples.size());
-  o.from = data.samples.front().at;
-  o.start = &net_;
-  o.seed = options_.seed + engine_.now();
-  o.epochs = 2;
-  o.learning_rate = 2e-3;
-  SHADOW_ASSIGN(NetWeights net, TrainNet(data, o, nullptr));
-  TrainOptions o2 = Second(o);
-  o2.start = &second_;
-  SHADOW_ASSIGN(second_, TrainNet(data, o2, nullptr));
-  net_ = std::move(net);
-  RebuildStates();
+  o.seed = seed;
+  o.from = first;
+  o.valid_to = data.windows;
+  o.to = std::clamp<std::uint32_t>(first + (data.windows - first) * 85 / 100, first + 1,
+                                   data.windows - 1);
+  for (NetWeights* const net : {&net_, &second_}) {
+    TrainOptions one = net == &net_ ? o : Second(o);
+    SHADOW_ASSIGN(const NetWeights begun, TrainNet(data, one, nullptr, progress));
+    one.start = &begun;
+    one.to = kNever;
+    one.valid_to = 0;
+    one.epochs = std::max(1, o.epochs / 4);
+    one.learning_rate = o.learning_rate * 0.25;
+    SHADOW_ASSIGN(*net, TrainNet(data, one, nullptr, progress));
+  }
   return Ok();
 }
 
-void AccessModel::RebuildStates() {
-  // Runs every block's recorded events (the last 32 of them) through the new network.
-  const Dataset& data = recorder_->data();
-  constexpr std::size_t kMemory = 32;
-  std::vector<std::uint32_t> blocks;
-  std::size_t longest = 0;
-  for (std::uint32_t b = 0; b < data.block_events.size(); ++b) {
-    if (data.block_events[b].empty()) continue;
-    blocks.push_back(b);
-    longest = std::max(longest, std::min(kMemory, data.block_events[b].size()));
-    lstm_[b] = LstmState{};
+Result<bool> AccessModel::Learn(Update what) {
+  learned_ = Update::kNone;
+  if (!trained_) {
+    PutOff();
+    SHADOW_TRY(Train());
+    return true;
   }
-  std::vector<float> events;
-  std::vector<LstmState*> states;
-  for (std::size_t t = 0; t < longest; ++t) {
-    events.clear();
-    states.clear();
-    for (const std::uint32_t b : blocks) {
-      const auto& list = data.block_events[b];
-      const std::size_t n = std::min(kMemory, list.size());
-      if (t >= n) continue;
-      const float* ev = data.events.data() + std::size_t{list[list.size() - n + t]} * kEventInputs;
-      events.insert(events.end(), ev, ev + kEventInputs);
-      states.push_back(&lstm_[b]);
+  return Retrain(what == Update::kNone ? Update::kTune : what, {});
+}
+
+Result<bool> AccessModel::Retrain(Update what, const Progress& progress) {
+  Dataset& data = recorder_->Labelled();
+  PutOff();
+  taken_then_ = recorder_->taken();
+  if (data.samples.size() < 50) {
+    return MakeError(Code::kFailedPrecondition, "too little to train on",
+                     "record at least 4 windows and 50 samples");
+  }
+  const bool anew = what == Update::kAnew;
+  const std::uint32_t first = data.samples.front().at;
+  const std::uint32_t last = data.windows;
+  // Half of what the networks in use have not seen decides. A fit of everything happens seldom and
+  // is judged by more: a part of that is known to the networks in use, which favours them.
+  const std::uint32_t fresh = last - std::clamp(learned_to_, first, last);
+  std::uint32_t held = std::max<std::uint32_t>(1, fresh / 2);
+  if (anew) held = std::max(held, std::min((last - first) * 15 / 100, Windows(kDayMinutes)));
+  if (last - first < held + 3) return false;
+  const std::uint32_t cut = last - held;
+  TrainOptions o = Base(options_, data.samples.size());
+  o.seed = options_.seed + engine_.now();
+  o.from = first;
+  o.to = cut;
+  if (anew) {  // its epoch is chosen before the part that judges it
+    o.to = std::max(first + 1, cut - (cut - first) * 15 / 100);
+    o.valid_to = cut;
+  } else {
+    o.epochs = 2;
+    o.learning_rate = 2e-3;
+    o.start = &net_;
+  }
+  SHADOW_ASSIGN(NetWeights net, TrainNet(data, o, nullptr, progress));
+  TrainOptions o2 = Second(o);
+  if (!anew) o2.start = &second_;
+  SHADOW_ASSIGN(NetWeights second, TrainNet(data, o2, nullptr, progress));
+  SHADOW_ASSIGN(const double mine, HeldOut(net, second, data, cut, last));
+  SHADOW_ASSIGN(const double theirs, HeldOut(net_, second_, data, cut, last));
+  const bool better = mine >= 0 && mine < theirs;
+  if (anew) {
+    anew_at_ = last;
+    // Thirteen numbers need no trial, only a record as large as that they are from.
+    if (data.samples.size() >= rivals_.rows() * 3 / 4) {
+      rivals_.Fit(data, first, last);
+      learned_ = Update::kTune;
     }
-    LstmStep(net_, events.data(), states.data(), states.size());
   }
+  if (better && anew) {  // it learns well from this record: now from all of it
+    SHADOW_TRY(FitNetworks(data, o.seed, progress));
+  } else if (better) {  // the newest windows are the most like the coming ones
+    TrainOptions all = o;
+    all.start = &net;
+    all.to = kNever;
+    all.epochs = 1;
+    all.learning_rate = o.learning_rate / 2;
+    SHADOW_ASSIGN(net_, TrainNet(data, all, nullptr, progress));
+    TrainOptions all2 = Second(all);
+    all2.start = &second;
+    SHADOW_ASSIGN(second_, TrainNet(data, all2, nullptr, progress));
+  }
+  if (better) learned_to_ = last;
+  if (better) learned_ = what;
+  if (learned_ == Update::kNone) return false;
+  if (better) RebuildStates(anew);
+  ScoreAgain();
+  return true;
 }
 
 }  // namespace shadow::pam

@@ -36,6 +36,8 @@ struct Sample {
   float future_writes = 0;
   float mass = 0;    // sum of 2^(-age / half-life) over the exposure: what `future` is out of
   float weight = 1;  // 1 / sampling rate
+  /// The labels are final: what comes later says nothing about them, or is not known.
+  bool settled = false;
 };
 
 struct Dataset {
@@ -43,45 +45,25 @@ struct Dataset {
   std::uint32_t windows = 0;  // replayed
   double half_life = 30;      // of the future, windows
   std::vector<Sample> samples;
-  std::vector<std::uint32_t> sample_idle, sample_block;  // [samples]: for thinning out
   std::vector<float> features;                           // [samples, kFeatures]
   std::vector<float> events;                             // [events, kEventInputs]
   std::vector<std::uint32_t> event_window;               // [events]
   std::vector<std::vector<std::uint32_t>> block_events;  // per engine index: event numbers
   std::vector<std::uint32_t> event_count, event_writes;  // [events]
+  std::uint32_t settled_to = 0;  // settled labels speak of windows before this one
 
   [[nodiscard]] const float* feature(std::size_t sample) const {
     return features.data() + sample * kFeatures;
   }
 };
 
-/// Collects a Dataset window by window, within bounds: when it has more than `max_samples` samples
-/// or twice as many events, idle blocks are sampled more thinly (with weights), then the oldest go.
-class Recorder {
- public:
-  Recorder(std::int64_t window_us, std::size_t max_samples, std::uint64_t seed);
-  /// After engine.Close(window). Takes the window's events and the samples about the next window.
-  void Observe(const FeatureEngine& engine, const Window& window);
-  [[nodiscard]] const Dataset& data() const { return data_; }
-  /// Labels as of now: from everything observed so far, nothing later.
-  Dataset& Labelled();
-  [[nodiscard]] std::size_t Bytes() const;
-
- private:
-  void Thin();
-  Dataset data_;
-  std::size_t max_samples_;
-  std::uint64_t seed_;
-  double keep_ = 1e9;
-  std::uint32_t oldest_ = 0;  // samples before this window were dropped
-};
-
 /// A Recorder run over windows[0, count), labelled as of its end.
 Dataset Replay(std::span<const Window> windows, const EngineOptions& engine,
                std::size_t max_samples, std::uint64_t seed);
 
-/// Sets the labels of all samples as seen from `end`: samples at or after it get no exposure.
-/// Errors: kInvalidArgument if `end` lies beyond the replayed windows.
+/// Sets the labels of all samples that are not settled as seen from `end`: samples at or after it
+/// get no exposure. Errors: kInvalidArgument if `end` lies beyond the replayed windows, or before
+/// what settled labels speak of.
 Status Label(Dataset* data, std::uint32_t end);
 
 /// The share of idle blocks that is sampled at this idle age, so that about `target` of `expected`

@@ -7,26 +7,25 @@
 #include "pam/model/bytes.h"
 
 namespace shadow::pam {
-namespace {
-
-std::uint32_t Crc(std::string_view bytes) {
-  uLong crc = crc32_z(0, nullptr, 0);
-  crc = crc32_z(crc, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
-  return static_cast<std::uint32_t>(crc);
+std::uint32_t CrcOf(std::uint32_t crc, std::string_view bytes) {
+  return static_cast<std::uint32_t>(
+      crc32_z(crc, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 
-}  // namespace
-
-std::string Frame(std::uint32_t magic, const std::string& body) {
+std::string Head(std::uint32_t magic, std::uint64_t size, std::uint32_t crc) {
   std::string out;
   Put(&out, magic);
   Put(&out, kFileVersion);
-  Put(&out, static_cast<std::uint64_t>(body.size()));
-  Put(&out, Crc(body));
+  Put(&out, size);
+  Put(&out, crc);
   // The shapes the file was made for; another build refuses it by name instead of by accident.
   Put(&out, static_cast<std::uint32_t>(kFeatures));
   Put(&out, static_cast<std::uint32_t>(kHidden));
-  return out + body;
+  return out;
+}
+
+std::string Frame(std::uint32_t magic, const std::string& body) {
+  return Head(magic, body.size(), CrcOf(0, body)) + body;
 }
 
 Result<std::string_view> Unframe(std::uint32_t magic, std::string_view bytes) {
@@ -56,7 +55,7 @@ Result<std::string_view> Unframe(std::uint32_t magic, std::string_view bytes) {
     return MakeError(Code::kInvalidArgument, "the file was made for other features or another size",
                      "train the model again");
   }
-  if (Crc(bytes) != crc) {
+  if (CrcOf(0, bytes) != crc) {
     return MakeError(Code::kDataLoss, "the file's checksum does not match: it is damaged",
                      "copy it again or train again");
   }

@@ -45,11 +45,13 @@ bool Connects(int family, int type, int protocol = 0) {
   if (fd >= 0) close(fd);
   return fd >= 0;
 }
-bool Forks() {
+/// A copy of the process is allowed, to train in. What the copy can do that the process cannot.
+bool CopyOpens() {
   const pid_t pid = fork();
-  if (pid == 0) _exit(0);
-  if (pid > 0) waitpid(pid, nullptr, 0);
-  return pid > 0;
+  if (pid == 0) _exit(open("/etc/passwd", O_RDONLY) >= 0 || kill(getppid(), 0) == 0 ? 0 : 1);
+  int status = 0;
+  if (pid > 0) waitpid(pid, &status, 0);
+  return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 bool Executes() {  // in this process: forking may be denied alone
   const pid_t pid = vfork();
@@ -105,7 +107,9 @@ const std::vector<Attempt>& Attempts() {
     {"make a datagram socket", false, [] { return Connects(AF_INET6, SOCK_DGRAM); }},
     {"make a local socket", false, [] { return Connects(AF_UNIX, SOCK_STREAM); }},
     {"talk to the kernel", false, [] { return Connects(AF_NETLINK, SOCK_RAW, 0); }},
-    {"fork", false, Forks},
+    {"get more in a copy of itself", false, CopyOpens},
+    {"get priority", true, [] { return Works(setpriority(PRIO_PROCESS, 0, -5)); }},
+    {"slow down others", true, [] { return Works(setpriority(PRIO_PGRP, 0, 1)); }},
     {"execute a program", false, Executes},
     {"map code", false, MapsCode},
     {"make data code", false, MakesCode},

@@ -4,19 +4,26 @@
 // One thread. Trusts nothing of its peer: a frame that cannot be read is answered with an error, a
 // length out of range ends the process (there is no way to find the next frame). Bounded memory:
 // frames of 16 MiB, WorkerOptions::max_volumes volumes, `max_known` blocks each; bounded rounds
-// through ModelOptions::max_scores. State: one snapshot a volume in `state_dir`, written through a
-// rename, every `save_windows` windows; after a kill the last one is restored. A volume without a
-// snapshot starts with the model in NAME.model (`pam train -o`), if there is one.
+// through ModelOptions::max_scores. Files: see live.h. Learns in a copy of the process, one volume
+// at a time, so that it answers meanwhile.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "daemon/base/result.h"
-#include "pam/model/access_model.h"
+#include "pam/worker/aside.h"
+#include "pam/worker/live.h"
+
+namespace pam::v1 {
+class CloseWindow;
+class GetHeat;
+class OpenVolume;
+class Reply;
+class Request;
+}  // namespace pam::v1
 
 namespace shadow::pam {
 
@@ -24,8 +31,7 @@ struct WorkerOptions {
   std::string state_dir;  // "" keeps nothing
   std::size_t max_volumes = 64;
   std::uint64_t max_known =
-      16'000'000;                     // ever-touched blocks of a volume; then windows are refused
-  std::size_t max_samples = 200'000;  // kept for training, per volume
+      16'000'000;  // ever-touched blocks of a volume; then windows are refused
   std::uint32_t save_windows = 5;
   std::uint32_t update_minutes = 15;  // between on-line updates; 0: only when asked
 };
@@ -39,21 +45,28 @@ class Worker {
   /// Answers one request, given and returned without the length prefix. Never fails: an error is in
   /// the reply.
   std::string Handle(const std::string& frame);
-  /// On-line learning that is due, after a reply went out. Returns true if it did something.
-  bool Idle();
+  /// Starts the learning that is due, unless some is under way.
+  void StartLearning();
+  /// Readable when TakeLesson() has something to do; negative while nobody learns.
+  [[nodiscard]] int LearningFd() const { return aside_ == nullptr ? -1 : aside_->fd(); }
+  /// Uses what was learned, if it is done; `wait`: until it is.
+  Status TakeLesson(bool wait);
 
  private:
-  struct Volume;
-  Result<Volume*> Find(const std::string& name);
-  Status Open(const std::string& name, const ModelOptions& options);
-  Status Save(const std::string& name);
-  std::string PathOf(const std::string& name) const;
-  std::string ModelPathOf(const std::string& name) const;
-  /// Nothing if there is no such file, or no state directory.
-  std::optional<std::string> ReadFile(const std::string& path) const;
+  Result<LiveModel*> Find(const std::string& name);
+  Status Open(const ::pam::v1::OpenVolume& open);
+  Status CloseWindow(const ::pam::v1::CloseWindow& in, ::pam::v1::Reply* reply);
+  Status Heat(const ::pam::v1::GetHeat& ask, ::pam::v1::Reply* reply);
+  Status Train(const std::string& name);
+  Status Describe(const std::string& name, ::pam::v1::Reply* reply);
+  Status Drop(const std::string& name);
+  Status Serve(const ::pam::v1::Request& request, ::pam::v1::Reply* reply);
 
   WorkerOptions options_;
-  std::map<std::string, std::unique_ptr<Volume>> volumes_;
+  std::map<std::string, std::unique_ptr<LiveModel>> volumes_;
+  std::unique_ptr<Aside> aside_;
+  std::string learner_;       // the volume that learns in `aside_`; "" if it was closed meanwhile
+  std::string last_learner_;  // volumes take turns
 };
 
 /// Serves `fd` until the peer closes it (exit code 0) or breaks the framing (1).

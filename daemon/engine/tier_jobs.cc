@@ -12,6 +12,7 @@
 #include "daemon/engine/volume_lock.h"
 #include "daemon/modify/tables.h"
 #include "daemon/modify/tiers.h"
+#include "daemon/place/pam_client.h"
 
 namespace shadow {
 namespace {
@@ -232,6 +233,7 @@ LegSpeed EngineImpl::SpeedOf(const Leg& leg, bool may_write, TierSeen* seen) {
 std::int64_t EngineImpl::TickKeeper(const VolumeRecord& volume, const TiersRecord& tiers,
                                     TierSeen* seen) {
   KeeperView view;
+  view.uuid = volume.uuid;
   view.blocks = (volume.sectors + volume.block_sectors - 1) / volume.block_sectors;
   view.policy = tiers.policy;
   if (tiers.Any()) {
@@ -289,7 +291,10 @@ std::int64_t EngineImpl::TickTiers() {
       if (volumes.count(name) == 0) gone.push_back(name);
     }
   }
-  for (const std::string& name : gone) DropKeeper(name);
+  for (const std::string& name : gone) {
+    DropKeeper(name);
+    if (options_.keeper.pam != nullptr) options_.keeper.pam->Forget(name);
+  }
   std::erase_if(tier_seen_, [&](const auto& entry) { return volumes.count(entry.first) == 0; });
   std::int64_t wait = kMostWaitUs;
   for (const auto& [name, volume] : volumes) {

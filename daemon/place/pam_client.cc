@@ -129,6 +129,7 @@ void PamClient::End(std::string why) {
   in_.clear();
   waiting_.clear();
   answers_.clear();
+  told_.clear();
   pause_ms_ = std::clamp(pause_ms_ * 2, options_.first_pause_ms, options_.longest_pause_ms);
   start_at_us_ = clock_.MonotonicUs() + pause_ms_ * 1000;
 }
@@ -148,6 +149,19 @@ Result<std::uint64_t> PamClient::Send(::pam::v1::Request request) {
   AppendFrame(body, &out_);
   waiting_.push_back(id);
   return id;
+}
+
+void PamClient::Tell(::pam::v1::Request request) {
+  const auto id = Send(std::move(request));
+  if (!id.ok()) return;
+  told_.insert(*id);
+  Pump(0);
+}
+
+void PamClient::Forget(const std::string& volume) {
+  ::pam::v1::Request drop;
+  drop.mutable_drop()->set_volume(volume);
+  Tell(std::move(drop));
 }
 
 void PamClient::WriteSome() {
@@ -192,7 +206,9 @@ void PamClient::ReadSome() {
       }
       // One that answers is well: the next pause is a short one again.
       pause_ms_ = 0;
-      answers_.push_back({waiting_.front(), std::move(frame)});
+      if (told_.erase(waiting_.front()) == 0) {
+        answers_.push_back({waiting_.front(), std::move(frame)});
+      }
       waiting_.pop_front();
       asked_us_ = clock_.MonotonicUs();
       at += 4 + size;

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,10 @@ class PamClient {
   /// Queues a request and gives its id. Starts the worker if that is due. kUnavailable with the
   /// reason when there is none.
   Result<std::uint64_t> Send(::pam::v1::Request request);
+  /// Queues a request whose answer nobody waits for.
+  void Tell(::pam::v1::Request request);
+  /// The volume is gone: so is what was kept of it.
+  void Forget(const std::string& volume);
   /// Moves bytes both ways for at most `wait_ms` (0: only what is ready), or until the answer to
   /// `until` is there.
   void Pump(std::int64_t wait_ms, std::uint64_t until = 0);
@@ -77,6 +82,7 @@ class PamClient {
   std::string trouble_, out_, in_;
   std::deque<std::uint64_t> waiting_;  // ids sent and not answered, in order
   std::vector<Answer> answers_;
+  std::set<std::uint64_t> told_;  // nobody takes their answers
 };
 
 }  // namespace shadow

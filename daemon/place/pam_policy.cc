@@ -23,7 +23,8 @@ using ::pam::v1::Request;
 constexpr std::int64_t kAnswerMs = 2'000;
 constexpr std::size_t kMostQueued = 16;       // windows that wait for the worker
 constexpr std::uint64_t kStale = 3;           // windows
-constexpr std::uint64_t kFirstTraining = 15;  // windows; later ones are the worker's own business
+constexpr std::uint64_t kFirstTraining = 15;  // windows; training is the worker's own business
+constexpr std::uint64_t kAskAgain = 15;       // windows after which what was refused is tried again
 constexpr std::uint64_t kMostBlocks = 1'000'000;  // of a window
 constexpr std::size_t kMostAnswered = 800'000;    // an answer has to fit into a frame
 constexpr std::size_t kHourHorizon = 2;           // index of 1 h among the worker's horizons
@@ -35,10 +36,10 @@ class Pam final : public PlacementPolicy {
 
   ~Pam() override {
     if (volume_.client == nullptr || generation_ != volume_.client->generation()) return;
-    Request save;
-    save.mutable_save()->set_volume(volume_.volume);
-    const auto id = volume_.client->Send(std::move(save));
-    if (id.ok()) volume_.client->Pump(kAnswerMs, *id);
+    Request close;
+    close.mutable_close()->set_volume(volume_.volume);
+    volume_.client->Tell(std::move(close));
+    volume_.client->Pump(kAnswerMs);
   }
   Pam(const Pam&) = delete;
   Pam& operator=(const Pam&) = delete;
@@ -84,6 +85,12 @@ class Pam final : public PlacementPolicy {
     return TopBlocks(std::move(all), most);
   }
 
+  void Resize(std::uint64_t blocks) override {
+    volume_.blocks = blocks;
+    std::erase_if(heat_, [blocks](const BlockHeat& h) { return h.block >= blocks; });
+    reopen_ = true;
+  }
+
   [[nodiscard]] PolicyState State() const override {
     PolicyState s{"pam", "pam", "", windows_, history_.size(), history_.Bytes() + model_bytes_};
     s.reason = WhyNot();
@@ -101,7 +108,7 @@ class Pam final : public PlacementPolicy {
     if (!refused_.empty()) return "The model refused: " + refused_;
     if (!trained_) {
       return "The model is not trained yet; it has seen " + std::to_string(windows_) +
-             " windows, and is trained after " + std::to_string(kFirstTraining) + ".";
+             " windows here, and is trained after " + std::to_string(kFirstTraining) + ".";
     }
     if (ewma_rules_) return "The model's own gate finds EWMA more accurate at present.";
     if (heat_window_ == 0 || windows_ - heat_window_ >= kStale) {
@@ -118,25 +125,35 @@ class Pam final : public PlacementPolicy {
     o->set_volume(volume_.volume);
     o->set_blocks(volume_.blocks);
     o->set_window_us(volume_.window_us);
-    o->set_start_us(volume_.wall_clock && !queue_.empty()
-                        ? std::max<std::int64_t>(0, queue_.front().start_us)
-                        : 0);
-    heat_id_ = status_id_ = train_id_ = save_id_ = 0;
+    o->set_start_us(queue_.empty() ? 0 : StartOf(queue_.front()));
+    o->set_identity(volume_.identity);
     refused_.clear();
+    opened_window_ = windows_;
+    reopen_ = false;
     const auto id = client.Send(std::move(open));
     open_id_ = id.ok() ? *id : 0;
     generation_ = client.generation();
   }
 
+  /// Wall time at which a window began, us; 0: it is not one of the clock on the wall.
+  [[nodiscard]] std::int64_t StartOf(const AccessWindow& w) const {
+    return volume_.wall_clock ? std::max<std::int64_t>(0, w.start_us) : 0;
+  }
+
   void Talk() {
     PamClient& client = *volume_.client;
-    if (!client.running() || generation_ != client.generation()) {
+    const bool lost = !client.running() || generation_ != client.generation();
+    if (lost) {
+      heat_id_ = status_id_ = 0;
       trained_ = false;
       heat_window_ = 0;
+    }
+    // To open what is open sets its size and clock.
+    if (lost || reopen_ || (!refused_.empty() && windows_ - opened_window_ >= kAskAgain)) {
       Open();
       if (open_id_ == 0) return;
     }
-    if (heat_id_ != 0 || train_id_ != 0) return;  // one set of questions at a time
+    if (heat_id_ != 0) return;  // one set of questions at a time
     for (const AccessWindow& w : queue_) {
       const auto sent = client.Send(ToRequest(w));
       if (!sent.ok()) refused_ = sent.error().ToString();
@@ -164,6 +181,7 @@ class Pam final : public PlacementPolicy {
     w->set_volume(volume_.volume);
     w->set_ops(window.ops);
     w->set_bytes(window.bytes);
+    w->set_start_us(StartOf(window));
     std::uint32_t previous = 0;
     for (const BlockAccess& a : window.blocks) {
       if (a.count == 0 || a.block >= volume_.blocks) continue;
@@ -180,7 +198,7 @@ class Pam final : public PlacementPolicy {
     PamClient& client = *volume_.client;
     client.Pump(0);
     if (generation_ != client.generation() || !client.running()) {
-      heat_id_ = status_id_ = open_id_ = train_id_ = save_id_ = 0;
+      heat_id_ = status_id_ = open_id_ = 0;
       close_ids_.clear();
       return;
     }
@@ -194,15 +212,6 @@ class Pam final : public PlacementPolicy {
       if (!reply.error().empty()) refused_ = reply.error();
       return true;
     });
-    if (train_id_ != 0 && client.Take(train_id_, &reply)) {
-      train_id_ = 0;
-      Request save;  // what was learned outlives the worker
-      save.mutable_save()->set_volume(volume_.volume);
-      const auto id = client.Send(std::move(save));
-      if (id.ok()) save_id_ = *id;
-    }
-    // Without a state directory it is refused, and that is no harm.
-    if (save_id_ != 0 && client.Take(save_id_, &reply)) save_id_ = 0;
     if (heat_id_ != 0 && client.Take(heat_id_, &reply)) {
       heat_id_ = 0;
       TakeHeat(reply);
@@ -239,13 +248,6 @@ class Pam final : public PlacementPolicy {
     model_bytes_ = s.state_bytes();
     ewma_rules_ = s.ruler_size() > static_cast<int>(kHourHorizon) && s.ruler(0) == "ewma" &&
                   s.ruler(1) == "ewma";
-    if (!trained_ && windows_ >= next_training_) {
-      Request train;
-      train.mutable_train()->set_volume(volume_.volume);
-      const auto id = volume_.client->Send(std::move(train));
-      if (id.ok()) train_id_ = *id;
-      next_training_ = windows_ + kFirstTraining;
-    }
   }
 
   const History& history_;
@@ -255,12 +257,11 @@ class Pam final : public PlacementPolicy {
   std::vector<BlockHeat> heat_;
   std::vector<std::uint64_t> close_ids_;
   std::uint64_t windows_ = 0, heat_window_ = 0, asked_window_ = 0;
-  std::uint64_t next_training_ = kFirstTraining;
-  std::uint64_t generation_ = 0, open_id_ = 0, heat_id_ = 0, status_id_ = 0, train_id_ = 0,
-                save_id_ = 0;
+  std::uint64_t opened_window_ = 0;
+  std::uint64_t generation_ = 0, open_id_ = 0, heat_id_ = 0, status_id_ = 0;
   std::uint64_t model_bytes_ = 0;
   std::size_t most_ = 4096;
-  bool trained_ = false, ewma_rules_ = false;
+  bool trained_ = false, ewma_rules_ = false, reopen_ = false;
   std::string refused_, reason_;
 };
 

@@ -60,7 +60,7 @@ int Main(int argc, char** argv) {
   PlacementSettings settings;
   settings.plan.most_moves = 4096;
   auto made = Placement::Make(settings, 4 * std::uint64_t{blocks}, 256 << 10,
-                              {&client, "bench", 0, 60'000'000, false}, clock);
+                              {&client, "bench", "", 0, 60'000'000, false}, clock);
   if (!made.ok()) return 1;
   Placement& placement = **made;
   TierWorld world;

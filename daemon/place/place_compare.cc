@@ -12,6 +12,7 @@
 // device, there at once and for nothing; no order of what was seen before can serve more.
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -20,11 +21,13 @@
 #include <list>
 #include <memory>
 #include <set>
+#include <thread>
 #include <unordered_map>
 
 #include "daemon/place/pam_client.h"
 #include "daemon/place/placement.h"
 #include "pam/trace/reader.h"
+#include "pam/v1/worker.pb.h"
 
 namespace shadow {
 namespace {
@@ -170,6 +173,20 @@ class Machine {
   double mover_ms_ = 0, last_ms_ = 0;
 };
 
+/// What the worker learns beside its work is done within a window of a real volume.
+void WaitForLearning(PamClient* client) {
+  for (bool learning = true; learning;) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // it begins when it has no work
+    ::pam::v1::Request ask;
+    ask.mutable_status()->set_volume("v");
+    const auto id = client->Send(ask);
+    if (!id.ok()) return;
+    client->Pump(60'000, *id);
+    ::pam::v1::Reply reply;
+    learning = client->Take(*id, &reply) && reply.status().learning();
+  }
+}
+
 /// Promotes at the second touch, drops the least recently used.
 class Touch2 {
  public:
@@ -242,7 +259,7 @@ void Run(const std::vector<Request>& requests, const Options& o, const std::stri
   settings.window_us = static_cast<std::int64_t>(60e6 / o.speed);
   RealClock real;
   PamClient client({o.worker, "", 600'000}, real);
-  PamVolume pam{&client, "v", 0, 60'000'000, false};
+  PamVolume pam{&client, "v", "", 0, 60'000'000, false};
   auto placement = Placement::Make(settings, o.volume / o.block,
                                    static_cast<std::uint32_t>(o.block), pam, clock);
   if (!placement.ok()) {
@@ -264,6 +281,7 @@ void Run(const std::vector<Request>& requests, const Options& o, const std::stri
       // The trace runs faster than the clock on the wall: the model is given the time it would
       // have.
       client.Pump(60'000);
+      if (policy == "pam") WaitForLearning(&client);
       machine.Queue(++parts % settings.parts == 0 ? (*placement)->Round(machine.World())
                                                   : (*placement)->React(machine.World()));
     }

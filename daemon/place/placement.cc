@@ -80,9 +80,11 @@ Status Placement::Configure(const PlacementSettings& settings, std::uint64_t blo
     return MakeError(Code::kInvalidArgument,
                      "Placement needs a volume of 1 to 4,294,967,294 blocks.");
   }
-  if (settings.policy != settings_.policy || blocks != blocks_) {
-    pam_.blocks = blocks;
+  pam_.blocks = blocks;
+  if (settings.policy != settings_.policy) {
     SHADOW_TRY(SetPolicy(settings.policy));
+  } else if (blocks != blocks_) {
+    policy_->Resize(blocks);
   }
   const std::lock_guard lock(mutex_);
   const std::int64_t window = settings_.window_us;

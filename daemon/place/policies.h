@@ -24,6 +24,7 @@ struct PolicySettings {
 struct PamVolume {
   PamClient* client = nullptr;  // shared by all volumes; null: the model was not built in
   std::string volume;
+  std::string identity;  // its UUID: a later volume of the same name is another one
   std::uint64_t blocks = 0;
   /// Length of a window as the model is to take it, us. 60 s by default, also in replays that are
   /// sped up with their windows.

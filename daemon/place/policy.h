@@ -56,6 +56,8 @@ class PlacementPolicy {
   /// that depend on anything but block numbers and history.
   virtual std::vector<BlockHeat> Rank(std::size_t most) = 0;
   [[nodiscard]] virtual PolicyState State() const = 0;
+  /// The volume has another size now.
+  virtual void Resize(std::uint64_t blocks) { (void)blocks; }
 };
 
 }  // namespace shadow

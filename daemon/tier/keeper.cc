@@ -82,6 +82,7 @@ Result<std::shared_ptr<TierKeeper>> TierKeeper::Make(DeviceMapper* dm, const Clo
   PamVolume pam;
   pam.client = options.pam;
   pam.volume = volume;
+  pam.identity = view.uuid;
   // A window that is not a minute long is a minute of a replay: the model knows minutes.
   pam.wall_clock = source.window_us == pam.window_us;
   SHADOW_ASSIGN(keeper->placement_,

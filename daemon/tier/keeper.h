@@ -32,6 +32,7 @@ struct KeeperOptions {
 
 /// What a keeper cannot find out by itself, as of now.
 struct KeeperView {
+  std::string uuid;  // of the volume
   std::uint64_t blocks = 0;
   TierPolicy policy;
   LegSpeed home;

@@ -73,35 +73,63 @@ std::uint64_t PercentileNs(const std::vector<std::uint64_t>& counts, double frac
   return bounds.back();
 }
 
-Result<LatencyWindow> ParseStats(std::string_view answer) {
+namespace {
+
+// One area of a region: its counters in the kernel's order, and its histogram.
+struct Area {
+  std::vector<std::uint64_t> counters;
+  std::vector<std::uint64_t> counts;
+};
+
+Result<Area> ParseArea(std::string_view answer) {
   const auto words = SplitWords(answer);
   // "<start>+<length>", 13 counters, the histogram.
   if (words.size() != 1 + kCounters + 1) return Unreadable(answer);
-  std::vector<std::uint64_t> counters;
+  Area area;
   for (std::size_t i = 1; i <= kCounters; ++i) {
     const auto n = ParseNumber(words[i]);
     if (!n) return Unreadable(answer);
-    counters.push_back(*n);
+    area.counters.push_back(*n);
   }
-  std::vector<std::uint64_t> counts;
   std::string_view rest = words.back();
   while (true) {
     const std::size_t colon = rest.find(':');
     const auto n = ParseNumber(rest.substr(0, colon));
     if (!n) return Unreadable(answer);
-    counts.push_back(*n);
+    area.counts.push_back(*n);
     if (colon == std::string_view::npos) break;
     rest.remove_prefix(colon + 1);
   }
-  if (counts.size() != BucketBoundsNs().size() + 1) return Unreadable(answer);
+  if (area.counts.size() != BucketBoundsNs().size() + 1) return Unreadable(answer);
+  return area;
+}
+
+}  // namespace
+
+Result<LatencyWindow> ParseStats(std::string_view answer) {
+  SHADOW_ASSIGN(Area area, ParseArea(answer));
   LatencyWindow window;
-  window.reads = counters[0];
-  window.ios = counters[0] + counters[4];
-  window.bytes = (counters[2] + counters[6]) * kSectorBytes;
-  window.p50_us = PercentileNs(counts, 0.50) / kNsPerUs;
-  window.p99_us = PercentileNs(counts, 0.99) / kNsPerUs;
-  window.counts = std::move(counts);
+  window.reads = area.counters[0];
+  window.ios = area.counters[0] + area.counters[4];
+  window.bytes = (area.counters[2] + area.counters[6]) * kSectorBytes;
+  window.p50_us = PercentileNs(area.counts, 0.50) / kNsPerUs;
+  window.p99_us = PercentileNs(area.counts, 0.99) / kNsPerUs;
+  window.counts = std::move(area.counts);
   return window;
+}
+
+Result<AppTotals> ParseTotals(std::string_view answer) {
+  SHADOW_ASSIGN(Area area, ParseArea(answer));
+  AppTotals totals;
+  totals.reads = area.counters[0];
+  totals.writes = area.counters[4];
+  totals.read_bytes = area.counters[2] * kSectorBytes;
+  totals.written_bytes = area.counters[6] * kSectorBytes;
+  // With precise_timestamps the times are in nanoseconds.
+  totals.read_ns = area.counters[3];
+  totals.write_ns = area.counters[7];
+  totals.counts = std::move(area.counts);
+  return totals;
 }
 
 }  // namespace shadow

@@ -25,6 +25,14 @@ struct LatencyWindow {
   std::vector<std::uint64_t> counts;  // I/Os in each bucket of BucketBoundsNs(); may be empty
 };
 
+/// All application I/O since the counting began. Only grows.
+struct AppTotals {
+  std::uint64_t reads = 0, writes = 0;
+  std::uint64_t read_bytes = 0, written_bytes = 0;
+  std::uint64_t read_ns = 0, write_ns = 0;  // sum of the latencies
+  std::vector<std::uint64_t> counts;        // I/Os in each bucket of BucketBoundsNs()
+};
+
 /// "@stats_create - /1 2 precise_timestamps histogram:... <owner>". The owner's name tells the
 /// regions of one user from those of another.
 [[nodiscard]] std::string StatsCreateMessage(const std::string& owner = "shadowd");
@@ -34,6 +42,9 @@ struct LatencyWindow {
 
 /// Parses what @stats_print_clear answered for a region made by StatsCreateMessage().
 [[nodiscard]] Result<LatencyWindow> ParseStats(std::string_view answer);
+
+/// The same numbers, as totals: for a region that is never cleared ("@stats_print").
+[[nodiscard]] Result<AppTotals> ParseTotals(std::string_view answer);
 
 /// Upper bounds of the histogram's buckets but the last, in nanoseconds, ascending.
 [[nodiscard]] const std::vector<std::uint64_t>& BucketBoundsNs();

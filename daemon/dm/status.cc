@@ -218,6 +218,7 @@ Result<TargetStatus> ParseStatus(std::string_view line) {
       return Unreadable("status", words[i]);
     }
   }
+  status.kernel.copy_limit = status.rate_kib * 1024;
   return status;
 }
 

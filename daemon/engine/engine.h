@@ -20,6 +20,8 @@
 #include <vector>
 
 #include "daemon/base/result.h"
+#include "daemon/dm/blocks.h"
+#include "daemon/dm/latency.h"
 #include "daemon/tier/types.h"
 
 namespace shadow {
@@ -60,6 +62,7 @@ struct KernelStatus {
   std::uint64_t promoted = 0, demoted = 0, written_back = 0;  // blocks
   std::uint64_t fetched = 0;                                  // blocks that reads waited for
   std::string fetch;                // tier that reads may fetch to, or "off"; empty without tiers
+  std::uint64_t copy_limit = 0;     // of the mover, bytes/s; 0: none
   std::uint64_t tier_failures = 0;  // failed reads, writes, copies and flushes of tiers
 };
 
@@ -228,6 +231,13 @@ struct DeleteReport {
   std::vector<DeletedDevice> devices;
 };
 
+/// A part of a volume and how many of its blocks are where. The numbers of a cell whose blocks were
+/// not all looked at are scaled up.
+struct MapCell {
+  BlockRange range;
+  std::array<std::uint64_t, kBlockStates> blocks{};  // by BlockState
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -289,6 +299,14 @@ class Engine {
   /// What each volume ("": all) did since the last look at it, of anybody; counting begins with the
   /// first look and ends when nobody looked for a minute.
   virtual Result<std::vector<VolumeTop>> Top(const std::string& volume) = 0;
+
+  /// What the application did on the volume since its counting began. Changes nothing for other
+  /// readers, of this or of Top(), and reads no access bits.
+  virtual Result<AppTotals> ReadCounters(const std::string& volume) = 0;
+  /// Where the blocks of `range` are, in at most `cells` equal parts (1..4096), ascending, without
+  /// gaps. Costs a bounded number of messages to the kernel, whatever the map looks like.
+  virtual Result<std::vector<MapCell>> GetBlockMap(const std::string& volume, BlockRange range,
+                                                   std::uint32_t cells) = 0;
 
   /// Blocks until the modification differs from `seen_updated_ms`, or `timeout_ms` has passed;
   /// returns its state then. The RPC layer's watch streams are loops over this.

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "daemon/boot/superblock.h"
+#include "daemon/dm/app_counters.h"
 #include "daemon/engine/engine.h"
 #include "daemon/modify/admission.h"
 #include "daemon/modify/deps.h"
@@ -90,6 +91,9 @@ class EngineImpl final : public Engine {
   Result<std::vector<TierRun>> GetTierMap(const std::string& volume) override;
   Result<BlockExplanation> ExplainBlock(const std::string& volume, std::uint64_t block) override;
   Result<std::vector<VolumeTop>> Top(const std::string& volume) override;
+  Result<AppTotals> ReadCounters(const std::string& volume) override;
+  Result<std::vector<MapCell>> GetBlockMap(const std::string& volume, BlockRange range,
+                                           std::uint32_t cells) override;
   Result<ModificationInfo> WaitModification(const std::string& id, std::int64_t seen_updated_ms,
                                             std::int64_t timeout_ms) override;
   Result<std::vector<Event>> WaitEvents(std::uint64_t after_seq, std::size_t limit,
@@ -271,6 +275,14 @@ class EngineImpl final : public Engine {
   std::map<std::string, std::shared_ptr<TierKeeper>> keepers_;  // by volume; guarded by state_
   std::map<std::string, TierSeen> tier_seen_;                   // only TickTiers' thread
   std::uint64_t tier_wakes_ = 0;                                // guarded by state_
+  /// What counts the I/O of a volume's device; another one when the volume has another UUID.
+  struct Counted {
+    std::mutex mutex;
+    std::string uuid;
+    std::optional<AppCounters> counters;
+  };
+  std::mutex counted_mutex_;                                 // guards the map only
+  std::map<std::string, std::shared_ptr<Counted>> counted_;  // by volume
   std::mutex top_mutex_;
   std::map<std::string, TopSeen> top_;  // guarded by top_mutex_
 };

@@ -72,6 +72,11 @@ class ScriptedEngine final : public Engine {
   Result<BlockExplanation> ExplainBlock(const std::string& volume, std::uint64_t block) override;
   /// Nothing at the first look, a second of I/O at every other.
   Result<std::vector<VolumeTop>> Top(const std::string& volume) override;
+  /// A thousand reads more at every look; nothing of a volume that is not there.
+  Result<AppTotals> ReadCounters(const std::string& volume) override;
+  /// The first half of the volume's blocks on the origin, the rest holes.
+  Result<std::vector<MapCell>> GetBlockMap(const std::string& volume, BlockRange range,
+                                           std::uint32_t cells) override;
   Result<ModificationInfo> WaitModification(const std::string& id, std::int64_t seen_updated_ms,
                                             std::int64_t timeout_ms) override;
   Result<std::vector<Event>> WaitEvents(std::uint64_t after_seq, std::size_t limit,
@@ -123,7 +128,8 @@ class ScriptedEngine final : public Engine {
   std::map<std::string, TiersInfo> tiers_;  // of volumes that have some
   std::optional<std::vector<TierRun>> runs_;
   std::optional<std::vector<HeatCell>> cells_;
-  std::uint64_t looks_ = 0;  // at Top
+  std::uint64_t looks_ = 0;                       // at Top
+  std::map<std::string, std::uint64_t> counted_;  // looks at the counters
 };
 
 }  // namespace shadow::rpc

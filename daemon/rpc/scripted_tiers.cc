@@ -337,6 +337,39 @@ Result<BlockExplanation> ScriptedEngine::ExplainBlock(const std::string& volume,
   return e;
 }
 
+Result<AppTotals> ScriptedEngine::ReadCounters(const std::string& volume) {
+  const std::lock_guard lock(mutex_);
+  SHADOW_TRY(Enter("ReadCounters", volume));
+  if (!volumes_.contains(volume)) return NoVolumeOf(volume);
+  AppTotals totals;
+  totals.reads = 1000 * ++counted_[volume];
+  totals.read_bytes = totals.reads * 4096;
+  totals.read_ns = totals.reads * 200'000;
+  totals.counts.assign(BucketBoundsNs().size() + 1, 0);
+  totals.counts[32] = totals.reads;
+  return totals;
+}
+
+Result<std::vector<MapCell>> ScriptedEngine::GetBlockMap(const std::string& volume,
+                                                         BlockRange range, std::uint32_t cells) {
+  const std::lock_guard lock(mutex_);
+  SHADOW_TRY(Enter("GetBlockMap", volume));
+  if (!volumes_.contains(volume)) return NoVolumeOf(volume);
+  if (cells == 0 || range.count == 0) {
+    return MakeError(Code::kInvalidArgument, "A block map needs blocks and parts.");
+  }
+  std::vector<MapCell> map;
+  const std::uint64_t n = std::min<std::uint64_t>(cells, range.count);
+  for (std::uint64_t i = 0; i < n; ++i) {
+    const std::uint64_t from = i * range.count / n;
+    MapCell cell{{range.first + from, (i + 1) * range.count / n - from}, {}};
+    const BlockState state = i < n / 2 ? BlockState::kOrigin : BlockState::kHole;
+    cell.blocks.at(static_cast<std::size_t>(state)) = cell.range.count;
+    map.push_back(cell);
+  }
+  return map;
+}
+
 Result<std::vector<VolumeTop>> ScriptedEngine::Top(const std::string& volume) {
   const std::lock_guard lock(mutex_);
   SHADOW_TRY(Enter("Top", volume));

@@ -106,7 +106,19 @@ class SimDeviceMapper final : public DeviceMapper {
     SHADOW_TRY(call.before());
     SHADOW_ASSIGN(SimDevice * device, Find(name));
     std::string answer;
-    if (verb == "@stats_create") {
+    const bool counts = text.ends_with(" shadowd-metrics");
+    if (verb == "@stats_print") {
+      SHADOW_ASSIGN(answer, TotalsText(*device));
+    } else if (verb == "@stats_create" && counts) {
+      device->counted_sectors = device->target->table().sectors;
+      device->counted_ios = 0;
+      device->counted.assign(BucketBoundsNs().size() + 1, 0);
+      answer = "1";
+    } else if (verb == "@stats_list" && counts) {
+      if (device->counted_sectors != 0) answer = ListText(device->counted_sectors);
+    } else if (text == "@stats_delete 1") {
+      device->counted_sectors = 0;
+    } else if (verb == "@stats_create") {
       device->stats = true;
       answer = "0";
     } else if (verb == "@stats_list") {
@@ -162,7 +174,8 @@ class SimDeviceMapper final : public DeviceMapper {
     return found;
   }
 
-  Result<bool> WaitEvent(std::int64_t /*timeout_ms*/) override {
+  Result<bool> WaitEvent(std::int64_t timeout_ms) override {
+    if (w_.wait) w_.wait(timeout_ms);
     const Call call(&w_, "", "");
     bool any = false;
     for (auto& [name, device] : w_.devices) {
@@ -195,20 +208,38 @@ class SimDeviceMapper final : public DeviceMapper {
 
   // All I/O of the window in the bucket of its p50, one in a hundred in that of its p99.
   std::string StatsText() const {
-    const auto& bounds = BucketBoundsNs();
-    std::vector<std::uint64_t> counts(bounds.size() + 1, 0);
-    const auto bucket = [&](std::uint64_t us) {
-      return static_cast<std::size_t>(std::lower_bound(bounds.begin(), bounds.end(), us * 1000) -
-                                      bounds.begin());
-    };
+    std::vector<std::uint64_t> counts(BucketBoundsNs().size() + 1, 0);
     const std::uint64_t slow = w_.latency.ios / 50;
-    counts[bucket(w_.latency.p50_us)] += w_.latency.ios - slow;
-    counts[bucket(w_.latency.p99_us)] += slow;
-    std::string text = "0+1 " + std::to_string(w_.latency.ios) + " 0 0 0 0 0 0 0 0 0 0 0 0 ";
+    counts[LatencyBucket(w_.latency.p50_us)] += w_.latency.ios - slow;
+    counts[LatencyBucket(w_.latency.p99_us)] += slow;
+    return "0+1 " + std::to_string(w_.latency.ios) + " 0 0 0 0 0 0 0 0 0 0 0 0 " + Joined(counts);
+  }
+
+  static std::string Joined(const std::vector<std::uint64_t>& counts) {
+    std::string text;
     for (std::size_t i = 0; i < counts.size(); ++i) {
       text += (i == 0 ? "" : ":") + std::to_string(counts[i]);
     }
     return text;
+  }
+
+  // The region that is never cleared: three reads to a write, 8 KiB each.
+  static Result<std::string> TotalsText(const SimDevice& device) {
+    if (device.counted_sectors == 0) return Refuse("there is no region of that id");
+    const std::uint64_t writes = device.counted_ios / 4;
+    const std::uint64_t reads = device.counted_ios - writes;
+    const auto kind = [](std::uint64_t ios) {
+      return std::to_string(ios) + " 0 " + std::to_string(ios * 16) + " " +
+             std::to_string(ios * 300'000) + " ";
+    };
+    return "0+" + std::to_string(device.counted_sectors) + " " + kind(reads) + kind(writes) +
+           "0 0 0 0 0 " + Joined(device.counted);
+  }
+
+  static std::string ListText(std::uint64_t sectors) {
+    const std::string create = StatsCreateMessage("");
+    return "1: 0+" + std::to_string(sectors) + " " + std::to_string(sectors) +
+           " shadowd-metrics -" + create.substr(create.find(" precise_timestamps")) + "\n";
   }
 
   SimWorld& w_;

@@ -47,6 +47,13 @@ inline bool Uses(const ShadowTable& t, const std::string& device) {
 inline constexpr std::size_t kSimQueueRanges = 16384;
 inline constexpr std::size_t kSimAnswerRuns = 50;  // small on purpose: callers must go on asking
 
+/// The bucket of the statistics' histogram that an I/O of so many microseconds falls into.
+inline std::size_t LatencyBucket(std::uint64_t us) {
+  const auto& bounds = BucketBoundsNs();
+  return static_cast<std::size_t>(std::lower_bound(bounds.begin(), bounds.end(), us * 1000) -
+                                  bounds.begin());
+}
+
 std::unique_ptr<DeviceMapper> MakeSimDeviceMapper(SimWorld* world);
 std::unique_ptr<BlockDevices> MakeSimBlockDevices(SimWorld* world);
 std::unique_ptr<LegProvider> MakeSimLegs(SimWorld* world);

@@ -148,9 +148,20 @@ Result<std::uint64_t> SimWorld::OnlyCopies(const std::string& path, int leg) {
   return only;
 }
 
+void SimWorld::Count(SimDevice* device, std::uint64_t ios) const {
+  if (device->counted_sectors == 0) return;
+  const std::uint64_t slow = ios / 50;
+  device->counted_ios += ios;
+  device->counted.at(LatencyBucket(latency.p50_us)) += ios - slow;
+  device->counted.at(LatencyBucket(latency.p99_us)) += slow;
+}
+
 void SimWorld::Advance(std::int64_t ms) {
   const std::lock_guard<std::recursive_mutex> lock(mutex);
-  for (auto& [name, device] : devices) device.target->Advance(ms, device_kib_per_s);
+  for (auto& [name, device] : devices) {
+    device.target->Advance(ms, device_kib_per_s);
+    Count(&device, latency.ios * static_cast<std::uint64_t>(ms) / 100);
+  }
 }
 
 void SimWorld::Reboot() {

@@ -45,6 +45,9 @@ struct SimDevice {
   bool suspended = false;
   bool live = false;
   bool stats = false;
+  std::uint64_t counted_sectors = 0;   // of the region that is never cleared; 0: none
+  std::uint64_t counted_ios = 0;       // in it
+  std::vector<std::uint64_t> counted;  // in its histogram
 };
 
 struct SimLv {
@@ -119,14 +122,19 @@ class SimWorld {
   std::map<std::string, FsInfo> filesystems;  // by the path of the device it is looked for on
   std::map<std::string, std::pair<Error, int>> failures;
   std::vector<std::string> log;  // calls with an effect, in order
+  /// Waits for events with a daemon that has threads; tests step it by hand instead.
+  std::function<void(std::int64_t ms)> wait;
   bool module_loaded = true;
   bool control_allowed = true;
   std::uint64_t device_kib_per_s = std::uint64_t{100} << 10;
-  LatencyWindow latency;  // what the statistics say
+  LatencyWindow latency;  // what the statistics say of 100 ms
   std::uint64_t points = 0;
   std::uint32_t next_minor = 1;
 
  private:
+  // The application did `ios` I/Os on the device.
+  void Count(SimDevice* device, std::uint64_t ios) const;
+
   std::uint64_t crash_at_ = 0;
   std::uint64_t meanwhile_in_ = 0;
   std::function<void()> meanwhile_;

@@ -26,10 +26,12 @@
 #include "daemon/engine/engine_impl.h"
 #include "daemon/fs/linux_filesystems.h"
 #include "daemon/host.h"
+#include "daemon/http/web_services.h"
 #include "daemon/identity/linux_identities.h"
 #include "daemon/place/pam_client.h"
 #include "daemon/rpc/grpc_log.h"
 #include "daemon/rpc/server.h"
+#include "daemon/simulate.h"
 
 namespace shadow {
 namespace {
@@ -43,6 +45,8 @@ struct Options {
   std::string log_level = "info";
   bool no_udev = false;
   bool check_config = false;
+  bool simulate = false;
+  bool no_story = false;
 };
 
 int Complain(const Error& error) {
@@ -119,6 +123,10 @@ int CheckConfig(const Options& options) {
   std::vector<Error> problems;
   const auto config = Settings(options, &problems);
   if (!config.ok()) return Complain(config.error());
+  // A daemon that runs finds these out when it begins to serve.
+  if (config->http) {
+    for (Error& error : CheckHttpListen(*config->http)) problems.push_back(std::move(error));
+  }
   for (const Error& error : problems) spdlog::error("{}", error.ToString());
   if (!problems.empty()) return RowOf(problems.front().code).exit_code;
   std::printf("%s is good.\n", options.config_file.c_str());
@@ -147,6 +155,18 @@ Result<std::unique_ptr<RpcServer>> Serve(EngineImpl& engine, const Config& confi
   if (!server.ok()) return server;
   engine.TellDegraded(why);
   return server;
+}
+
+// The page and the metrics; null if they are not asked for. What cannot be served costs itself.
+std::unique_ptr<WebServices> ServeWeb(EngineImpl& engine, const Clock& clock,
+                                      const Config& config) {
+  if (!config.http) return nullptr;
+  std::vector<Error> problems;
+  auto web = StartWebServices(engine, clock, *config.http, &problems);
+  for (const Error& problem : problems) engine.TellDegraded(problem);
+  if (web->PagePort() != 0) spdlog::info("the page is on port {}", web->PagePort());
+  if (web->MetricsPort() != 0) spdlog::info("metrics are on port {}", web->MetricsPort());
+  return web;
 }
 
 int Run(const Options& options) {
@@ -253,6 +273,7 @@ int Run(const Options& options) {
     return Complain(server.error());
   }
   spdlog::info("serving on {}", config->socket);
+  const auto web = ServeWeb(engine, clock, *config);
   if ((*server)->Port() != 0) {
     spdlog::info("serving on {}, port {}, with TLS", config->listen->address, (*server)->Port());
   }
@@ -261,9 +282,44 @@ int Run(const Options& options) {
   sd_notify(0, "STOPPING=1\nSTATUS=Stopping; volumes go on working.");
   spdlog::info("stopping; volumes go on working, copies wait");
   InterruptAll();
+  if (web) web->Shutdown();
   (*server)->Shutdown();
   engine.Stop();
   return kExitOk;
+}
+
+// --simulate: without --config everything lies in a folder that goes when it ends.
+int Simulate(const Options& options) {
+  const sigset_t signals = BlockSignals();
+  const auto until_signal = [&] {
+    int signal = 0;
+    (void)::sigwait(&signals, &signal);
+  };
+  SimulateOptions simulate;
+  simulate.story = !options.no_story;
+  if (options.config_given) {
+    std::vector<Error> problems;
+    auto config = Settings(options, &problems);
+    if (!config.ok()) return Complain(config.error());
+    if (!problems.empty()) return Complain(problems.front());
+    simulate.config = std::move(*config);
+    return RunSimulated(simulate, until_signal);
+  }
+  std::string folder =
+      (std::filesystem::temp_directory_path() / "shadowd-simulate-XXXXXX").string();
+  if (::mkdtemp(folder.data()) == nullptr) {
+    return Complain(MakeError(Code::kIoError, "No folder could be made for " + folder + "."));
+  }
+  int code = kExitInternal;
+  if (auto config = SimulatedConfig(folder); config.ok()) {
+    simulate.config = std::move(*config);
+    code = RunSimulated(simulate, until_signal);
+  } else {
+    code = Complain(config.error());
+  }
+  std::error_code none;
+  std::filesystem::remove_all(folder, none);
+  return code;
 }
 
 }  // namespace
@@ -280,8 +336,14 @@ int main(int argc, char** argv) {
   app.add_option("--log-level", options.log_level, "trace, debug, info, warning, error")
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error"}))
       ->capture_default_str();
+  app.footer("The page and the metrics are set in [http] of the configuration: shadowd.toml(5).");
   app.add_flag("--check-config", options.check_config,
                "Say what is wrong with the configuration, and touch nothing");
+  auto* simulate =
+      app.add_flag("--simulate", options.simulate,
+                   "Show it all on simulated disks: no root, no module, nothing touched");
+  app.add_flag("--no-story", options.no_story, "With --simulate: nothing happens by itself")
+      ->needs(simulate);
   app.set_version_flag("--version", std::string("shadowd ") + SHADOW_VERSION);
   app.add_flag("--no-udev", options.no_udev, "Make device nodes ourselves (found out by itself)");
   try {
@@ -294,5 +356,6 @@ int main(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("shadowd"));
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   spdlog::set_pattern("%Y-%m-%d %H:%M:%S.%e %l %v");
+  if (options.simulate) return shadow::Simulate(options);
   return options.check_config ? shadow::CheckConfig(options) : shadow::Run(options);
 }

@@ -82,6 +82,16 @@ class Reader {
     return Ok();
   }
 
+  Status Http(const toml::node& node, Config* config) const {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) return Wrong(node, "[http] must be a table.");
+    config->http.emplace();
+    for (const auto& [key, value] : *table) {
+      Note(HttpSetting(std::string(key.str()), value, &*config->http));
+    }
+    return Ok();
+  }
+
   Status Classes(const toml::node& node, Config* config) const {
     const toml::table* table = node.as_table();
     if (table == nullptr) return Wrong(node, "[class.NAME] must be a table.");
@@ -135,6 +145,23 @@ class Reader {
       config->worker = path;
     } else {
       return Wrong(value, "there is no setting placement." + name + ".");
+    }
+    return Ok();
+  }
+
+  Status HttpSetting(const std::string& name, const toml::node& value, HttpListen* http) const {
+    if (name == "page" || name == "metrics") {
+      const auto text = value.value<std::string>();
+      if (!value.is_string()) return Wrong(value, name + " must be an address in quotes.");
+      (name == "page" ? http->page : http->metrics) = *text;
+    } else if (name == "socket") {
+      SHADOW_TRY(Path(value, name, &http->socket));
+    } else if (name == "hosts") {
+      SHADOW_TRY(Names(value, name, &http->hosts));
+    } else if (name == "token_file") {
+      SHADOW_TRY(Path(value, name, &http->token_file));
+    } else {
+      return Wrong(value, "there is no setting http." + name + ".");
     }
     return Ok();
   }
@@ -237,6 +264,8 @@ Config ReadConfig(const std::string& text, const std::string& file_name,
       reader.Note(reader.Daemon(value, &config));
     } else if (key.str() == "listen") {
       reader.Note(reader.Listen(value, &config));
+    } else if (key.str() == "http") {
+      reader.Note(reader.Http(value, &config));
     } else if (key.str() == "placement") {
       reader.Note(reader.Placement(value, &config));
     } else if (key.str() == "class") {

@@ -17,6 +17,13 @@
 //   admin = ["CN:ops"]                         # names in certificates: CN:, DNS: or URI:
 //   readonly = ["URI:spiffe://example.org/monitor"]
 //
+//   [http]                                     # none: no page and no metrics
+//   page = "127.0.0.1:7480"                    # "": none
+//   metrics = "127.0.0.1:9480"                 # "": none
+//   socket = "/run/dm-shadow/http.sock"        # none by default; for Cockpit
+//   hosts = ["storage1.example.org"]           # names of ours in Host
+//   token_file = "/etc/dm-shadow/http-tokens"  # who may change something; none: nobody
+//
 //   [placement]
 //   source = "auto"        # of accesses: auto, access or blktrace (docs/trace.md)
 //   worker = "/usr/libexec/dm-shadow/pam_worker"   # the model; "": none, EWMA decides
@@ -31,6 +38,7 @@
 #include <vector>
 
 #include "daemon/base/result.h"
+#include "daemon/http/http_listen.h"
 #include "daemon/legs/lvm_legs.h"
 #include "daemon/rpc/tls_listen.h"
 
@@ -46,6 +54,7 @@ struct Config {
   std::string access_source = "auto";
   std::optional<std::string> worker;  // none given: pam_worker beside shadowd, if it is there
   std::optional<TlsListen> listen;    // what is in it is checked by CheckTlsListen
+  std::optional<HttpListen> http;     // what is in it is checked by CheckHttpListen
   std::vector<ClassConfig> classes;
 };
 

@@ -39,6 +39,34 @@ devices = ["/dev/sda", "/dev/sdb"]
   EXPECT_TRUE(ParseConfig("", "t").ok()) << "defaults";
 }
 
+TEST(Config, ServesHttpOnlyWhereItIsAskedFor) {
+  EXPECT_FALSE(ParseConfig("", "t")->http.has_value());
+  const auto bare = ParseConfig("[http]", "t");
+  ASSERT_TRUE(bare.ok() && bare->http);
+  EXPECT_EQ(bare->http->page, "127.0.0.1:7480");
+  EXPECT_EQ(bare->http->metrics, "127.0.0.1:9480");
+  EXPECT_EQ(bare->http->token_file, "");
+  const auto all = ParseConfig(R"(
+[http]
+page = ""
+metrics = "[::1]:1"
+socket = "/run/x"
+hosts = ["a.example"]
+token_file = "/t"
+)",
+                               "t");
+  ASSERT_TRUE(all.ok()) << all.error().ToString();
+  EXPECT_EQ(all->http->page, "");
+  EXPECT_EQ(all->http->metrics, "[::1]:1");
+  EXPECT_EQ(all->http->socket, "/run/x");
+  EXPECT_EQ(all->http->hosts, std::vector<std::string>{"a.example"});
+  EXPECT_EQ(all->http->token_file, "/t");
+  for (const char* bad : {"page = 1", "metrics = 9480", "socket = \"x\"", "hosts = \"a\"",
+                          "token_file = \"t\"", "port = 1"}) {
+    EXPECT_FALSE(ParseConfig(std::string("[http]\n") + bad, "t").ok()) << bad;
+  }
+}
+
 TEST(Config, ReadsTheTcpPort) {
   auto c = ParseConfig(R"(
 [listen]

@@ -242,6 +242,40 @@ v1::Event ToProto(const Event& event) {
   return out;
 }
 
+v1::GetHealthResponse ToProto(const Health& health) {
+  const auto level = [](HealthLevel one) {
+    switch (one) {
+      case HealthLevel::kOk:
+        return v1::HEALTH_LEVEL_OK;
+      case HealthLevel::kBusy:
+        return v1::HEALTH_LEVEL_BUSY;
+      case HealthLevel::kWarning:
+        return v1::HEALTH_LEVEL_WARNING;
+      case HealthLevel::kError:
+        return v1::HEALTH_LEVEL_ERROR;
+    }
+    return v1::HEALTH_LEVEL_UNSPECIFIED;
+  };
+  v1::GetHealthResponse out;
+  out.set_level(level(health.level));
+  out.set_sentence(health.sentence);
+  for (const VolumeHealth& v : health.volumes) {
+    v1::VolumeHealth& to = *out.add_volumes();
+    to.set_volume(v.volume);
+    to.set_level(level(v.level));
+    to.set_sentence(v.sentence);
+  }
+  for (const Todo& t : health.todos) {
+    v1::Todo& to = *out.add_todos();
+    to.set_level(level(t.level));
+    to.set_volume(t.volume);
+    to.set_sentence(t.sentence);
+    to.set_command(t.command);
+    to.set_hint(t.hint);
+  }
+  return out;
+}
+
 v1::Check ToProto(const Check& check) {
   v1::Check out;
   out.set_name(check.name);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "daemon/engine/engine.h"
+#include "daemon/health/health.h"
 #include "proto/shadow/v1/event.pb.h"
 #include "proto/shadow/v1/modification.pb.h"
 #include "proto/shadow/v1/placement.pb.h"
@@ -22,6 +23,7 @@ namespace shadow::rpc {
 [[nodiscard]] v1::Modification ToProto(const ModificationInfo& info);
 [[nodiscard]] v1::Event ToProto(const Event& event);
 [[nodiscard]] v1::Check ToProto(const Check& check);
+[[nodiscard]] v1::GetHealthResponse ToProto(const Health& health);
 [[nodiscard]] v1::Phase ToProto(Phase phase);
 [[nodiscard]] v1::Impact ToProto(Impact impact);
 /// Whether a modification in `phase` has come to its end.

@@ -9,6 +9,7 @@ namespace shadow::rpc {
 namespace {
 
 constexpr std::size_t kEventBatch = 256;
+constexpr std::size_t kNewestModifications = 100;
 
 }  // namespace
 
@@ -79,6 +80,27 @@ grpc::Status SystemService::RunChecks(grpc::ServerContext* context,
     v1::RunChecksResponse out;
     for (const Check& check : checks) *out.add_checks() = ToProto(check);
     return out;
+  });
+}
+
+grpc::Status SystemService::GetHealth(grpc::ServerContext* context,
+                                      const v1::GetHealthRequest* request,
+                                      v1::GetHealthResponse* response) {
+  return Handle(state_, door_, context, *request, response, [&]() -> Result<v1::GetHealthResponse> {
+    HealthInput input;
+    SHADOW_ASSIGN(input.volumes, state_.engine.ListVolumes());
+    SHADOW_ASSIGN(input.modifications, state_.engine.ListModifications("", kNewestModifications));
+    // One of them may run longer than the newest.
+    for (const VolumeInfo& v : input.volumes) {
+      if (v.modification_id.empty()) continue;
+      if (auto m = state_.engine.GetModification(v.modification_id); m.ok()) {
+        input.modifications.insert(input.modifications.begin(), std::move(*m));
+      }
+    }
+    SHADOW_ASSIGN(input.checks, state_.engine.Doctor());
+    // Without LVM doctor says so; the rest is told all the same.
+    if (auto classes = state_.engine.ListClasses(); classes.ok()) input.classes = *classes;
+    return ToProto(Assess(input));
   });
 }
 

@@ -35,6 +35,8 @@ template <>
 inline constexpr bool kMakesWork<v1::RunChecksRequest> = true;
 template <>
 inline constexpr bool kMakesWork<v1::TopRequest> = true;
+template <>
+inline constexpr bool kMakesWork<v1::GetHealthRequest> = true;
 
 // One declaration for each call; the parameters' types follow from its name.
 #define SHADOW_RPC(Name)                                                            \
@@ -106,6 +108,7 @@ class SystemService final : public v1::SystemService::Service {
   SystemService(RpcState& state, const Door& door) : state_(state), door_(door) {}
   SHADOW_RPC(GetVersion);
   SHADOW_RPC(RunChecks);
+  SHADOW_RPC(GetHealth);
 
  private:
   RpcState& state_;

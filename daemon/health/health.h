@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is all well, and if not, what is to be done? One answer for the dashboard and `shadowctl status`.
+// Is all well, and if not, what is to be done? One answer for the dashboard and for GetHealth.
 //
 // A pure function of what the engine says: no I/O, no clock. A sentence for the host and for each
 // volume, and things to do with the command for each, worst first.

@@ -196,7 +196,7 @@ static int fail_bio(struct bio *bio, blk_status_t status)
 }
 
 /* The write is over, or is not sent as it was mapped. */
-static __always_inline void leave_write(struct shadow_volume *v, struct shadow_io *io)
+static noinline void leave_write(struct shadow_volume *v, struct shadow_io *io)
 {
 	shadow_fetch_write_over(v, io);
 	shadow_epoch_leave(&v->epoch, io->epoch);

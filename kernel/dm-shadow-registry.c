@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Which volumes there are, found by their metadata devices; how a volume object begins and ends.
+ * Which volumes there are, found by their metadata devices; how a volume object begins and ends;
+ * which devices their tables have.
  *
  * A table has a reference to its volume from its constructor to its destructor. The list's lock is
  * held for the list and for references only: never over I/O, an allocation, or the end of a thread
@@ -16,6 +17,7 @@
 
 static DEFINE_SPINLOCK(registry_lock);
 static LIST_HEAD(registry);
+static LIST_HEAD(tables);	/* struct shadow_target */
 
 /* Caller: holds registry_lock. */
 static struct shadow_volume *find(dev_t meta)
@@ -89,6 +91,62 @@ void shadow_registry_put(struct shadow_volume *v)
 	spin_unlock(&registry_lock);
 	if (last)
 		volume_free(v);
+}
+
+/* --- whose a device is ------------------------------------------------------ */
+
+static bool has_leg(const struct shadow_target *s, const struct dm_dev *d)
+{
+	int i;
+
+	for (i = 0; d && i < SHADOW_NR_LEGS; i++)
+		if (s->legs[i] && s->legs[i]->bdev == d->bdev)
+			return true;
+	return false;
+}
+
+/* Two volumes with one metadata device are found by the registry. */
+static bool overlap(const struct shadow_target *a, const struct shadow_target *b)
+{
+	int i;
+
+	if (has_leg(a, b->meta) || has_leg(b, a->meta))
+		return true;
+	for (i = 0; i < SHADOW_NR_LEGS; i++)
+		if (has_leg(a, b->legs[i]))
+			return true;
+	return false;
+}
+
+/**
+ * shadow_devices_take() - the table has its devices, unless another volume has one of them.
+ *
+ * Device mapper opens a device once for all its tables, so its exclusive claim keeps no other
+ * volume away. Tables of one volume share devices: one is live, the next is loaded beside it.
+ * -EBUSY: a table of another volume, live or only loaded, has one of them in any role.
+ */
+int shadow_devices_take(struct shadow_target *s, struct mapped_device *md)
+{
+	struct shadow_target *other;
+	int r = 0;
+
+	s->md = md;
+	spin_lock(&registry_lock);
+	list_for_each_entry(other, &tables, list)
+		if (other->md != md && overlap(other, s))
+			r = -EBUSY;
+	if (!r)
+		list_add(&s->list, &tables);
+	spin_unlock(&registry_lock);
+	return r;
+}
+
+/** shadow_devices_give_back() - before the table closes its devices; nothing if it took none. */
+void shadow_devices_give_back(struct shadow_target *s)
+{
+	spin_lock(&registry_lock);
+	list_del_init(&s->list);
+	spin_unlock(&registry_lock);
 }
 
 /* --- a volume's parts ------------------------------------------------------- */

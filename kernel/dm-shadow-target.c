@@ -19,6 +19,7 @@ static void put_devices(struct dm_target *ti, struct shadow_target *s)
 {
 	int i;
 
+	shadow_devices_give_back(s);
 	for (i = 0; i < SHADOW_NR_LEGS; i++)
 		if (s->legs[i])
 			dm_put_device(ti, s->legs[i]);
@@ -83,7 +84,13 @@ static int open_devices(struct dm_target *ti, struct shadow_target *s,
 			return r;
 		}
 	}
-	return check_devices(ti, s);
+	r = check_devices(ti, s);
+	if (r)
+		return r;
+	r = shadow_devices_take(s, dm_table_get_md(ti->table));
+	if (r)
+		ti->error = "A device is in use by another volume";
+	return r;
 }
 
 static int shadow_ctr(struct dm_target *ti, unsigned int argc, char **argv)
@@ -103,6 +110,7 @@ static int shadow_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		ti->error = "Out of memory";
 		return -ENOMEM;
 	}
+	INIT_LIST_HEAD(&s->list);
 	s->block_sectors = table.block_sectors;
 	s->policy = table.policy;
 	s->fresh = table.fresh;

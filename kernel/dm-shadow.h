@@ -567,6 +567,8 @@ struct shadow_volume {
 /* A loaded table. */
 struct shadow_target {
 	struct shadow_volume *v;	/* as long as the table is there */
+	struct list_head list;		/* tables. Under the registry's lock */
+	struct mapped_device *md;
 	bool attached;			/* carried out; acquire/release, and under v->admin */
 	bool resuming;			/* status shows what the volume is until then */
 	struct shadow_reserve reserve;
@@ -768,6 +770,8 @@ struct shadow_volume *shadow_registry_add(struct shadow_volume *v, const char **
 struct shadow_volume *shadow_volume_new(dev_t meta, struct block_device *bdev,
 					struct mapped_device *md);
 void shadow_registry_put(struct shadow_volume *v);
+int shadow_devices_take(struct shadow_target *s, struct mapped_device *md);
+void shadow_devices_give_back(struct shadow_target *s);
 int shadow_tier_parts(struct shadow_volume *v);
 
 /* dm-shadow-volume.c: process context, may sleep */

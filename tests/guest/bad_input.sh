@@ -141,6 +141,38 @@ test_tables_for_a_volume_that_is_there() {
   no_mismatch
 }
 
+# Whatever its role there and here, live or only loaded. The volume that has it runs on.
+test_a_device_of_another_volume() {
+  legs
+  null_device meta2 8
+  null_device free $MIB
+  import_volume $LEN
+  attach_target $LEN
+  local taken="A device is in use by another volume" table before
+  before=$(state)
+  for table in "/dev/meta2 128 1 origin /dev/org 3 leg_id origin X" \
+    "/dev/meta2 128 1 origin /dev/tgt 3 leg_id origin X" \
+    "/dev/meta2 128 1 origin /dev/meta 3 leg_id origin X" \
+    "/dev/meta2 128 2 origin /dev/free target /dev/org 6 leg_id origin X leg_id target Y" \
+    "/dev/org 128 1 origin /dev/free 3 leg_id origin X"; do
+    refuse_table w SHADOW-w "0 $LEN shadow $table" "$taken"
+  done
+  # Only loaded; and free again when that table is cleared.
+  table="0 $LEN shadow /dev/meta2 128 1 origin /dev/free 3 leg_id origin X"
+  dm create u -u SHADOW-u --notable
+  dm load u --table "$table"
+  refuse_table w SHADOW-w "0 $LEN shadow /dev/small 128 1 origin /dev/free 3 leg_id origin Y" "$taken"
+  dm clear u
+  dm create w -u SHADOW-w --table "$table"
+  dm remove w
+  dm remove u
+  expect_eq "the volume" "$(state)" "$before"
+  # A table of the same volume shares its devices.
+  dm load v --table "$(two_legs $LEN)"
+  dm clear v
+  no_mismatch
+}
+
 # refuse_message SENTENCE MESSAGE...
 refuse_message() {
   local from before sentence=$1

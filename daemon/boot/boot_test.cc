@@ -140,6 +140,9 @@ class FakeIdentities final : public Identities {
     }
     return MakeError(Code::kNotFound, "none");
   }
+  Result<DeviceIdentity> IdentifyNumber(const std::string& number) override {
+    return MakeError(Code::kNotFound, "There is no device " + number + ".");
+  }
   Result<DeviceIdentity> Resolve(const std::string& id) override {
     const auto it = devices.find(id);
     if (it == devices.end()) return MakeError(Code::kNotFound, "none");

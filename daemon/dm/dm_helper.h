@@ -27,11 +27,11 @@ namespace shadow {
 /// A change of one device, or a look at its content, as it is sent to a helper.
 struct DmRequest {
   std::string op;    // "create", "load", "clear", "suspend", "resume", "remove", "message"; a look:
-                     // "signatures", "blank", "probe"
+                     // "signatures", "blank", "probe", ... (isolated_io.h)
   std::string name;  // device mapper's, or the path to look at
   std::string uuid;
-  std::uint64_t sectors = 0;
-  std::string text;  // the table's parameters, or the message
+  std::uint64_t sectors = 0;  // of the table; bytes of a look
+  std::string text;           // the table's parameters, or the message
 };
 
 /// What a helper works with.

@@ -88,8 +88,8 @@ class IsolatedDeviceMapper final : public DeviceMapper {
 
 }  // namespace
 
-Result<std::string> Isolation::Do(const DmRequest& request) {
-  Patience patience(options_.deadline_ms, options_.parting_ms);
+Result<std::string> Isolation::Do(const DmRequest& request, int times) {
+  Patience patience(options_.deadline_ms * times, options_.parting_ms);
   const std::shared_ptr<Device> device = Find(request.name);
   std::unique_lock<std::timed_mutex> lock(device->change, std::defer_lock);
   while (!lock.try_lock_for(Milliseconds(kPollMs))) {

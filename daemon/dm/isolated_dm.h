@@ -35,7 +35,8 @@ class Isolation {
       : nursery_(nursery), options_(options) {}
 
   /// One after the other for each `request.name`: device mapper's name, or the path, of a device.
-  Result<std::string> Do(const DmRequest& request);
+  /// Waits for `times` as long as for one change.
+  Result<std::string> Do(const DmRequest& request, int times = 1);
   /// What of this device was given up and is still in the kernel; "" when nothing is.
   std::string Unanswered(const std::string& name);
 

@@ -63,6 +63,14 @@ class DeadDisks final : public DeviceGuard {
     if (path == "/dev/none") return MakeError(Code::kNotFound, "There is no /dev/none.", "look");
     return std::vector<Signature>{{"ext4", "a\xff\"b", "u"}, {"gpt", "", ""}};
   }
+  Result<std::vector<DeviceBytes>> SignatureBytes(const std::string& path) override {
+    if (path == "/dev/dead") pause();
+    return std::vector<DeviceBytes>{{1080, "\x53\xef"}, {3, std::string("\0|", 2)}};
+  }
+  Status WriteBytes(const std::string& path, const std::vector<DeviceBytes>& bytes) override {
+    if (path == "/dev/dead") pause();
+    return bytes == *SignatureBytes(path) ? Ok() : Status(MakeError(Code::kIoError, "Others."));
+  }
   Result<bool> LooksBlank(const std::string& path) override {
     if (path == "/dev/dead") pause();
     return path == "/dev/blank";
@@ -77,13 +85,22 @@ class DeadDisks final : public DeviceGuard {
 class DeadSpeeds final : public BlockDevices {
  public:
   Result<BlockInfo> Describe(const std::string&) override { return BlockInfo{}; }
-  Status ZeroStart(const std::string&, std::uint64_t) override { return Ok(); }
-  Status Discard(const std::string&) override { return Ok(); }
+  Status ZeroStart(const std::string& path, std::uint64_t bytes) override {
+    if (path == "/dev/dead") pause();
+    return bytes == 4096 ? Ok() : Status(MakeError(Code::kIoError, "Not so many."));
+  }
+  Status Discard(const std::string& path) override {
+    if (path == "/dev/dead") pause();
+    return MakeError(Code::kUnimplemented, path + " cannot discard.");
+  }
   Result<DeviceSpeed> Probe(const std::string& path, bool may_write) override {
     if (path == "/dev/dead") pause();
     return DeviceSpeed{1, may_write ? 2U : 0U, 3};
   }
-  Status Backup(const std::string&, std::uint64_t, const std::string&) override { return Ok(); }
+  Status Backup(const std::string& path, std::uint64_t bytes, const std::string& file) override {
+    if (path == "/dev/dead") pause();
+    return bytes == 8192 && file == "/f" ? Ok() : Status(MakeError(Code::kIoError, "Others."));
+  }
 };
 
 class IsolatedDm : public testing::Test {
@@ -187,6 +204,11 @@ TEST_F(IsolatedDm, LooksComeBackWhole) {
   EXPECT_EQ(guard->Signatures("/dev/none").error().code, Code::kNotFound);
   EXPECT_TRUE(*guard->LooksBlank("/dev/blank"));
   EXPECT_FALSE(*guard->LooksBlank("/dev/x"));
+  EXPECT_EQ(*guard->SignatureBytes("/dev/x"), *looks.SignatureBytes("/dev/x"));
+  EXPECT_TRUE(guard->WriteBytes("/dev/x", *looks.SignatureBytes("/dev/x")).ok());
+  EXPECT_TRUE(blocks->ZeroStart("/dev/x", 4096).ok());
+  EXPECT_EQ(blocks->Discard("/dev/x").error().code, Code::kUnimplemented);
+  EXPECT_TRUE(blocks->Backup("/dev/x", 8192, "/f").ok());
   EXPECT_EQ(blocks->Probe("/dev/x", true)->write_bandwidth, 2U);
   EXPECT_EQ(blocks->Probe("/dev/x", false)->write_bandwidth, 0U);
 }
@@ -200,9 +222,23 @@ TEST_F(IsolatedDm, AReadThatNeverReturnsEndsItsRequestOnly) {
   EXPECT_EQ(guard->Signatures("/dev/dead").error().code, Code::kUnavailable);
   EXPECT_EQ(guard->LooksBlank("/dev/dead").error().code, Code::kUnavailable);
   EXPECT_EQ(blocks->Probe("/dev/dead", false).error().code, Code::kUnavailable);
+  EXPECT_EQ(guard->SignatureBytes("/dev/dead").error().code, Code::kUnavailable);
+  EXPECT_EQ(guard->WriteBytes("/dev/dead", {{0, "x"}}).error().code, Code::kUnavailable);
+  EXPECT_EQ(blocks->ZeroStart("/dev/dead", 4096).error().code, Code::kUnavailable);
+  EXPECT_EQ(blocks->Discard("/dev/dead").error().code, Code::kUnavailable);
+  EXPECT_EQ(blocks->Backup("/dev/dead", 4096, "/nowhere").error().code, Code::kUnavailable);
   EXPECT_NE(guard->Signatures("/dev/dead").error().message.find("/dev/dead does not answer"),
             std::string::npos);
   EXPECT_TRUE(guard->Signatures("/dev/x").ok());
+}
+
+TEST(DeviceBytes, AreReadBackAsTheyWereWritten) {
+  const DeviceBytes bytes{1080, std::string("\x53\xef\0z", 4)};
+  EXPECT_EQ(FormatBytes(bytes), "1080:53ef007a");
+  EXPECT_EQ(ParseBytes(FormatBytes(bytes)), bytes);
+  for (const char* text : {"", ":", "x:00", "12", "12:0", "12:0g", "12:0G", "-1:00"}) {
+    EXPECT_FALSE(ParseBytes(text)) << text;
+  }
 }
 
 }  // namespace

@@ -9,8 +9,28 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kYes = "yes";
+constexpr int kLong = 20;  // times: a whole device, or all metadata of a large volume
+
+// Magic bytes are no text: hexadecimal.
+std::string ToText(const std::vector<DeviceBytes>& all) {
+  json j = json::array();
+  for (const DeviceBytes& one : all) j.push_back(FormatBytes(one));
+  return j.dump();
+}
 
 Error Garbled() { return MakeError(Code::kInternal, "A helper's answer cannot be read."); }
+
+Result<std::vector<DeviceBytes>> FromText(const std::string& text) {
+  const json j = json::parse(text, nullptr, false);
+  if (!j.is_array()) return Garbled();
+  std::vector<DeviceBytes> all;
+  for (const json& one : j) {
+    const auto bytes = one.is_string() ? ParseBytes(one.get<std::string>()) : std::nullopt;
+    if (!bytes) return Garbled();
+    all.push_back(*bytes);
+  }
+  return all;
+}
 
 class IsolatedDeviceGuard final : public DeviceGuard {
  public:
@@ -28,6 +48,15 @@ class IsolatedDeviceGuard final : public DeviceGuard {
       found.push_back({one.value("type", ""), one.value("label", ""), one.value("uuid", "")});
     }
     return found;
+  }
+  Result<std::vector<DeviceBytes>> SignatureBytes(const std::string& path) override {
+    SHADOW_ASSIGN(const std::string answer, isolation_.Do({"signature-bytes", path}));
+    return FromText(answer);
+  }
+  Status WriteBytes(const std::string& path, const std::vector<DeviceBytes>& bytes) override {
+    SHADOW_ASSIGN([[maybe_unused]] const std::string answer,
+                  isolation_.Do({"write-bytes", path, "", 0, ToText(bytes)}));
+    return Ok();
   }
   Result<bool> LooksBlank(const std::string& path) override {
     SHADOW_ASSIGN(const std::string answer, isolation_.Do({"blank", path}));
@@ -52,9 +81,11 @@ class IsolatedBlockDevices final : public BlockDevices {
 
   Result<BlockInfo> Describe(const std::string& path) override { return looks_.Describe(path); }
   Status ZeroStart(const std::string& path, std::uint64_t bytes) override {
-    return looks_.ZeroStart(path, bytes);
+    return Plain({"zero", path, "", bytes, ""});
   }
-  Status Discard(const std::string& path) override { return looks_.Discard(path); }
+  Status Discard(const std::string& path) override {
+    return Plain({"discard", path, "", 0, ""}, kLong);
+  }
   Result<DeviceSpeed> Probe(const std::string& path, bool may_write) override {
     SHADOW_ASSIGN(const std::string answer,
                   isolation_.Do({"probe", path, "", 0, may_write ? kYes : ""}));
@@ -67,10 +98,15 @@ class IsolatedBlockDevices final : public BlockDevices {
                        j[2].get<std::uint64_t>()};
   }
   Status Backup(const std::string& path, std::uint64_t bytes, const std::string& file) override {
-    return looks_.Backup(path, bytes, file);
+    return Plain({"backup", path, "", bytes, file}, kLong);
   }
 
  private:
+  Status Plain(const DmRequest& request, int times = 1) {
+    SHADOW_ASSIGN([[maybe_unused]] const std::string answer, isolation_.Do(request, times));
+    return Ok();
+  }
+
   BlockDevices& looks_;
   Isolation& isolation_;
 };
@@ -87,6 +123,21 @@ Result<std::string> PerformLook(DeviceGuard& guard, BlockDevices& blocks, const 
     // A label may be anything.
     return all.dump(-1, ' ', false, json::error_handler_t::replace);
   }
+  const auto plain = [](const Status& s) -> Result<std::string> {
+    if (!s.ok()) return s.error();
+    return std::string();
+  };
+  if (r.op == "signature-bytes") {
+    SHADOW_ASSIGN(const std::vector<DeviceBytes> found, guard.SignatureBytes(r.name));
+    return ToText(found);
+  }
+  if (r.op == "write-bytes") {
+    SHADOW_ASSIGN(const std::vector<DeviceBytes> bytes, FromText(r.text));
+    return plain(guard.WriteBytes(r.name, bytes));
+  }
+  if (r.op == "zero") return plain(blocks.ZeroStart(r.name, r.sectors));
+  if (r.op == "discard") return plain(blocks.Discard(r.name));
+  if (r.op == "backup") return plain(blocks.Backup(r.name, r.sectors, r.text));
   if (r.op == "blank") {
     SHADOW_ASSIGN(const bool blank, guard.LooksBlank(r.name));
     return std::string(blank ? kYes : "");

@@ -2,8 +2,9 @@
 // Looks at a device's content, made by helper processes: a read of a disk that does not answer
 // keeps a helper, not the request, its volume's lock and the daemon's end.
 //
-// What is bounded: signatures, "is it blank", and the measurement of a speed. The rest is passed on
-// as it is: it asks the kernel about the device and reads nothing from it. A read that is not done
+// What is bounded: signatures and their bytes, "is it blank", the measurement of a speed, zeroing,
+// discarding and the backup of metadata. The rest is passed on as it is: it asks the kernel about
+// the device and reads nothing from it. A read that is not done
 // in time ends with kUnavailable, and as long as it is in the kernel further ones of that device
 // are refused at once.
 #pragma once
@@ -22,7 +23,7 @@ namespace shadow {
 [[nodiscard]] std::unique_ptr<BlockDevices> MakeIsolatedBlockDevices(BlockDevices& looks,
                                                                      Isolation& isolation);
 
-/// The helper's end of the two: the answer to "signatures", "blank" and "probe", as text.
+/// The helper's end of the two: the answer to "signatures", "blank", "probe", ..., as text.
 [[nodiscard]] Result<std::string> PerformLook(DeviceGuard& guard, BlockDevices& blocks,
                                               const DmRequest& request);
 

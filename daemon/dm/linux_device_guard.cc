@@ -3,6 +3,8 @@
 
 #include <blkid/blkid.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -16,6 +18,7 @@
 
 #include "daemon/base/files.h"
 #include "daemon/base/unique_fd.h"
+#include "daemon/dm/table.h"
 #include "daemon/fs/mounts.h"
 #include "daemon/fs/openers.h"
 
@@ -95,6 +98,57 @@ class LinuxDeviceGuard final : public DeviceGuard {
       if (!s.type.empty() && std::count(found.begin(), found.end(), s) == 0) found.push_back(s);
     }
     return found;
+  }
+
+  Result<std::vector<DeviceBytes>> SignatureBytes(const std::string& path) override {
+    SHADOW_TRY(Number(path));
+    const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (fd.get() < 0) return GuardError("Device " + path + " cannot be opened", errno);
+    (void)ioctl(fd.get(), BLKFLSBUF, 0);  // device mapper writes past the page cache
+    const std::unique_ptr<blkid_struct_probe, ProbeFree> probe(blkid_new_probe());
+    if (!probe || blkid_probe_set_device(probe.get(), fd.get(), 0, 0) != 0) {
+      return MakeError(Code::kIoError, "Device " + path + " cannot be probed.");
+    }
+    blkid_probe_enable_superblocks(probe.get(), 1);
+    blkid_probe_set_superblocks_flags(
+        probe.get(), BLKID_SUBLKS_TYPE | BLKID_SUBLKS_MAGIC | BLKID_SUBLKS_BADCSUM);
+    blkid_probe_enable_partitions(probe.get(), 1);
+    blkid_probe_set_partitions_flags(probe.get(), BLKID_PARTS_MAGIC);
+    std::vector<DeviceBytes> found;
+    while (true) {
+      errno = 0;
+      const int r = blkid_do_probe(probe.get());
+      if (r < 0) return GuardError("Device " + path + " cannot be probed", errno ? errno : EIO);
+      if (r != 0) break;
+      for (const char* chain : {"SBMAGIC", "PTMAGIC"}) {
+        const char* magic = nullptr;
+        std::size_t size = 0;
+        const std::string offset = Value(probe.get(), (std::string(chain) + "_OFFSET").c_str());
+        if (offset.empty() || blkid_probe_lookup_value(probe.get(), chain, &magic, &size) != 0)
+          continue;
+        DeviceBytes one{std::strtoull(offset.c_str(), nullptr, 10), std::string(magic, size)};
+        if (std::count(found.begin(), found.end(), one) == 0) found.push_back(std::move(one));
+      }
+    }
+    return found;
+  }
+
+  Status WriteBytes(const std::string& path, const std::vector<DeviceBytes>& bytes) override {
+    SHADOW_TRY(Number(path));
+    const UniqueFd fd(open(path.c_str(), O_RDWR | O_EXCL | O_CLOEXEC | O_NONBLOCK));
+    if (fd.get() < 0 && errno == EBUSY) {
+      return MakeError(Code::kFailedPrecondition, path + " is in use.",
+                       "unmount it and close what has it open");
+    }
+    if (fd.get() < 0) return GuardError("Device " + path + " cannot be opened", errno);
+    for (const DeviceBytes& one : bytes) {
+      const ssize_t wrote =
+          pwrite(fd.get(), one.bytes.data(), one.bytes.size(), static_cast<off_t>(one.offset));
+      if (wrote != static_cast<ssize_t>(one.bytes.size()))
+        return GuardError("Device " + path + " cannot be written", wrote < 0 ? errno : EIO);
+    }
+    if (fsync(fd.get()) != 0) return GuardError("Device " + path + " cannot be written", errno);
+    return Ok();
   }
 
   Result<bool> LooksBlank(const std::string& path) override {
@@ -205,6 +259,35 @@ class LinuxDeviceGuard final : public DeviceGuard {
 };
 
 }  // namespace
+
+std::string FormatBytes(const DeviceBytes& bytes) {
+  static constexpr const char* kDigits = "0123456789abcdef";
+  std::string text = std::to_string(bytes.offset) + ":";
+  for (const char c : bytes.bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    text += {kDigits[byte >> 4U], kDigits[byte & 15U]};
+  }
+  return text;
+}
+
+std::optional<DeviceBytes> ParseBytes(const std::string& text) {
+  const auto colon = text.find(':');
+  if (colon == std::string::npos || (text.size() - colon) % 2 == 0) return std::nullopt;
+  const auto offset = ParseNumber(text.substr(0, colon));
+  if (!offset) return std::nullopt;
+  DeviceBytes out{*offset, ""};
+  for (std::size_t i = colon + 1; i < text.size(); i += 2) {
+    unsigned value = 0;
+    for (const char c : text.substr(i, 2)) {
+      const char* digits = "0123456789abcdef";
+      const char* at = std::strchr(digits, c);
+      if (at == nullptr || c == '\0') return std::nullopt;
+      value = value * 16 + static_cast<unsigned>(at - digits);
+    }
+    out.bytes += static_cast<char>(value);
+  }
+  return out;
+}
 
 std::string ToText(const std::vector<Signature>& signatures) {
   std::string text;

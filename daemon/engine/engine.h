@@ -127,6 +127,7 @@ struct ModifyRequest {
   bool dry_run = false;          // plan only
   std::string overwrite;         // what may be written over on the target
   bool unstable_names = false;   // a target with nothing but a name will do
+  bool keep_signature = false;   // the old origin keeps its signatures
 };
 
 /// What a modification will do. Times are estimates from the measured bandwidths.
@@ -260,6 +261,8 @@ class Engine {
   /// Takes a volume whose records are lost into shadowd's state again, from its metadata device.
   virtual Result<VolumeInfo> RecoverVolume(const RecoverRequest& request) = 0;
   virtual Result<std::vector<ClassInfo>> ListClasses() = 0;
+  /// Measures how fast a class is now; reads only. What was measured before is forgotten.
+  virtual Result<ClassInfo> MeasureClass(const std::string& name) = 0;
 
   virtual Result<Plan> PlanModification(const ModifyRequest& request) = 0;
   virtual Result<ModificationInfo> Modify(const ModifyRequest& request) = 0;
@@ -275,6 +278,9 @@ class Engine {
   virtual Result<ModificationInfo> RollBack(const std::string& id) = 0;
   /// During GRACE: decommission now instead of at the end of the grace period.
   virtual Result<ModificationInfo> Commit(const std::string& id) = 0;
+  /// Gives the old origin of a completed modification the signatures back that were wiped from it.
+  /// Returns its path. kFailedPrecondition if it is in use, or somebody has written there since.
+  virtual Result<std::string> RestoreOrigin(const std::string& id) = 0;
   /// A fixed rate in bytes/s, or (rate == 0) adaptation by `impact` again.
   virtual Result<ModificationInfo> SetRate(const std::string& id, std::uint64_t rate,
                                            Impact impact) = 0;
@@ -317,6 +323,11 @@ class Engine {
   virtual Result<std::vector<Event>> WaitEvents(std::uint64_t after_seq, std::size_t limit,
                                                 std::int64_t timeout_ms) = 0;
   virtual Result<std::vector<Check>> Doctor() = 0;
+  /// What shadowd knows of its volumes, as text for ImportState().
+  virtual Result<std::string> ExportState() = 0;
+  /// Takes in what ExportState() said of volumes that are not known here. A volume that has changed
+  /// since is taken in from its metadata. Returns a sentence for each volume.
+  virtual Result<std::vector<std::string>> ImportState(const std::string& text) = 0;
 };
 
 }  // namespace shadow

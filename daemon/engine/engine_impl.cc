@@ -134,6 +134,7 @@ Status EngineImpl::Start() {
   }
   // A record that cannot be read may be of a device that would go.
   FinishInterrupted(volumes, all_up && damaged_.empty());
+  RecoverWhatIsUp();
   if (options_.threads) {
     event_thread_ = std::thread([this] { EventLoop(); });
     tier_thread_ = std::thread([this] { TierLoop(); });

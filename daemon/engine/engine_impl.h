@@ -67,6 +67,7 @@ class EngineImpl final : public Engine {
   Result<VolumeInfo> ActivateVolume(const std::string& name, bool unstable_names) override;
   Result<VolumeInfo> RecoverVolume(const RecoverRequest& request) override;
   Result<std::vector<ClassInfo>> ListClasses() override;
+  Result<ClassInfo> MeasureClass(const std::string& name) override;
 
   Result<Plan> PlanModification(const ModifyRequest& request) override;
   Result<ModificationInfo> Modify(const ModifyRequest& request) override;
@@ -78,6 +79,7 @@ class EngineImpl final : public Engine {
   Result<ModificationInfo> Abort(const std::string& id) override;
   Result<ModificationInfo> RollBack(const std::string& id) override;
   Result<ModificationInfo> Commit(const std::string& id) override;
+  Result<std::string> RestoreOrigin(const std::string& id) override;
   Result<ModificationInfo> SetRate(const std::string& id, std::uint64_t rate,
                                    Impact impact) override;
   Result<TierInfo> AddTier(const AddTierRequest& request) override;
@@ -99,6 +101,8 @@ class EngineImpl final : public Engine {
   Result<std::vector<Event>> WaitEvents(std::uint64_t after_seq, std::size_t limit,
                                         std::int64_t timeout_ms) override;
   Result<std::vector<Check>> Doctor() override;
+  Result<std::string> ExportState() override;
+  Result<std::vector<std::string>> ImportState(const std::string& text) override;
 
  private:
   struct Running {
@@ -164,6 +168,12 @@ class EngineImpl final : public Engine {
   // recover.cc
   Result<Leg> RecoveredLeg(const shadow_superblock& sb, int index);
   Result<ModificationRecord> RecoveredMove(const shadow_superblock& sb, const VolumeRecord& volume);
+  /// Takes in what is up and not in the store: its state was lost, or a row is damaged.
+  void RecoverWhatIsUp();
+
+  // state_file.cc
+  Result<std::string> TakeIn(const VolumeRecord& volume, const TiersRecord& tiers,
+                             const std::vector<ModificationRecord>& modifications);
 
   // reconcile.cc
   /// Compares what every volume should have with what the kernel has, and loads the better table.
@@ -217,6 +227,7 @@ class EngineImpl final : public Engine {
   Status ForgetOrigin(const VolumeRecord& volume);
   void WarnOfReferences(const VolumeInfo& volume, const std::vector<Reference>& references);
   void MeasureClasses();
+  Status MeasureOne(const std::string& storage_class);
   Result<std::string> MetadataClass(const std::string& own_class);
   VolumeInfo InfoOf(const VolumeRecord& record);
   Status CheckIdle(const VolumeRecord& record);

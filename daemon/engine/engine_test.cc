@@ -455,5 +455,19 @@ TEST_F(EngineTest, APlanKnowsHowFastTheLastCopyWas) {
   EXPECT_LT(again->expected_ms, 24'000U);
 }
 
+TEST(Classes, AreMeasuredAgainWhenItIsAskedFor) {
+  Machine m;
+  const auto first = m.engine().MeasureClass("hdd");
+  ASSERT_TRUE(first.ok()) << first.error().ToString();
+  EXPECT_EQ(first->read_bandwidth, m.world.device_kib_per_s * 1024);
+  m.world.device_kib_per_s /= 4;  // another disk, or a quiet hour
+  const auto again = m.engine().MeasureClass("hdd");
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->read_bandwidth * 4, first->read_bandwidth);
+  const auto none = m.engine().MeasureClass("gold");
+  ASSERT_FALSE(none.ok());
+  EXPECT_NE(none.error().hint.find("hdd"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace shadow

@@ -291,6 +291,24 @@ TEST_F(OwnershipTest, AnAbortedTargetCanBeUsedAgain) {
   EXPECT_EQ(again->plan.target_device, "/dev/d1");
 }
 
+// A target that is given back holds the volume's superblock: it is not recognised any more. What
+// was on it before, and was not reached, stays.
+TEST_F(OwnershipTest, AnAbortedTargetIsNotTakenForTheVolume) {
+  ASSERT_TRUE(Import("va", "/dev/a").ok());
+  Sign("/dev/a", "ext4", "u1");
+  for (const bool reached : {true, false}) {
+    SCOPED_TRACE(reached);
+    m.world.disks.at("/dev/d1").signatures.clear();
+    const auto moved = Move("va", "/dev/d1", "");
+    ASSERT_TRUE(moved.ok()) << moved.error().ToString();
+    ASSERT_TRUE(m.RunTo(moved->id, Phase::kCopying));
+    Sign("/dev/d1", "ext4", reached ? "u1" : "u2");
+    ASSERT_TRUE(m.engine().Abort(moved->id).ok());
+    ASSERT_TRUE(m.RunToEnd(moved->id));
+    EXPECT_EQ(m.world.disks.at("/dev/d1").signatures.empty(), reached);
+  }
+}
+
 TEST_F(OwnershipTest, UseWithoutAClaimIsSeen) {
   m.world.disks.at("/dev/a").opened_by = "qemu (process 4711)";
   ExpectRefused(Import("va", "/dev/a").error(), "qemu (process 4711)");
@@ -434,6 +452,101 @@ TEST_F(OwnershipTest, ADeviceNeedsAnIdentityThatLasts) {
     warned = warned || w.find("nothing but its name") != std::string::npos;
   }
   EXPECT_TRUE(warned);
+}
+
+// What is left on the old origin has the volume's UUID: nobody may find it by that.
+TEST_F(OwnershipTest, TheOldOriginIsNotRecognisedAndCanBeRestored) {
+  ASSERT_TRUE(Import("va", "/dev/a").ok());
+  const std::vector<Signature> was = {{"ext4", "root", "u1"}, {"gpt", "", "u2"}};
+  m.world.disks.at("/dev/a").signatures = was;
+  const auto plan = [&](bool keep) {
+    ModifyRequest r;
+    r.volume = "va";
+    r.to = "/dev/d1";
+    r.keep_signature = keep;
+    return m.engine().PlanModification(r).value();
+  };
+  EXPECT_NE(plan(false).steps.back().find("signatures are wiped"), std::string::npos);
+  EXPECT_NE(plan(true).steps.back().find("left as it is"), std::string::npos);
+  const auto started = Move("va", "/dev/d1");
+  ASSERT_TRUE(started.ok());
+  EXPECT_FALSE(m.engine().RestoreOrigin(started->id).ok()) << "it is the volume's still";
+  ASSERT_TRUE(m.RunToEnd(started->id));
+  EXPECT_TRUE(m.world.disks.at("/dev/a").signatures.empty());
+  // Longer than other modifications are remembered.
+  m.Pass(std::int64_t{200} * 24 * 3600 * 1000);
+  m.Boot();
+  m.world.disks.at("/dev/a").used_by = "mounted on /mnt";
+  ExpectRefused(m.engine().RestoreOrigin(started->id).error(), "mounted on /mnt");
+  m.world.disks.at("/dev/a").used_by = "";
+  Sign("/dev/a", "xfs", "other");
+  ExpectRefused(m.engine().RestoreOrigin(started->id).error(), "xfs");
+  m.world.disks.at("/dev/a").signatures = {was[0]};  // a crash in the middle of a restore
+  const auto restored = m.engine().RestoreOrigin(started->id);
+  ASSERT_TRUE(restored.ok()) << restored.error().ToString();
+  EXPECT_EQ(*restored, "/dev/a");
+  std::vector<Signature> now = m.world.disks.at("/dev/a").signatures;
+  ASSERT_EQ(now.size(), 2U);
+  for (const Signature& s : was) EXPECT_EQ(std::count(now.begin(), now.end(), s), 1);
+  EXPECT_FALSE(m.engine().RestoreOrigin(started->id).ok()) << "nothing is left to restore";
+}
+
+TEST_F(OwnershipTest, TheOldOriginKeepsItsSignaturesIfItIsAskedFor) {
+  ASSERT_TRUE(Import("va", "/dev/a").ok());
+  Sign("/dev/a", "ext4");
+  ModifyRequest r;
+  r.volume = "va";
+  r.to = "/dev/d1";
+  r.grace_ms = 0;
+  r.keep_signature = true;
+  const auto started = m.engine().Modify(r);
+  ASSERT_TRUE(started.ok());
+  ASSERT_TRUE(m.RunToEnd(started->id));
+  EXPECT_EQ(m.world.disks.at("/dev/a").signatures.size(), 1U);
+  EXPECT_FALSE(m.engine().RestoreOrigin(started->id).ok());
+}
+
+// Killed at every call of the end of a move: the signatures are gone, and every byte of them kept.
+TEST_F(OwnershipTest, AKillWhileSignaturesAreWipedLosesNothing) {
+  for (std::uint64_t at = 1;; ++at) {
+    SCOPED_TRACE(at);
+    Machine machine;
+    machine.world.AddDisk("/dev/a", kDiskBytes);
+    machine.world.AddDisk("/dev/d1", kDiskBytes);
+    ImportRequest import;
+    import.name = "va";
+    import.device = "/dev/a";
+    import.metadata = "hdd";
+    import.block_bytes = kTestBlock;
+    ASSERT_TRUE(machine.engine().ImportVolume(import).ok());
+    machine.world.disks.at("/dev/a").signatures = {{"ext4", "root", "u1"}, {"gpt", "", "u2"}};
+    ModifyRequest r;
+    r.volume = "va";
+    r.to = "/dev/d1";
+    r.impact = Impact::kFull;
+    const auto started = machine.engine().Modify(r);
+    ASSERT_TRUE(started.ok());
+    ASSERT_TRUE(machine.RunTo(started->id, Phase::kGrace));
+    ASSERT_TRUE(machine.engine().Commit(started->id).ok());
+    machine.world.CrashAt(at);
+    bool crashed = false;
+    try {
+      ASSERT_TRUE(machine.RunToEnd(started->id));
+    } catch (const sim::SimCrash&) {
+      crashed = true;
+    }
+    machine.world.CrashAt(0);
+    if (crashed) {
+      machine.Boot();
+      ASSERT_TRUE(machine.RunToEnd(started->id));
+    }
+    ASSERT_EQ(machine.engine().GetModification(started->id)->phase, Phase::kCompleted);
+    EXPECT_TRUE(machine.world.disks.at("/dev/a").signatures.empty());
+    ASSERT_TRUE(machine.engine().RestoreOrigin(started->id).ok());
+    EXPECT_EQ(machine.world.disks.at("/dev/a").signatures.size(), 2U);
+    if (!crashed) break;
+    ASSERT_LT(at, 500U);
+  }
 }
 
 }  // namespace

@@ -94,7 +94,7 @@ Result<VolumeInfo> EngineImpl::RecoverVolume(const RecoverRequest& request) {
   const bool up = live.ok() && live->uuid == DmUuid(sb->uuid);
   if (!up) {
     SHADOW_TRY(CheckNewName(name));
-  } else if (FindVolume(name).ok() || damaged_.count(name) != 0) {
+  } else if (FindVolume(name).ok()) {
     return MakeError(Code::kAlreadyExists, "There is another volume " + name + " already.");
   }
 
@@ -147,6 +147,7 @@ Result<VolumeInfo> EngineImpl::RecoverVolume(const RecoverRequest& request) {
     return kept.error();
   }
   RememberVolume(record);
+  damaged_.erase(name);
   Say("info", "volume", name,
       "Taken into shadowd's state from its metadata on " + device.path + "; its devices count as " +
           "yours and are never removed.");
@@ -159,6 +160,35 @@ Result<VolumeInfo> EngineImpl::RecoverVolume(const RecoverRequest& request) {
   }
   if (move) StartRunner(*move, record);
   return InfoOf(record);
+}
+
+// A volume that serves I/O and is not known: the state was lost or restored from an old copy, or
+// its row is damaged. The kernel knows where its metadata are, and they say the rest.
+void EngineImpl::RecoverWhatIsUp() {
+  const auto up = deps_.dm->List(DmUuid(""));
+  if (!up.ok()) return;
+  for (const DmInfo& device : *up) {
+    if (!device.live_table || FindVolume(device.name).ok()) continue;
+    const auto recover = [&]() -> Status {
+      SHADOW_ASSIGN(const DmTarget line, deps_.dm->TableOf(device.name));
+      SHADOW_ASSIGN(const ShadowTable table, ParseTable(line.sectors, line.params));
+      RecoverRequest request;
+      request.metadata = table.metadata;
+      if (request.metadata.find('/') == std::string::npos) {
+        SHADOW_ASSIGN(const DeviceIdentity found, deps_.identities->IdentifyNumber(table.metadata));
+        request.metadata = found.path;
+      }
+      SHADOW_ASSIGN(const VolumeInfo info, RecoverVolume(request));
+      if (DmUuid(info.uuid) == device.uuid) return Ok();
+      return MakeError(Code::kAlreadyExists, "Its metadata are another volume's.");
+    };
+    const Status done = recover();
+    if (!done.ok()) {
+      Say("warning", "recover", device.name,
+          "It is up, but not in shadowd's state, and could not be taken in: " +
+              done.error().ToString());
+    }
+  }
 }
 
 }  // namespace shadow

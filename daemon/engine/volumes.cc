@@ -111,17 +111,37 @@ void EngineImpl::MeasureClasses() {
   for (const ClassInfo& c : *classes) {
     const auto known = deps_.store->FindSpeed("class:" + c.name);
     if (!known.ok() || known->has_value()) continue;
-    const auto device = deps_.legs->SampleDevice(c.name);
-    const auto speed =
-        device.ok() ? deps_.blocks->Probe(*device, false) : Result<DeviceSpeed>(device.error());
-    if (!speed.ok()) {
-      spdlog::warn("class {} is not measured: {}", c.name, speed.error().ToString());
-      continue;
-    }
-    (void)deps_.store->PutSpeed("class:" + c.name, *speed);
-    spdlog::info("class {}: reads {}/s in {} us", c.name, FormatSize(speed->read_bandwidth),
-                 speed->read_latency_us);
+    const Status measured = MeasureOne(c.name);
+    if (!measured.ok())
+      spdlog::warn("class {} is not measured: {}", c.name, measured.error().ToString());
   }
+}
+
+Status EngineImpl::MeasureOne(const std::string& storage_class) {
+  SHADOW_ASSIGN(const std::string device, deps_.legs->SampleDevice(storage_class));
+  SHADOW_ASSIGN(const DeviceSpeed speed, deps_.blocks->Probe(device, false));
+  // The write bandwidth of before belongs to other devices perhaps: the next target is measured.
+  SHADOW_TRY(deps_.store->PutSpeed("class:" + storage_class, speed));
+  spdlog::info("class {}: reads {}/s in {} us", storage_class, FormatSize(speed.read_bandwidth),
+               speed.read_latency_us);
+  return Ok();
+}
+
+Result<ClassInfo> EngineImpl::MeasureClass(const std::string& name) {
+  SHADOW_ASSIGN(const std::vector<ClassInfo> classes, deps_.legs->ListClasses());
+  std::string known;
+  for (const ClassInfo& c : classes) known += (known.empty() ? "" : ", ") + c.name;
+  if (std::none_of(classes.begin(), classes.end(),
+                   [&](const ClassInfo& c) { return c.name == name; })) {
+    return MakeError(Code::kNotFound, "There is no storage class " + name + ".",
+                     known.empty() ? "name one in shadowd.toml" : "known classes: " + known);
+  }
+  SHADOW_TRY(MeasureOne(name));
+  SHADOW_ASSIGN(const std::vector<ClassInfo> now, ListClasses());
+  for (const ClassInfo& c : now) {
+    if (c.name == name) return c;
+  }
+  return MakeError(Code::kNotFound, "There is no storage class " + name + " any more.");
 }
 
 // The class with the shortest read latency; the volume's own if that is about as good.

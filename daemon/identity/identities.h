@@ -47,6 +47,9 @@ class Identities {
   /// no block device.
   virtual Result<DeviceIdentity> Identify(const std::string& path) = 0;
 
+  /// The device that the kernel calls by this number ("253:4"). kNotFound.
+  virtual Result<DeviceIdentity> IdentifyNumber(const std::string& number) = 0;
+
   /// The device that has the identity now. Takes every id that a version of shadowd ever wrote;
   /// the answer's `id` is the one that was asked for. kNotFound: no such device is there (a logical
   /// volume that is not active is not); kFailedPrecondition: several devices have it, and none is

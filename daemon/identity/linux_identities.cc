@@ -51,6 +51,12 @@ class LinuxIdentities final : public Identities {
     return identity;
   }
 
+  Result<DeviceIdentity> IdentifyNumber(const std::string& number) override {
+    SHADOW_ASSIGN(const DeviceFacts facts, ReadFacts(roots_.sys + "/dev/block/" + number));
+    SHADOW_ASSIGN(const std::string path, PathOf(facts));
+    return Identify(path);
+  }
+
   Result<DeviceIdentity> Resolve(const std::string& id) override {
     std::vector<DeviceFacts> found;
     const bool lv = id.find(':') == std::string::npos;  // LVM's UUID: one file says it all

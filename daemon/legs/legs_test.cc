@@ -120,6 +120,9 @@ class FewIdentities final : public Identities {
     identity.id = lv ? "KuJfu6-aaaa" : "sn:" + path.substr(5);
     return identity;
   }
+  Result<DeviceIdentity> IdentifyNumber(const std::string& number) override {
+    return MakeError(Code::kNotFound, "There is no device " + number + ".");
+  }
   Result<DeviceIdentity> Resolve(const std::string& id) override {
     return MakeError(Code::kNotFound, "No device " + id + ".");
   }

@@ -338,7 +338,14 @@ class Planner {
         say("Drop the way back, then grow the file system.");
       }
       say("Drop the origin " + p_.origin.device +
-          (p_.origin.made_here ? " and remove it." : "; it is left as it is."));
+          (p_.origin.made_here ? " and remove it."
+           : r_.keep_signature ? "; it is left as it is, signatures and all."
+                               : "; its data stay, its signatures are wiped (op restore-origin "
+                                 "brings them back)."));
+      if (!p_.origin.made_here && r_.keep_signature) {
+        plan.warnings.push_back(p_.origin.device +
+                                " keeps the file system's UUID: nothing may mount it by that.");
+      }
       if (p_.target.by_name) {
         plan.warnings.push_back(p_.target.device +
                                 " has nothing but its name to be known by: after a reboot another "

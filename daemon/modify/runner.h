@@ -68,6 +68,8 @@ class ModificationRunner {
   StepOutcome Backup();
   [[nodiscard]] LegOrder TargetOrder() const;
   Status HoldTarget();
+  Status WipeOrigin();
+  Status WipeTarget();
   StepOutcome MakeTarget();
   StepOutcome ExtendOrigin();
   StepOutcome Attach();

@@ -409,13 +409,63 @@ StepOutcome ModificationRunner::ReleaseOrigin() {
     return FromStatus(RemoveLeg(deps_, origin, volume_name_, record_.id,
                                 "the volume has moved from it to " + record_.target.device));
   }
+  if (!record_.request.keep_signature) {
+    if (const Status wiped = WipeOrigin(); !wiped.ok()) return Fail(wiped.error());
+  }
   const std::string note = "an old copy of the volume " + volume_name_;
   if (auto kept = RememberReleased(deps_, origin, origin.given, note); !kept.ok())
     return Fail(kept.error());
   Emit("info", "origin_free",
        "The old origin " + origin.device +
-           " is no part of the volume any more; it holds an old copy.");
+           " is no part of the volume any more; it holds an old copy." +
+           (record_.wiped.empty() ? ""
+                                  : " Nobody takes it for the volume: its signatures are wiped. "
+                                    "shadowctl op restore-origin " +
+                                        record_.id + " brings them back."));
   return {};
+}
+
+// The old copy has the file system's UUID, too: nobody may mount it by that. What is wiped is
+// recorded before, so a crash in between loses nothing; done again it finds what is left.
+Status ModificationRunner::WipeOrigin() {
+  constexpr int kMostRounds = 16;  // a copy of a table that shows when the first is gone, ...
+  const Leg origin = Located(*deps_.identities, record_.origin);
+  for (int i = 0; i < kMostRounds; ++i) {
+    SHADOW_ASSIGN(const std::vector<DeviceBytes> found, deps_.guard->SignatureBytes(origin.device));
+    if (found.empty()) return Ok();
+    ModificationRecord next = record_;
+    std::vector<DeviceBytes> zeroes;
+    for (const DeviceBytes& one : found) {
+      const std::string text = FormatBytes(one);
+      if (std::count(next.wiped.begin(), next.wiped.end(), text) == 0) next.wiped.push_back(text);
+      zeroes.push_back({one.offset, std::string(one.bytes.size(), '\0')});
+    }
+    ModificationUpdate update;
+    update.record = &next;
+    SHADOW_TRY(deps_.store->PutModification(update));
+    record_ = std::move(next);
+    SHADOW_TRY(deps_.guard->WriteBytes(origin.device, zeroes));
+  }
+  return MakeError(Code::kIoError, "The signatures on " + origin.device + " cannot be wiped.",
+                   "wipe them by hand (wipefs), or mount nothing by UUID");
+}
+
+// A target that is given back holds a part of the volume, perhaps its superblock. What was there
+// before the copy, and what is somebody else's, stays.
+Status ModificationRunner::WipeTarget() {
+  SHADOW_ASSIGN(const auto ours, deps_.guard->Signatures(DevicePath(volume_name_)));
+  const Leg target = Located(*deps_.identities, record_.target);
+  SHADOW_ASSIGN(const auto there, deps_.guard->Signatures(target.device));
+  const bool same = std::any_of(there.begin(), there.end(), [&](const Signature& s) {
+    return !s.uuid.empty() && std::count(ours.begin(), ours.end(), s) > 0;
+  });
+  if (!same) return Ok();
+  SHADOW_ASSIGN(const std::vector<DeviceBytes> found, deps_.guard->SignatureBytes(target.device));
+  std::vector<DeviceBytes> zeroes;
+  for (const DeviceBytes& one : found) {
+    zeroes.push_back({one.offset, std::string(one.bytes.size(), '\0')});
+  }
+  return deps_.guard->WriteBytes(target.device, zeroes);
 }
 
 StepOutcome ModificationRunner::ReduceOrigin() {
@@ -459,6 +509,7 @@ StepOutcome ModificationRunner::ReleaseTarget() {
   target_hold_.reset();
   if (!record_.target.device.empty()) {
     if (!record_.target_touched) return {};
+    if (const Status wiped = WipeTarget(); !wiped.ok()) return Fail(wiped.error());
     return FromStatus(RememberReleased(deps_, record_.target, record_.target.given,
                                        "a copy of the volume " + volume_name_));
   }

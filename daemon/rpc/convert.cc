@@ -383,6 +383,7 @@ Result<ModifyRequest> FromProto(const v1::ModificationSpec& spec) {
   SHADOW_TRY(CheckOverwrite(spec.overwrite()));
   out.overwrite = spec.overwrite();
   out.unstable_names = spec.allow_unstable_names();
+  out.keep_signature = spec.keep_origin_signature();
   out.grow_filesystem = spec.grow_filesystem();
   out.grow_now = spec.grow_filesystem_now();
   out.trim_first = !spec.skip_trim();

@@ -135,6 +135,19 @@ grpc::Status ModificationService::CommitModification(grpc::ServerContext* contex
   });
 }
 
+grpc::Status ModificationService::RestoreOrigin(grpc::ServerContext* context,
+                                                const v1::RestoreOriginRequest* request,
+                                                v1::RestoreOriginResponse* response) {
+  return Handle(state_, door_, context, *request, response,
+                [&]() -> Result<v1::RestoreOriginResponse> {
+                  SHADOW_TRY(CheckModificationId(request->id()));
+                  SHADOW_ASSIGN(std::string device, state_.engine.RestoreOrigin(request->id()));
+                  v1::RestoreOriginResponse out;
+                  out.set_device(std::move(device));
+                  return out;
+                });
+}
+
 grpc::Status ModificationService::SetModificationRate(grpc::ServerContext* context,
                                                       const v1::SetModificationRateRequest* request,
                                                       v1::SetModificationRateResponse* response) {

@@ -25,6 +25,19 @@ grpc::Status StorageClassService::ListStorageClasses(grpc::ServerContext* contex
                 });
 }
 
+grpc::Status StorageClassService::MeasureStorageClass(grpc::ServerContext* context,
+                                                      const v1::MeasureStorageClassRequest* request,
+                                                      v1::MeasureStorageClassResponse* response) {
+  return Handle(state_, door_, context, *request, response,
+                [&]() -> Result<v1::MeasureStorageClassResponse> {
+                  SHADOW_TRY(CheckPlace("storage class", request->name()));
+                  SHADOW_ASSIGN(const ClassInfo info, state_.engine.MeasureClass(request->name()));
+                  v1::MeasureStorageClassResponse out;
+                  *out.mutable_storage_class() = ToProto(info);
+                  return out;
+                });
+}
+
 grpc::Status EventService::WatchEvents(grpc::ServerContext* context,
                                        const v1::WatchEventsRequest* request,
                                        grpc::ServerWriter<v1::WatchEventsResponse>* writer) try {
@@ -102,6 +115,31 @@ grpc::Status SystemService::GetHealth(grpc::ServerContext* context,
     if (auto classes = state_.engine.ListClasses(); classes.ok()) input.classes = *classes;
     return ToProto(Assess(input));
   });
+}
+
+grpc::Status SystemService::ExportState(grpc::ServerContext* context,
+                                        const v1::ExportStateRequest* request,
+                                        v1::ExportStateResponse* response) {
+  return Handle(state_, door_, context, *request, response,
+                [&]() -> Result<v1::ExportStateResponse> {
+                  SHADOW_ASSIGN(std::string state, state_.engine.ExportState());
+                  v1::ExportStateResponse out;
+                  out.set_state(std::move(state));
+                  return out;
+                });
+}
+
+grpc::Status SystemService::ImportState(grpc::ServerContext* context,
+                                        const v1::ImportStateRequest* request,
+                                        v1::ImportStateResponse* response) {
+  return Handle(state_, door_, context, *request, response,
+                [&]() -> Result<v1::ImportStateResponse> {
+                  SHADOW_ASSIGN(const std::vector<std::string> results,
+                                state_.engine.ImportState(request->state()));
+                  v1::ImportStateResponse out;
+                  for (const std::string& one : results) out.add_results(one);
+                  return out;
+                });
 }
 
 }  // namespace shadow::rpc

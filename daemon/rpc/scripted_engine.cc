@@ -417,6 +417,33 @@ Result<ModificationInfo> ScriptedEngine::RollBack(const std::string& id) {
               {{Phase::kAborted, 0}});
 }
 
+Result<ClassInfo> ScriptedEngine::MeasureClass(const std::string& name) {
+  SHADOW_ASSIGN(const std::vector<ClassInfo> classes, ListClasses());
+  for (const ClassInfo& c : classes) {
+    if (c.name == name) return c;
+  }
+  return MakeError(Code::kNotFound, "There is no storage class " + name + ".");
+}
+
+Result<std::string> ScriptedEngine::RestoreOrigin(const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  SHADOW_TRY(Enter("RestoreOrigin", id));
+  SHADOW_ASSIGN(const Running* running, Find(id));
+  return running->info.plan.from;
+}
+
+Result<std::string> ScriptedEngine::ExportState() {
+  const std::lock_guard lock(mutex_);
+  SHADOW_TRY(Enter("ExportState", ""));
+  return std::string("{\"format\": \"scripted\"}\n");
+}
+
+Result<std::vector<std::string>> ScriptedEngine::ImportState(const std::string& text) {
+  const std::lock_guard lock(mutex_);
+  SHADOW_TRY(Enter("ImportState", text));
+  return std::vector<std::string>{"db0: it is known already."};
+}
+
 Result<ModificationInfo> ScriptedEngine::Commit(const std::string& id) {
   return Turn("Commit", id, {Phase::kGrace}, "is not in its grace period.", Phase::kDecommissioning,
               {{Phase::kCompleted, 100}});

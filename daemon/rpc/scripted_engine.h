@@ -47,6 +47,7 @@ class ScriptedEngine final : public Engine {
   Result<VolumeInfo> ActivateVolume(const std::string& name, bool /*unstable_names*/) override;
   Result<VolumeInfo> RecoverVolume(const RecoverRequest& request) override;
   Result<std::vector<ClassInfo>> ListClasses() override;
+  Result<ClassInfo> MeasureClass(const std::string& name) override;
   Result<Plan> PlanModification(const ModifyRequest& request) override;
   Result<ModificationInfo> Modify(const ModifyRequest& request) override;
   Result<ModificationInfo> GetModification(const std::string& id) override;
@@ -57,6 +58,7 @@ class ScriptedEngine final : public Engine {
   Result<ModificationInfo> Abort(const std::string& id) override;
   Result<ModificationInfo> RollBack(const std::string& id) override;
   Result<ModificationInfo> Commit(const std::string& id) override;
+  Result<std::string> RestoreOrigin(const std::string& id) override;
   Result<ModificationInfo> SetRate(const std::string& id, std::uint64_t rate,
                                    Impact impact) override;
   Result<TierInfo> AddTier(const AddTierRequest& request) override;
@@ -82,6 +84,8 @@ class ScriptedEngine final : public Engine {
   Result<std::vector<Event>> WaitEvents(std::uint64_t after_seq, std::size_t limit,
                                         std::int64_t timeout_ms) override;
   Result<std::vector<Check>> Doctor() override;
+  Result<std::string> ExportState() override;
+  Result<std::vector<std::string>> ImportState(const std::string& text) override;
 
  private:
   struct Frame {

@@ -72,6 +72,7 @@ class ModificationService final : public v1::ModificationService::Service {
   SHADOW_RPC(AbortModification);
   SHADOW_RPC(RollBackModification);
   SHADOW_RPC(CommitModification);
+  SHADOW_RPC(RestoreOrigin);
   SHADOW_RPC(SetModificationRate);
   grpc::Status WatchModification(
       grpc::ServerContext* context, const v1::WatchModificationRequest* request,
@@ -86,6 +87,7 @@ class StorageClassService final : public v1::StorageClassService::Service {
  public:
   StorageClassService(RpcState& state, const Door& door) : state_(state), door_(door) {}
   SHADOW_RPC(ListStorageClasses);
+  SHADOW_RPC(MeasureStorageClass);
 
  private:
   RpcState& state_;
@@ -109,6 +111,8 @@ class SystemService final : public v1::SystemService::Service {
   SHADOW_RPC(GetVersion);
   SHADOW_RPC(RunChecks);
   SHADOW_RPC(GetHealth);
+  SHADOW_RPC(ExportState);
+  SHADOW_RPC(ImportState);
 
  private:
   RpcState& state_;

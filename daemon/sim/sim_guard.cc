@@ -39,7 +39,12 @@ class SimGuard final : public DeviceGuard {
 
   Result<std::vector<Signature>> Signatures(const std::string& path) override {
     const Call call(&w_, "", path);
-    SHADOW_ASSIGN(Disk * disk, Find(path));
+    const std::string mapper = "/dev/mapper/";
+    const auto volume =
+        w_.devices.find(path.rfind(mapper, 0) == 0 ? path.substr(mapper.size()) : "");
+    SHADOW_ASSIGN(
+        Disk * disk,
+        Find(volume == w_.devices.end() ? path : volume->second.target->table().origin.device));
     std::vector<Signature> all = disk->signatures;
     const std::uint64_t first = disk->content.empty() ? 0 : disk->content[0];
     const std::string type = SignatureOf(first);
@@ -49,6 +54,36 @@ class SimGuard final : public DeviceGuard {
       all.push_back({fs->second.type, "", ""});
     }
     return all;
+  }
+
+  // Each signature of a disk stands at a place that follows from what it says.
+  Result<std::vector<DeviceBytes>> SignatureBytes(const std::string& path) override {
+    const Call call(&w_, "", path);
+    SHADOW_ASSIGN(Disk * disk, Find(path));
+    std::vector<DeviceBytes> all;
+    for (const Signature& s : disk->signatures) all.push_back(BytesOf(s));
+    return all;
+  }
+
+  Status WriteBytes(const std::string& path, const std::vector<DeviceBytes>& bytes) override {
+    const Call call(&w_, "WriteBytes", path);
+    SHADOW_TRY(call.before());
+    SHADOW_ASSIGN(Disk * disk, Find(path));
+    for (const auto& [name, device] : w_.devices) {
+      if (Uses(device.target->table(), path))
+        return MakeError(Code::kFailedPrecondition, path + " is in use.");
+    }
+    for (const DeviceBytes& one : bytes) {
+      std::erase_if(disk->signatures,
+                    [&](const Signature& s) { return BytesOf(s).offset == one.offset; });
+      if (one.bytes.find_first_not_of('\0') == std::string::npos) continue;
+      const auto first = one.bytes.find('|');
+      const auto second = one.bytes.find('|', first + 1);
+      disk->signatures.push_back({one.bytes.substr(0, first),
+                                  one.bytes.substr(first + 1, second - first - 1),
+                                  one.bytes.substr(second + 1)});
+    }
+    return call.after();
   }
 
   Result<bool> LooksBlank(const std::string& path) override {
@@ -76,6 +111,12 @@ class SimGuard final : public DeviceGuard {
   }
 
  private:
+  static DeviceBytes BytesOf(const Signature& s) {
+    std::string text = s.type + "|" + s.label + "|" + s.uuid;
+    const std::uint64_t offset = std::hash<std::string>{}(text)&0xffffU;
+    return {offset, std::move(text)};
+  }
+
   Result<Disk*> Find(const std::string& path) {
     const auto it = w_.disks.find(path);
     if (it == w_.disks.end()) return MakeError(Code::kNotFound, "There is no device " + path + ".");

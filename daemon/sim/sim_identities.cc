@@ -17,6 +17,14 @@ class SimIdentities final : public Identities {
                      "give the full path of a block device, like /dev/vg/lv");
   }
 
+  Result<DeviceIdentity> IdentifyNumber(const std::string& number) override {
+    const Call call(&w_, "", number);
+    for (const auto& [path, disk] : w_.disks) {
+      if ("253:" + std::to_string(disk.minor) == number) return Of(disk, path);
+    }
+    return MakeError(Code::kNotFound, "There is no device " + number + ".");
+  }
+
   Result<DeviceIdentity> Resolve(const std::string& id) override {
     const Call call(&w_, "", id);
     std::vector<std::string> found;

@@ -135,6 +135,7 @@ void RequestFields(Io& io, T& v) {
   if (!v.overwrite.empty() || Io::kReads) io.Field("overwrite", v.overwrite);
   if (v.grow_now || Io::kReads) io.Field("grow_now", v.grow_now);
   if (v.unstable_names || Io::kReads) io.Field("unstable_names", v.unstable_names);
+  if (v.keep_signature || Io::kReads) io.Field("keep_signature", v.keep_signature);
   io.Field("dry_run", v.dry_run);
 }
 
@@ -194,6 +195,7 @@ void ModificationFields(Io& io, T& v) {
   io.Field("new_sectors", v.new_sectors);
   io.Field("error", v.error);
   io.Field("left_out", v.left_out);
+  if (!v.wiped.empty() || Io::kReads) io.Field("wiped", v.wiped);
   io.Field("started_ms", v.started_ms);
   io.Field("finished_ms", v.finished_ms);
   io.Field("grace_ends_ms", v.grace_ends_ms);

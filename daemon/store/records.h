@@ -49,6 +49,7 @@ struct ModificationRecord {
   std::uint64_t old_sectors = 0, new_sectors = 0;
   std::string error;                  // last thing that went wrong, "" when nothing
   std::vector<std::string> left_out;  // what was asked for and not done; sentences
+  std::vector<std::string> wiped;     // "offset:hex", what the old origin's signatures were
   std::int64_t started_ms = 0, finished_ms = 0;
   std::int64_t grace_ends_ms = 0;  // for people: the clock may be set meanwhile
   GraceTime grace;                 // what counts

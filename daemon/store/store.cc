@@ -221,7 +221,8 @@ class SqliteStore final : public Store {
       SHADOW_TRY(Statement(db_.get(),
                            "DELETE FROM modifications WHERE json_valid(record) AND "
                            "json_extract(record, '$.state.step') = 'end' AND "
-                           "json_extract(record, '$.finished_ms') BETWEEN 1 AND ?")
+                           "json_extract(record, '$.finished_ms') BETWEEN 1 AND ? AND "
+                           "json_extract(record, '$.wiped') IS NULL")
                      .Bind(before_ms)
                      .Run());
       SHADOW_TRY(Statement(db_.get(),

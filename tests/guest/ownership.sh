@@ -150,6 +150,72 @@ test_a_device_needs_an_identity() {
   dm remove unnamed
 }
 
+# The old copy has the UUID of the volume's file system: nobody may find it by that.
+test_an_old_origin_is_not_recognised() {
+  two_classes fast fast
+  modprobe ext4
+  mkfs.ext4 -q -L data /dev/slow/db0
+  local uuid kind
+  uuid=$(blkid -p -s UUID -o value /dev/slow/db0)
+  for kind in ext4 swap; do
+    if [[ $kind == swap ]]; then
+      lvcreate -qq -y -Wn -L 16m -n db1 slow
+      mkswap /dev/slow/db1 >/dev/null 2>&1
+    fi
+    local name=db0 id
+    [[ $kind == ext4 ]] || name=db1
+    sha256sum "/dev/slow/$name" >"$RESULT/before.$name"
+    shadowctl volume import "$name" "/dev/slow/$name" >/dev/null
+    shadowctl volume modify "$name" --to fast --grace 0 --wait >/dev/null
+    expect_eq "what blkid finds on the old origin" "$(blkid -p -o value "/dev/slow/$name" || true)" ""
+    [[ -n $(blkid -p -o value "/dev/mapper/$name") ]] || fail "the volume itself lost its signatures"
+    id=$(shadowctl -o json op list "$name" | jq -r '.[0].id')
+    if [[ $kind == ext4 ]]; then
+      # Another file system there, or a user: nothing is written.
+      exec 7<"/dev/slow/$name"
+      expect_failure shadowctl op restore-origin "$id"
+      exec 7<&-
+    fi
+    shadowctl op restore-origin "$name" >/dev/null
+    sha256sum --quiet -c "$RESULT/before.$name" || fail "the old origin is not what it was, byte for byte"
+    expect_failure shadowctl op restore-origin "$id"
+  done
+  expect_eq "the UUID on the old origin" "$(blkid -p -s UUID -o value /dev/slow/db0)" "$uuid"
+  # On request it stays.
+  shadowctl volume modify db0 --to slow --grace 0 --wait >/dev/null
+  lvcreate -qq -y -Wn -L 64m -n db2 slow
+  mkfs.ext4 -q /dev/slow/db2
+  shadowctl volume import db2 /dev/slow/db2 >/dev/null
+  shadowctl volume modify db2 --to fast --grace 0 --keep-origin-signature --wait >/dev/null
+  [[ -n $(blkid -p -o value /dev/slow/db2) ]] || fail "the signature was wiped all the same"
+}
+
+# The state directory is gone, the volumes are up.
+test_a_lost_state_is_rebuilt() {
+  two_classes fast fast
+  shadowctl volume import db0 /dev/slow/db0 >/dev/null
+  shadowctl volume create db1 --size 16M --to fast >/dev/null
+  write_word /dev/mapper/db0 precious
+  shadowctl state export "$RESULT/kept.json" >/dev/null
+  kill "$DAEMON"
+  wait "$DAEMON" || true
+  rm -rf "$SCRATCH/state"
+  start_shadowd
+  expect_eq "volumes" "$(shadowctl -o json volume list | jq -r '[.[].name] | join(" ")')" "db0 db1"
+  expect_word /dev/mapper/db0 precious
+  # Down, and lost: the kept file knows them.
+  kill "$DAEMON"
+  wait "$DAEMON" || true
+  rm -rf "$SCRATCH/state"
+  dm remove db0
+  dm remove db1
+  start_shadowd
+  expect_eq "volumes" "$(shadowctl -o json volume list | jq length)" 0
+  expect_match "the import" "$(shadowctl state import "$RESULT/kept.json")" "db0: taken in.*db1: taken in"
+  expect_word /dev/mapper/db0 precious
+  shadowctl volume delete db1 --yes | grep "Removed" >/dev/null || fail "it does not know that db1's devices were made for it"
+}
+
 test_one_device_is_not_given_twice() {
   two_classes fast fast
   write_word /dev/slow/db0 precious

@@ -100,6 +100,7 @@ std::unique_ptr<CLI::App> BuildApp(Context& context, Interrupts& interrupts) {
   AddOpCommands(*app, context, interrupts);
   AddEventsCommand(*app, context, interrupts);
   AddDoctorCommand(*app, context);
+  AddStateCommands(*app, context);
   AddCompletionCommands(*app, context);
   return app;
 }

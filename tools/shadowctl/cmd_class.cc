@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// shadowctl class list.
+// shadowctl class list and measure.
 #include "tools/shadowctl/commands.h"
 #include "tools/shadowctl/format_table.h"
 
@@ -24,6 +24,26 @@ int List(Context& context) {
   return kExitOk;
 }
 
+int Measure(Context& context, const std::string& name) {
+  const auto run = [&]() -> Result<v1::MeasureStorageClassResponse> {
+    v1::MeasureStorageClassRequest request;
+    request.set_request_id(NewRequestId());
+    request.set_name(name);
+    SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
+    return Call(client.classes(), &v1::StorageClassService::Stub::MeasureStorageClass, request);
+  };
+  const auto response = run();
+  if (!response.ok()) return context.Fail(response.error());
+  if (context.json()) {
+    context.PrintJson(ToJson(response->storage_class()));
+  } else {
+    google::protobuf::RepeatedPtrField<v1::StorageClass> one;
+    *one.Add() = response->storage_class();
+    PrintClasses(context.out, context.terminal, one);
+  }
+  return kExitOk;
+}
+
 }  // namespace
 }  // namespace shadow::ctl::class_cmd
 
@@ -31,10 +51,16 @@ namespace shadow::ctl {
 
 void AddClassCommands(CLI::App& app, Context& context) {
   using namespace class_cmd;
-  CLI::App* group = app.add_subcommand("class", "Show storage classes");
+  CLI::App* group = app.add_subcommand("class", "Show and measure storage classes");
   group->require_subcommand(1);
   group->add_subcommand("list", "List the storage classes and their free space")
       ->callback([&context] { context.command = [&context] { return List(context); }; });
+  auto name = std::make_shared<std::string>();
+  CLI::App* measure = group->add_subcommand(
+      "measure", "Measure how fast a class is now; plans use it from then on");
+  measure->add_option("CLASS", *name, "Name of the class")->required()->type_name("");
+  measure->callback(
+      [&context, name] { context.command = [&context, name] { return Measure(context, *name); }; });
 }
 
 }  // namespace shadow::ctl

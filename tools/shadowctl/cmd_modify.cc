@@ -25,6 +25,7 @@ struct ModifyOptions {
   bool discard_origin = false;
   bool force_shrink = false;
   bool unstable_names = false;
+  bool keep_signature = false;
   bool dry_run = false;
 };
 
@@ -71,6 +72,7 @@ Result<v1::ModificationSpec> SpecOf(const ModifyOptions& o) {
   spec.set_grow_filesystem_now(o.grow_fs == "now");
   spec.set_skip_trim(o.skip_trim);
   spec.set_discard_origin(o.discard_origin);
+  spec.set_keep_origin_signature(o.keep_signature);
   spec.set_force_shrink(o.force_shrink);
   SHADOW_TRY(rpc::CheckOverwrite(o.overwrite));
   spec.set_overwrite(o.overwrite);
@@ -216,6 +218,8 @@ void AddModifyCommand(CLI::App& volume, Context& context, Interrupts& interrupts
       ->check(OneOf({"end", "now"}));
   modify->add_flag("--skip-trim", o->skip_trim, "Do not trim a mounted file system first");
   modify->add_flag("--discard-origin", o->discard_origin, "Discard the origin at the end");
+  modify->add_flag("--keep-origin-signature", o->keep_signature,
+                   "Leave the old origin recognisable: it keeps the file system's UUID");
   modify->add_flag("--force-shrink", o->force_shrink,
                    "Shrink although the file system is too big or unknown: loses data");
   modify->add_option("--overwrite", o->overwrite, kOverwriteHelp)->type_name("TYPES");

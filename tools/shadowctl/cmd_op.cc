@@ -155,6 +155,27 @@ int SetRate(Context& context, const RateOptions& o) {
   return Report(context, run(), what);
 }
 
+int RestoreOrigin(Context& context, const string& name) {
+  const auto run = [&]() -> Result<v1::RestoreOriginResponse> {
+    SHADOW_ASSIGN(Client client, context.Connect(Access::kWrite));
+    SHADOW_ASSIGN(const v1::Modification found, Find(client, name));
+    v1::RestoreOriginRequest request;
+    request.set_request_id(NewRequestId());
+    request.set_id(found.id());
+    return Call(client.modifications(), &Stub::RestoreOrigin, request);
+  };
+  const auto response = run();
+  if (!response.ok()) return context.Fail(response.error());
+  if (context.json()) {
+    context.PrintJson({{"device", response->device()}});
+  } else {
+    context.out << response->device()
+                << " has its signatures again. It holds an old copy, with the UUID of the volume's "
+                   "file system: never use both by UUID.\n";
+  }
+  return kExitOk;
+}
+
 void AddWho(CLI::App& command, string& name) {
   command
       .add_option("ID", name,
@@ -247,11 +268,22 @@ void AddOpCommands(CLI::App& app, Context& context, Interrupts& interrupts) {
     command->callback([&context, &interrupts, &verb, o] {
       context.command = [&context, &interrupts, &verb, o] {
         const Result<v1::Modification> m = verb.run(context, o->name);
-        if (!m.ok() || !o->wait.wait) return Report(context, m, verb.said);
+        // What had not begun is over at once.
+        const bool over = m.ok() && m->phase() == v1::PHASE_ABORTED;
+        if (!m.ok() || !o->wait.wait)
+          return Report(context, m, over ? "it had not begun; nothing was changed." : verb.said);
         return WatchCommand(context, interrupts, m->id(), Until::kDone, verb.end);
       };
     });
   }
+
+  auto restored = std::make_shared<string>();
+  CLI::App* restore = op->add_subcommand(
+      "restore-origin", "Give an old origin back the signatures that were wiped from it");
+  AddWho(*restore, *restored);
+  restore->callback([&context, restored] {
+    context.command = [&context, restored] { return RestoreOrigin(context, *restored); };
+  });
 
   auto rate_options = std::make_shared<RateOptions>();
   CLI::App* rate = op->add_subcommand("rate", "Set the copy rate, or let it adapt again");

@@ -24,6 +24,7 @@ void AddTopCommand(CLI::App& app, Context& context, Interrupts& interrupts);
 void AddOpCommands(CLI::App& app, Context& context, Interrupts& interrupts);
 void AddEventsCommand(CLI::App& app, Context& context, Interrupts& interrupts);
 void AddDoctorCommand(CLI::App& app, Context& context);
+void AddStateCommands(CLI::App& app, Context& context);
 void AddCompletionCommands(CLI::App& app, Context& context);
 
 /// Adds --wait and --until to `command`.

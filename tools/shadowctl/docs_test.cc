@@ -131,7 +131,7 @@ TEST_F(DocsTest, CompletionNamesTheSame) {
   };
   using Words = std::set<std::string>;
   EXPECT_EQ(complete("shadowctl vol"), Words{"volume"});
-  EXPECT_EQ(complete("shadowctl -o json op re"), Words{"resume"});
+  EXPECT_EQ(complete("shadowctl -o json op res"), (Words{"restore-origin", "resume"}));
   EXPECT_EQ(complete("shadowctl volume modify \"\""), (Words{"db0", "logs"}));
   EXPECT_EQ(complete("shadowctl volume modify db0 --to h"), Words{"hdd"});
   EXPECT_EQ(complete("shadowctl volume modify db0 --wait --impact \"\""),

@@ -18,10 +18,12 @@ _shadowctl_flags() {
     "volume recover") echo "--request-id" ;;
     "volume modify")
       echo "--size --to --impact --rate --retire --grace --grow-fs --skip-trim --discard-origin" \
+        "--keep-origin-signature" \
         "--force-shrink --overwrite --allow-unstable-names --request-id --dry-run --wait --until"
       ;;
     "volume delete") echo "--destroy-data --dry-run --yes --request-id" ;;
     "class list") ;;
+    "class measure") ;;
     "tier add") echo "--to --size --write-back --overwrite --allow-unstable-names --request-id" ;;
     "tier remove") echo "--forget --lost --wait --yes --request-id" ;;
     "tier list") ;;
@@ -40,20 +42,24 @@ _shadowctl_flags() {
     "op abort") echo "--wait" ;;
     "op rollback") echo "--wait" ;;
     "op commit") echo "--wait" ;;
+    "op restore-origin") ;;
     "op rate") echo "--impact" ;;
     "events") echo "--follow --volume --after" ;;
     "doctor") ;;
+    "state export") ;;
+    "state import") ;;
     "completion bash") ;;
   esac
 }
 
 _shadowctl_commands() {
   case "$1" in
-    "") echo "volume class tier heat top op events doctor completion" ;;
+    "") echo "volume class tier heat top op events doctor state completion" ;;
     volume) echo "create import export list show activate recover modify delete" ;;
-    class) echo "list" ;;
+    class) echo "list measure" ;;
+    state) echo "export import" ;;
     tier) echo "add remove list show mode policy explain map" ;;
-    op) echo "list show watch pause resume abort rollback commit rate" ;;
+    op) echo "list show watch pause resume abort rollback commit restore-origin rate" ;;
     completion) echo "bash" ;;
   esac
 }
@@ -71,7 +77,7 @@ _shadowctl() {
       continue
     fi
     case $word in
-      --wait | --grow-fs | --skip-trim | --discard-origin | --force-shrink | --dry-run | --yes | \
+      --wait | --grow-fs | --skip-trim | --discard-origin | --keep-origin-signature | --force-shrink | --dry-run | --yes | \
         --destroy-data | --allow-unstable-names | --follow | --write-back | --forget | --lost | --once | --help | -h | \
         --version) ;;
       -*) skip=1 ;;
@@ -79,7 +85,7 @@ _shadowctl() {
     esac
   done
   local command=${words[0]-}
-  if [[ $command == volume || $command == class || $command == tier || $command == op || \
+  if [[ $command == volume || $command == class || $command == tier || $command == op || $command == state || \
     $command == completion ]]; then
     command="$command ${words[1]-}"
   fi
@@ -110,8 +116,14 @@ _shadowctl() {
     return
   fi
   case $command in
-    "" | volume | class | tier | op | completion)
+    "" | volume | class | tier | op | state | completion)
       COMPREPLY=($(compgen -W "$(_shadowctl_commands "$command")" -- "$current"))
+      ;;
+    "class measure")
+      ((${#words[@]} == 2)) && COMPREPLY=($(compgen -W "$(_shadowctl_names classes)" -- "$current"))
+      ;;
+    "state export" | "state import")
+      ((${#words[@]} == 2)) && COMPREPLY=($(compgen -f -- "$current"))
       ;;
     "volume recover")
       ((${#words[@]} == 2)) && COMPREPLY=($(compgen -f -- "${current:-/dev/}"))

@@ -399,6 +399,12 @@ StepOutcome ModificationRunner::Detach() {
 
 StepOutcome ModificationRunner::ReleaseOrigin() {
   const Leg& origin = record_.origin;
+  const std::string note = "an old copy of the volume " + volume_name_;
+  // Whatever of the rest fails: it is known that the volume's data are there.
+  if (!origin.made_here) {
+    if (auto kept = RememberReleased(deps_, origin, origin.given, note); !kept.ok())
+      return Fail(kept.error());
+  }
   if (record_.request.discard_origin) {
     const Status discarded = deps_.blocks->Discard(origin.device);
     const bool harmless = discarded.ok() || discarded.error().code == Code::kUnimplemented ||
@@ -412,7 +418,6 @@ StepOutcome ModificationRunner::ReleaseOrigin() {
   if (!record_.request.keep_signature) {
     if (const Status wiped = WipeOrigin(); !wiped.ok()) return Fail(wiped.error());
   }
-  const std::string note = "an old copy of the volume " + volume_name_;
   if (auto kept = RememberReleased(deps_, origin, origin.given, note); !kept.ok())
     return Fail(kept.error());
   Emit("info", "origin_free",

@@ -183,7 +183,7 @@ test_an_old_origin_is_not_recognised() {
   expect_eq "the UUID on the old origin" "$(blkid -p -s UUID -o value /dev/slow/db0)" "$uuid"
   # On request it stays.
   shadowctl volume modify db0 --to slow --grace 0 --wait >/dev/null
-  lvcreate -qq -y -Wn -L 64m -n db2 slow
+  lvcreate -qq -y -Wn -L 32m -n db2 slow
   mkfs.ext4 -q /dev/slow/db2
   shadowctl volume import db2 /dev/slow/db2 >/dev/null
   shadowctl volume modify db2 --to fast --grace 0 --keep-origin-signature --wait >/dev/null

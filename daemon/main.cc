@@ -32,6 +32,7 @@
 #include "daemon/rpc/grpc_log.h"
 #include "daemon/rpc/server.h"
 #include "daemon/simulate.h"
+#include "kernel/core/shadow_version.h"
 
 namespace shadow {
 namespace {

@@ -8,6 +8,7 @@
 #include <linux/module.h>
 
 #include "dm-shadow.h"
+#include "core/shadow_version.h"
 
 static int refuse(struct dm_target *ti, const char *why)
 {
@@ -448,4 +449,5 @@ module_exit(shadow_exit);
 
 MODULE_DESCRIPTION(DM_NAME " target that moves a volume while it is in use");
 MODULE_AUTHOR("The dm-shadow developers");
+MODULE_VERSION(SHADOW_VERSION);
 MODULE_LICENSE("GPL");

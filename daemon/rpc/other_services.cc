@@ -4,6 +4,7 @@
 
 #include "daemon/rpc/convert.h"
 #include "daemon/rpc/services.h"
+#include "kernel/core/shadow_version.h"
 
 namespace shadow::rpc {
 namespace {

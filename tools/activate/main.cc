@@ -24,6 +24,7 @@
 #include "daemon/dm/libdm.h"
 #include "daemon/identity/device_facts.h"
 #include "daemon/identity/linux_identities.h"
+#include "kernel/core/shadow_version.h"
 
 namespace shadow {
 namespace {
@@ -309,6 +310,7 @@ int Main(const Options& options) {
 int main(int argc, char** argv) {
   shadow::Options options;
   CLI::App app{"dm-shadow-activate: puts shadow volumes together from their metadata devices"};
+  app.set_version_flag("--version", "dm-shadow-activate " SHADOW_VERSION);
   app.add_option("VOLUME", options.what, "Name or UUID of a volume, or its metadata device");
   app.add_flag("--all", options.all, "Every volume whose metadata is there; do not wait");
   app.add_flag("--wait", options.wait, "Wait until the volume is up");

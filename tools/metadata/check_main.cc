@@ -4,6 +4,7 @@
 #include <iostream>
 #include <map>
 
+#include "kernel/core/shadow_version.h"
 #include "tools/metadata/dump.h"
 
 namespace {
@@ -22,6 +23,7 @@ int Say(const Error& e) {
 
 int main(int argc, char** argv) {
   CLI::App app{"Checks the metadata of a dm-shadow volume that is not in use."};
+  app.set_version_flag("--version", "shadow_check " SHADOW_VERSION);
   std::string path, format = "text";
   bool repair = false;
   Assume assume = Assume::kNothing;

@@ -3,10 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "kernel/core/shadow_version.h"
 #include "tools/metadata/dump.h"
 
 int main(int argc, char** argv) {
   CLI::App app{"Prints the metadata of a dm-shadow volume that is not in use."};
+  app.set_version_flag("--version", "shadow_dump " SHADOW_VERSION);
   std::string path, format = "text";
   app.add_option("DEVICE", path, "Metadata device, or a file with its bytes")->required();
   app.add_option("-o,--output", format, "text or json")->check(CLI::IsMember({"text", "json"}));

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <iterator>
 
+#include "kernel/core/shadow_version.h"
 #include "tools/metadata/dump.h"
 
 namespace {
@@ -21,6 +22,7 @@ int Say(const Error& e) {
 
 int main(int argc, char** argv) {
   CLI::App app{"Writes a JSON dump of shadow_dump onto a metadata device or into a file."};
+  app.set_version_flag("--version", "shadow_restore " SHADOW_VERSION);
   std::string dump, path;
   bool force = false;
   app.add_option("DUMP", dump, "File with the dump; - is standard input")->required();

@@ -7,6 +7,7 @@
 
 #include "daemon/base/error_table.h"
 #include "daemon/dm/libdm.h"
+#include "kernel/core/shadow_version.h"
 #include "pam/trace/reader.h"
 #include "tools/replay/report.h"
 
@@ -76,6 +77,7 @@ int main(int argc, char** argv) {
   CLI::App app{
       "Plays a block I/O trace against a device with the trace's own timing, and reports latencies "
       "and what the tiers of the device did. Overwrites the device."};
+  app.set_version_flag("--version", "shadow-replay " SHADOW_VERSION);
   Options o;
   app.add_option("PATH", o.paths, "Trace (several: the per-CPU files of one), and last the device")
       ->required()

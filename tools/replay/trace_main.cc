@@ -18,6 +18,7 @@
 #include "daemon/trace/access_bits_source.h"
 #include "daemon/trace/blktrace_source.h"
 #include "daemon/trace/recorder.h"
+#include "kernel/core/shadow_version.h"
 #include "pam/trace/reader.h"
 
 namespace {
@@ -176,6 +177,7 @@ int Convert(const std::vector<std::string>& from, const std::string& to, const s
 
 int main(int argc, char** argv) {
   CLI::App app{"Shows, records and converts what is accessed on a dm-shadow volume."};
+  app.set_version_flag("--version", "shadow-trace " SHADOW_VERSION);
   app.require_subcommand(1);
   WatchOptions w;
   auto* watch = app.add_subcommand("watch", "Print the accesses of each window as a line of JSON");

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "kernel/core/shadow_version.h"
 #include "tools/shadowctl/commands.h"
 
 namespace shadow::ctl {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "kernel/core/shadow_version.h"
 #include "tools/shadowctl/commands.h"
 #include "tools/shadowctl/doctor.h"
 #include "tools/shadowctl/format_table.h"

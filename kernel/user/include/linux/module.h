@@ -11,6 +11,7 @@ void sim_module_exit(void);
 #define module_exit(f) void sim_module_exit(void) { f(); }
 #define MODULE_DESCRIPTION(x) _Static_assert(sizeof(x), "")
 #define MODULE_AUTHOR(x) _Static_assert(sizeof(x), "")
+#define MODULE_VERSION(x) _Static_assert(sizeof(x), "")
 #define MODULE_LICENSE(x) _Static_assert(sizeof(x), "")
 #define MODULE_ALIAS(x) _Static_assert(sizeof(x), "")
 #define MODULE_PARM_DESC(n, x) _Static_assert(sizeof(x), "")

@@ -209,9 +209,9 @@ TEST(LegTable, ChangesOneVolumeInEveryPlace) {
     ASSERT_EQ(stat((dir.path(place) + "/legs").c_str(), &st), 0);
     EXPECT_EQ(st.st_mode & 0777, 0644U) << "udev's helper and people read it";
   }
-  EXPECT_EQ(tables.Read().size(), 2U) << "each once, though in two files";
+  EXPECT_EQ(tables.Read()->size(), 2U) << "each once, though in two files";
   ASSERT_TRUE(tables.Set("u1", {}).ok());
-  EXPECT_EQ(tables.Read().size(), 1U);
+  EXPECT_EQ(tables.Read()->size(), 1U);
 }
 
 TEST(LegTable, WhatWasALegStaysHiddenAsAnOldCopy) {
@@ -220,11 +220,11 @@ TEST(LegTable, WhatWasALegStaysHiddenAsAnOldCopy) {
   ASSERT_TRUE(tables.Set("u1", {{"sn:a", "origin", "u1", "db0"}}).ok());
   ASSERT_TRUE(tables.Update("u1", {{"sn:b", "origin", "u1", "db0"}}).ok());
   ASSERT_TRUE(tables.Update("u1", {{"sn:b", "origin", "u1", "db0"}}).ok());
-  EXPECT_EQ(tables.Read(), (std::vector<LegEntry>{{"sn:a", kOldCopy, "u1", "db0"},
-                                                  {"sn:b", "origin", "u1", "db0"}}));
+  EXPECT_EQ(*tables.Read(), (std::vector<LegEntry>{{"sn:a", kOldCopy, "u1", "db0"},
+                                                   {"sn:b", "origin", "u1", "db0"}}));
   ASSERT_TRUE(
       tables.Update("u1", {{"sn:a", "target", "u1", "db0"}, {"sn:b", "origin", "u1", "db0"}}).ok());
-  EXPECT_EQ(tables.Read().size(), 2U) << "a leg again";
+  EXPECT_EQ(tables.Read()->size(), 2U) << "a leg again";
 }
 
 TEST(LegTable, ANameThatDoesNotLastIsForgottenAtTheNextBoot) {
@@ -236,6 +236,15 @@ TEST(LegTable, ANameThatDoesNotLastIsForgottenAtTheNextBoot) {
   EXPECT_EQ(ParseLegTable(TextOf(dir.path("run") + "/legs")).size(), 2U);
   EXPECT_EQ(ParseLegTable(TextOf(dir.path("etc") + "/legs")),
             (std::vector<LegEntry>{{"sn:a", "target", "u1", "db0"}}));
+}
+
+TEST(LegTable, OneThatCannotBeReadIsNotAnEmptyOne) {
+  const TempDir dir;
+  ASSERT_TRUE(std::filesystem::create_directories(dir.path("run/legs")));  // EISDIR, as good as EIO
+  const LegTables tables({dir.path("run")});
+  EXPECT_FALSE(tables.Read().ok());
+  EXPECT_FALSE(tables.Set("u1", {{"sn:a", "origin", "u1", "db0"}}).ok())
+      << "it would be without the lines of other volumes";
 }
 
 TEST(LegTable, TheSecondPlaceMayBeReadOnlyTheFirstMayNot) {
@@ -335,7 +344,7 @@ TEST(Activator, MakesTheDeviceFromItsMetadataAlone) {
   const auto meta = WriteMetadata(w.dir.path("m"), Superblock(SHADOW_STEADY), Origin);
   w.identities.Add("sn:a", "/dev/vdq");
   std::vector<LegEntry> hidden;
-  w.dm.on_table = [&] { hidden = w.legs.Read(); };
+  w.dm.on_table = [&] { hidden = *w.legs.Read(); };
   const auto done = w.Make().Activate(meta, {});
   ASSERT_TRUE(done.ok()) << done.error().ToString();
   EXPECT_EQ(done->state, Activation::State::kUp);
@@ -432,7 +441,8 @@ TEST(LegHider, HidesEveryLegBeforeTheKernelSeesTheTable) {
   const auto dm = HideLegs(w.dm, hider);
   const auto ids = [&] {
     std::string text;
-    for (const LegEntry& e : w.legs.Read()) text += e.id + "=" + e.role + " ";
+    const auto read = w.legs.Read();
+    for (const LegEntry& e : *read) text += e.id + "=" + e.role + " ";
     return text;
   };
   std::string seen;

@@ -104,8 +104,10 @@ void PokeUdev(const std::string& device) {
 
 std::vector<LegEntry> LegHider::EntriesOf(const std::string& uuid) const {
   std::vector<LegEntry> entries;
-  for (LegEntry& e : tables_.Read()) {
-    if (e.uuid == uuid) entries.push_back(std::move(e));
+  const auto all = tables_.Read();
+  if (!all.ok()) return entries;  // the next write to it says so
+  for (const LegEntry& e : *all) {
+    if (e.uuid == uuid) entries.push_back(e);
   }
   return entries;
 }

@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <sstream>
 #include <utility>
 
@@ -24,11 +24,22 @@ constexpr const char* kHead =
     "rule.\n"
     "# Written by shadowd and dm-shadow-activate. identity, role, volume's UUID, volume's name\n";
 
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
+// A file that is not there is empty. One that cannot be read is not: nothing may be concluded from
+// it.
+Result<std::string> ReadFile(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  std::string text;
+  ssize_t got = fd < 0 ? -1 : 1;
+  while (got > 0) {
+    std::array<char, 4096> piece;
+    got = read(fd, piece.data(), piece.size());
+    if (got > 0) text.append(piece.data(), static_cast<std::size_t>(got));
+  }
+  const int error = got < 0 ? errno : 0;
+  if (fd >= 0) close(fd);
+  if (error == 0 || error == ENOENT || error == ENOTDIR) return text;
+  return MakeError(Code::kIoError,
+                   "The table of legs " + path + " cannot be read: " + std::strerror(error) + ".");
 }
 
 Error Failed(const std::string& path) {
@@ -52,7 +63,15 @@ Status Replace(const std::string& path, const std::string& text) {
   const int error = errno;
   close(fd);
   errno = error;
-  if (ok && rename(fresh.c_str(), path.c_str()) == 0) return Ok();
+  if (ok && rename(fresh.c_str(), path.c_str()) == 0) {
+    // The new name, too, has to outlive a power cut: the next boot hides by it.
+    const int directory =
+        open(path.substr(0, path.rfind('/')).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const bool durable = directory >= 0 && fsync(directory) == 0;
+    const Error why = Failed(path);
+    if (directory >= 0) close(directory);
+    return durable ? Ok() : Status(why);
+  }
   const Error why = Failed(path);
   unlink(fresh.c_str());
   return why;
@@ -72,7 +91,12 @@ Status SetIn(const std::string& directory, const std::string& uuid,
     if (lock >= 0) close(lock);
     return why;
   }
-  const std::vector<LegEntry> before = ParseLegTable(ReadFile(path));
+  const auto text = ReadFile(path);
+  if (!text.ok()) {
+    close(lock);
+    return text.error();
+  }
+  const std::vector<LegEntry> before = ParseLegTable(*text);
   std::vector<LegEntry> after;
   std::copy_if(before.begin(), before.end(), std::back_inserter(after),
                [&](const LegEntry& e) { return e.uuid != uuid; });
@@ -118,10 +142,12 @@ std::string FormatLegTable(const std::vector<LegEntry>& legs) {
 
 LegTables::LegTables(std::vector<std::string> directories) : directories_(std::move(directories)) {}
 
-std::vector<LegEntry> LegTables::Read() const {
+Result<std::vector<LegEntry>> LegTables::Read() const {
   std::vector<LegEntry> all;
   for (const std::string& directory : directories_) {
-    for (LegEntry& e : ParseLegTable(ReadFile(directory + "/legs"))) {
+    const auto text = ReadFile(directory + "/legs");
+    if (!text.ok()) return text.error();
+    for (LegEntry& e : ParseLegTable(*text)) {
       if (std::find(all.begin(), all.end(), e) == all.end()) all.push_back(std::move(e));
     }
   }

@@ -37,8 +37,9 @@ class LegTables {
   /// The first directory counts; what cannot be written to the others is only a warning.
   explicit LegTables(std::vector<std::string> directories = {"/run/dm-shadow", "/etc/dm-shadow"});
 
-  /// The entries of all tables. A file that is not there is empty.
-  [[nodiscard]] std::vector<LegEntry> Read() const;
+  /// The entries of all tables. A file that is not there is empty; one that cannot be read is an
+  /// error.
+  [[nodiscard]] Result<std::vector<LegEntry>> Read() const;
   /// From now on the volume has exactly these legs; none: it is forgotten. Durable.
   [[nodiscard]] Status Set(const std::string& uuid, const std::vector<LegEntry>& legs) const;
   /// The volume has these legs; what it had before and has no more stays, as "old". Durable.

@@ -107,10 +107,17 @@ std::string Escaped(const std::string& name) {
   return text;
 }
 
-// Prints properties. Never fails: a device that cannot be read is none of ours.
+// Prints properties. A device that cannot be read is none of ours. A table of legs that cannot be
+// read says nothing, and without DM_SHADOW_LOOKED the rule takes every device for a leg.
 int ForUdev(const std::string& devnode) {
   const LegTables tables;
-  if (const auto leg = EntryOf(devnode, tables.Read())) {
+  const auto legs = tables.Read();
+  if (!legs.ok()) {
+    std::cerr << "dm-shadow-activate: " << legs.error().ToString() << "\n";
+    return kFailed;
+  }
+  std::cout << "DM_SHADOW_LOOKED=1\n";
+  if (const auto leg = EntryOf(devnode, *legs)) {
     std::cout << "DM_SHADOW_LEG=" << leg->role << "\nDM_SHADOW_VOLUME=" << leg->volume << "\n";
     return kUp;
   }
@@ -126,7 +133,12 @@ int ForUdev(const std::string& devnode) {
 // The device is the administrator's again, old copy and all. Not while it is a leg.
 int Release(const std::string& device) {
   const LegTables tables;
-  const std::vector<LegEntry> all = tables.Read();
+  const auto read = tables.Read();
+  if (!read.ok()) {
+    std::cerr << "dm-shadow-activate: " << read.error().ToString() << "\n";
+    return kFailed;
+  }
+  const std::vector<LegEntry>& all = *read;
   const auto entry = EntryOf(device, all);
   if (!entry) {
     std::cerr << "dm-shadow-activate: " << device << " is not hidden.\n";

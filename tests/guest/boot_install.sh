@@ -15,7 +15,7 @@ units=/etc/systemd/system
 # A tree of modules that is only what is needed, with ours in it.
 mkdir "$tree"
 cp "$kernel"/modules.{order,builtin,builtin.modinfo} "$tree"
-for module in dm-mod ext4 xfs $(modinfo -F depends "$ko" | tr , ' '); do
+for module in dm-mod ext4 xfs btrfs dm-crypt xts ecb aes_generic algif_skcipher cryptd $(modinfo -F depends "$ko" | tr , ' '); do
   while read -r _ file _; do
     install -D "$file" "$tree/${file#*"$version"/}"
   done < <(modprobe --show-depends "$module" | grep ^insmod)
@@ -25,6 +25,7 @@ mount --bind "$tree" "$kernel"
 depmod
 
 install "$SHADOW_BUILD"/bin/{shadowd,dm-shadow-activate} /usr/sbin
+[[ ! -e /run/job/broken ]] || ln -sf /bin/false /usr/sbin/dm-shadow-activate
 install -m 644 "$repo/tools/udev/59-dm-shadow.rules" /lib/udev/rules.d
 install -m 644 "$repo/tools/udev/dm-shadow@.service" "$repo/daemon/shadowd.service" "$units"
 # The machine's own LVM settings may be anything.
@@ -32,7 +33,18 @@ echo 'devices { use_devicesfile = 0 }' >/etc/lvm/lvm.conf
 
 mkdir -p /run/job/etc/dm-shadow /etc/dm-shadow
 mount --bind /run/job/etc/dm-shadow /etc/dm-shadow
-[[ ! -e /run/job/etc/fstab ]] || cp /run/job/etc/fstab /etc/fstab
+for file in fstab crypttab; do
+  [[ ! -e /run/job/etc/$file ]] || cp "/run/job/etc/$file" "/etc/$file"
+done
+# A disk that comes late: the driver lets go of it, and takes it again when the test says so.
+if [[ -e /run/job/late ]]; then
+  for serial in /sys/block/vd*/serial; do
+    [[ $(cat "$serial") == "$(cat /run/job/late)" ]] || continue
+    address=$(basename "$(realpath "${serial%/serial}/device")")
+    echo "$address" >/run/job/late-address
+    echo "$address" >/sys/bus/virtio/drivers/virtio_blk/unbind
+  done
+fi
 mkdir -p /srv/data /var/lib/dm-shadow "$units/sysinit.target.wants"
 case $(cat /run/job/shadowd) in
   there) ln -s "$units/shadowd.service" "$units/sysinit.target.wants/" ;;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "daemon/dm/status.h"
+#include "kernel/core/shadow_version.h"
 
 namespace shadow::http {
 namespace {

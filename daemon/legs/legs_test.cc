@@ -219,6 +219,22 @@ TEST_F(LvmLegsTest, NeverRemovesWhatIsOpenAndForgivesWhatIsGone) {
   EXPECT_NE(runner.calls.back().find(std::string("lv_uuid=") + kTargetUuid), std::string::npos);
 }
 
+// lvremove --yes would take them with it.
+TEST_F(LvmLegsTest, LeavesWhatHasSnapshots) {
+  runner.answers["lvs"].out = R"({"report": [{"lv": [
+    {"lv_path":"/dev/fast/t", "lv_name":"t", "vg_name":"fast", "lv_uuid":"Zz-1", "lv_size":"4096", "lv_tags":"", "lv_attr":"owi-a-s---", "origin":""},
+    {"lv_path":"/dev/fast/before_move", "lv_name":"before_move", "vg_name":"fast", "lv_uuid":"Zz-2", "lv_size":"4096", "lv_tags":"", "lv_attr":"swi-a-s---", "origin":"t"}
+  ]}]})";
+  const auto removed = legs->Remove(Lv(kTargetUuid));
+  ASSERT_FALSE(removed.ok());
+  EXPECT_EQ(removed.error().code, Code::kFailedPrecondition);
+  EXPECT_NE(removed.error().message.find("before_move"), std::string::npos);
+  for (const std::string& call : runner.calls) {
+    EXPECT_EQ(call.find("lvremove"), std::string::npos) << call;
+  }
+  EXPECT_TRUE(*legs->Remove(Lv("Zz-2"))) << "a snapshot itself";
+}
+
 TEST_F(LvmLegsTest, ReleasesByTakingTagsAndNameAway) {
   ASSERT_TRUE(legs->Release(Lv(kTargetUuid), "db0").ok());
   std::string all;

@@ -158,6 +158,7 @@ class LvmLegs final : public LegProvider {
       return MakeError(Code::kFailedPrecondition, "The logical volume " + v->path + " is in use.",
                        "close what has it open");
     }
+    if (v->has_snapshots) return HasSnapshots(*v);
     // By the UUID once more: LVM looks at it under its own lock, after the last rename.
     SHADOW_TRY(Run({"lvremove", "--yes", "--select", "lv_uuid=" + v->uuid, v->group},
                    "remove " + v->path));
@@ -366,6 +367,20 @@ class LvmLegs final : public LegProvider {
         Code::kNotFound,
         "There is no logical volume with the UUID " + leg.id + " (" + leg.device + ").",
         "look whether its disk is connected (pvs, lsblk)");
+  }
+
+  // LVM would remove them together with it. They are the administrator's.
+  Error HasSnapshots(const LvmVolume& v) {
+    std::string names;
+    if (const auto all = lvm_.List({v.group}); all.ok()) {
+      for (const LvmVolume& one : all->volumes) {
+        if (one.origin == v.name) names += (names.empty() ? "" : ", ") + one.FullName();
+      }
+    }
+    return MakeError(Code::kFailedPrecondition,
+                     "The logical volume " + v.path + " has snapshots" +
+                         (names.empty() ? "" : " (" + names + ")") + ", which would go with it.",
+                     "remove them, if they are not needed (lvremove), then try again");
   }
 
   static bool IsMadeFor(const LvmVolume& v, const LegOrder& order) {

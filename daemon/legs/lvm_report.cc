@@ -71,6 +71,8 @@ Result<std::vector<LvmVolume>> ParseLvs(const std::string& text) {
       at = end + 1;
     }
     const std::string attributes = Text(row, "lv_attr");
+    v.has_snapshots = !attributes.empty() && (attributes[0] == 'o' || attributes[0] == 'O');
+    v.origin = Text(row, "origin");
     v.active = attributes.size() > 4 && attributes[4] == 'a';
     v.suspended = attributes.size() > 4 && attributes[4] == 's';
     v.open = attributes.size() > 5 && attributes[5] == 'o';

@@ -21,6 +21,8 @@ struct LvmVolume {
   bool open = false;
   bool suspended = false;  // by a command that is at work, or was killed
   bool skipped = false;    // carries activation skip
+  bool has_snapshots = false;
+  std::string origin;  // the name of what it is a snapshot of
 
   [[nodiscard]] std::string FullName() const { return group + "/" + name; }
   /// The value of tag "<key>=<value>", "" when there is none.
@@ -37,7 +39,7 @@ struct LvmGroup {
 /// Columns for lvs -o and vgs -o that the parsers need. Sizes must be asked for with
 /// --units b --nosuffix.
 inline constexpr const char* kLvsColumns =
-    "lv_path,lv_name,vg_name,lv_uuid,lv_size,lv_tags,lv_attr";
+    "lv_path,lv_name,vg_name,lv_uuid,lv_size,lv_tags,lv_attr,origin";
 inline constexpr const char* kVgsColumns = "vg_name,vg_size,vg_free,vg_extent_size";
 
 [[nodiscard]] Result<std::vector<LvmVolume>> ParseLvs(const std::string& text);

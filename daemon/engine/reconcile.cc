@@ -350,6 +350,11 @@ Result<VolumeInfo> EngineImpl::ActivateVolume(const std::string& name, bool unst
     looked_at_.insert(name);
   }
   ReconcileVolume(volume);
+  if (unstable_names) {
+    // The word was for what is there now: what comes later waits for another.
+    const std::lock_guard<std::mutex> lock(state_);
+    looked_at_.erase(name);
+  }
   const auto info = deps_.dm->Info(name);
   if (info.ok() && info->live_table && info->uuid == DmUuid(volume.uuid)) return InfoOf(volume);
   const Error why = WaitsFor(name);

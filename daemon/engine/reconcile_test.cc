@@ -245,5 +245,62 @@ TEST_F(ReconcileTest, ANameAloneIsNotGuessedAtABoot) {
   EXPECT_FALSE(m.world.HasDevice("db2")) << "the word was for the last start";
 }
 
+// Killed while the old origin is released; the target, which has the only current copy, is away.
+TEST_F(ReconcileTest, TheOldCopyStaysUntilTheVolumeIsUp) {
+  const std::string id = BeginMove();
+  ASSERT_TRUE(m.RunTo(id, Phase::kGrace));
+  const std::string target = m.engine().GetVolume("db0")->target;
+  m.world.FailNext("RemoveLv", MakeError(Code::kIoError, "LVM was killed."), 100);
+  ASSERT_TRUE(m.engine().Commit(id).ok());
+  ASSERT_TRUE(m.RunUntil([&] { return m.world.failures.at("RemoveLv").second < 100; }));
+  m.world.failures.clear();
+  m.world.Reboot();
+  m.world.Disconnect(target);
+  m.Boot();
+  Live(200'000);
+  EXPECT_FALSE(m.world.HasDevice("db0"));
+  EXPECT_TRUE(m.world.lvs.count(origin)) << "the last copy that is there";
+  m.world.Connect(target);
+  Live(1000);
+  ASSERT_TRUE(m.RunToEnd(id));
+  EXPECT_EQ(m.engine().GetModification(id)->phase, Phase::kCompleted);
+  EXPECT_FALSE(m.world.lvs.count(origin));
+  ExpectData();
+}
+
+// "I looked, the names are right" is said of what is there then.
+TEST_F(ReconcileTest, AWordForNamesIsForTheDevicesOfThatMoment) {
+  for (const char* path : {"/dev/vdx", "/dev/vdt"}) m.world.AddDisk(path, 64 * kTestMiB);
+  ImportRequest r;
+  r.name = "db1";
+  r.device = "/dev/vdx";
+  r.metadata = "hdd";
+  r.block_bytes = kTestBlock;
+  ASSERT_TRUE(m.engine().ImportVolume(r).ok());
+  ModifyRequest move;
+  move.volume = "db1";
+  move.to = "/dev/vdt";
+  move.grace_ms = 600'000;
+  const auto started = m.engine().Modify(move);
+  ASSERT_TRUE(started.ok()) << started.error().ToString();
+  ASSERT_TRUE(m.RunTo(started->id, Phase::kCopying));
+  m.world.Reboot();
+  m.world.disks.at("/dev/vdt").lasts = false;
+  const std::string id = m.world.disks.at("/dev/vdt").id;
+  m.world.Disconnect("/dev/vdt");
+  m.Boot();
+  Live(100'000);
+  ASSERT_TRUE(m.engine().ActivateVolume("db1", true).ok());
+  // Another disk gets the name.
+  m.world.AddDisk("/dev/vdz", 96 * kTestMiB);
+  m.world.disks.at("/dev/vdz").id = id;
+  m.world.disks.at("/dev/vdz").lasts = false;
+  m.world.disks.at("/dev/vdz").content.assign(96 * kTestMiB / kTestBlock, 88);
+  Live(2000);
+  EXPECT_EQ(m.world.target("db1").table().target->device, "-");
+  EXPECT_EQ(m.world.disks.at("/dev/vdz").content,
+            std::vector<std::uint64_t>(96 * kTestMiB / kTestBlock, 88));
+}
+
 }  // namespace
 }  // namespace shadow

@@ -209,9 +209,11 @@ std::int64_t ModificationRunner::Tick() {
 // is away comes back; until then nothing is tried, and no attempt is used up.
 std::string ModificationRunner::WaitsForLeg() {
   const Step step = record_.state.step;
-  const bool back = step >= Step::kStopCopy && step <= Step::kRestoreTable;
+  const bool back = step >= Step::kStopCopy && step <= Step::kReleaseTarget;
   const bool forth = step >= Step::kTrim && step <= Step::kCommit && step != Step::kMakeTarget;
-  if (!back && !forth) return "";
+  // What removes a copy, or ends in the file system, waits for the volume on the one that stays.
+  const bool after = step >= Step::kGrowFsAtEnd && step <= Step::kReduceOrigin;
+  if (!back && !forth && !after) return "";
   const auto info = deps_.dm->Info(volume_name_);
   if (!info.ok() && info.error().code != Code::kNotFound) return "";  // the step says why
   if (!info.ok() || !info->live_table) return "Waiting for the volume: it is not up.";
@@ -221,8 +223,8 @@ std::string ModificationRunner::WaitsForLeg() {
   if (!table.ok()) return "";
   // Turning back needs the origin, going on needs the target. From the cut-over on only the way
   // back needs the origin.
-  if (table->origin.device == "-" && (back || step < Step::kGrace))
-    return "Waiting for the origin " + record_.origin.device + ".";
+  if (table->origin.device == "-" && (back || after || step < Step::kGrace))
+    return "Waiting for the origin " + volume_.origin.device + ".";
   if (forth && table->target && table->target->device == "-")
     return "Waiting for the target " + record_.target.device + "; an abort does not need it.";
   return "";

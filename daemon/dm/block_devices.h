@@ -32,13 +32,19 @@ struct DeviceSpeed {
   std::uint64_t read_latency_us = 0;  // 4 KiB random read at depth 1, median
 };
 
+/// Who has the exclusive claim on a device that is written to: the call takes it, or the caller has
+/// it already (a DeviceHold).
+enum class Claim : std::uint8_t { kTake, kHeld };
+
 class BlockDevices {
  public:
   virtual ~BlockDevices() = default;
   virtual Result<BlockInfo> Describe(const std::string& path) = 0;
-  /// Writes zeroes over the first `bytes` and makes them durable.
-  virtual Status ZeroStart(const std::string& path, std::uint64_t bytes) = 0;
-  /// Discards the whole device. kUnimplemented if it cannot.
+  /// Writes zeroes over the first `bytes` and makes them durable. kFailedPrecondition, with
+  /// nothing written: somebody uses the device.
+  virtual Status ZeroStart(const std::string& path, std::uint64_t bytes, Claim claim) = 0;
+  /// Discards the whole device. kUnimplemented if it cannot; kFailedPrecondition if somebody uses
+  /// it.
   virtual Status Discard(const std::string& path) = 0;
   /// A quarter of a second of direct reads; writes too, over the device's content, if `may_write`.
   virtual Result<DeviceSpeed> Probe(const std::string& path, bool may_write) = 0;

@@ -85,7 +85,7 @@ class DeadDisks final : public DeviceGuard {
 class DeadSpeeds final : public BlockDevices {
  public:
   Result<BlockInfo> Describe(const std::string&) override { return BlockInfo{}; }
-  Status ZeroStart(const std::string& path, std::uint64_t bytes) override {
+  Status ZeroStart(const std::string& path, std::uint64_t bytes, Claim /*claim*/) override {
     if (path == "/dev/dead") pause();
     return bytes == 4096 ? Ok() : Status(MakeError(Code::kIoError, "Not so many."));
   }
@@ -206,7 +206,7 @@ TEST_F(IsolatedDm, LooksComeBackWhole) {
   EXPECT_FALSE(*guard->LooksBlank("/dev/x"));
   EXPECT_EQ(*guard->SignatureBytes("/dev/x"), *looks.SignatureBytes("/dev/x"));
   EXPECT_TRUE(guard->WriteBytes("/dev/x", *looks.SignatureBytes("/dev/x")).ok());
-  EXPECT_TRUE(blocks->ZeroStart("/dev/x", 4096).ok());
+  EXPECT_TRUE(blocks->ZeroStart("/dev/x", 4096, Claim::kTake).ok());
   EXPECT_EQ(blocks->Discard("/dev/x").error().code, Code::kUnimplemented);
   EXPECT_TRUE(blocks->Backup("/dev/x", 8192, "/f").ok());
   EXPECT_EQ(blocks->Probe("/dev/x", true)->write_bandwidth, 2U);
@@ -224,7 +224,7 @@ TEST_F(IsolatedDm, AReadThatNeverReturnsEndsItsRequestOnly) {
   EXPECT_EQ(blocks->Probe("/dev/dead", false).error().code, Code::kUnavailable);
   EXPECT_EQ(guard->SignatureBytes("/dev/dead").error().code, Code::kUnavailable);
   EXPECT_EQ(guard->WriteBytes("/dev/dead", {{0, "x"}}).error().code, Code::kUnavailable);
-  EXPECT_EQ(blocks->ZeroStart("/dev/dead", 4096).error().code, Code::kUnavailable);
+  EXPECT_EQ(blocks->ZeroStart("/dev/dead", 4096, Claim::kTake).error().code, Code::kUnavailable);
   EXPECT_EQ(blocks->Discard("/dev/dead").error().code, Code::kUnavailable);
   EXPECT_EQ(blocks->Backup("/dev/dead", 4096, "/nowhere").error().code, Code::kUnavailable);
   EXPECT_NE(guard->Signatures("/dev/dead").error().message.find("/dev/dead does not answer"),

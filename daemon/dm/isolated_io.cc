@@ -80,8 +80,8 @@ class IsolatedBlockDevices final : public BlockDevices {
       : looks_(looks), isolation_(isolation) {}
 
   Result<BlockInfo> Describe(const std::string& path) override { return looks_.Describe(path); }
-  Status ZeroStart(const std::string& path, std::uint64_t bytes) override {
-    return Plain({"zero", path, "", bytes, ""});
+  Status ZeroStart(const std::string& path, std::uint64_t bytes, Claim claim) override {
+    return Plain({"zero", path, "", bytes, claim == Claim::kHeld ? kYes : ""});
   }
   Status Discard(const std::string& path) override {
     return Plain({"discard", path, "", 0, ""}, kLong);
@@ -135,7 +135,10 @@ Result<std::string> PerformLook(DeviceGuard& guard, BlockDevices& blocks, const 
     SHADOW_ASSIGN(const std::vector<DeviceBytes> bytes, FromText(r.text));
     return plain(guard.WriteBytes(r.name, bytes));
   }
-  if (r.op == "zero") return plain(blocks.ZeroStart(r.name, r.sectors));
+  if (r.op == "zero") {
+    const Claim claim = r.text == kYes ? Claim::kHeld : Claim::kTake;
+    return plain(blocks.ZeroStart(r.name, r.sectors, claim));
+  }
   if (r.op == "discard") return plain(blocks.Discard(r.name));
   if (r.op == "backup") return plain(blocks.Backup(r.name, r.sectors, r.text));
   if (r.op == "blank") {

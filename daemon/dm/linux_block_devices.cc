@@ -60,6 +60,9 @@ Error FromErrno(const std::string& what, int error) {
   if (error == EACCES || error == EPERM || error == EROFS) {
     return MakeError(Code::kPermissionDenied, message, "run shadowd as root");
   }
+  if (error == EBUSY) {
+    return MakeError(Code::kFailedPrecondition, message, "unmount it and close what has it open");
+  }
   if (error == ENOSPC) return MakeError(Code::kOutOfSpace, message);
   return MakeError(Code::kIoError, message);
 }
@@ -110,8 +113,9 @@ class LinuxBlockDevices final : public BlockDevices {
     return info;
   }
 
-  Status ZeroStart(const std::string& path, std::uint64_t bytes) override {
-    const Fd fd(open(path.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC));
+  Status ZeroStart(const std::string& path, std::uint64_t bytes, Claim claim) override {
+    const int exclusive = claim == Claim::kTake ? O_EXCL : 0;
+    const Fd fd(open(path.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC | exclusive));
     if (fd.get() < 0) return FromErrno("Device " + path + " cannot be opened for writing", errno);
     const Buffer zeroes = AlignedZeroes(kAlign);
     if (!zeroes) return FromErrno("No memory to clear " + path, ENOMEM);

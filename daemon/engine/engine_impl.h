@@ -204,15 +204,20 @@ class EngineImpl final : public Engine {
   Status Activate(const VolumeRecord& volume, const ModificationRecord* running,
                   bool give_up_tiers = false);
   Status FinishRemoval(const VolumeRecord& volume);
-  Status ForgetMetadata(const VolumeRecord& volume);
+  Result<bool> ForgetMetadata(const VolumeRecord& volume);
+  Result<std::optional<DmInfo>> LiveDevice(const VolumeRecord& volume);
+  Status MakePlain(const VolumeRecord& volume);
+  bool WasMade(const VolumeRecord& volume, bool there);
+  void KeepMade(const VolumeRecord& volume);
+  Result<VolumeInfo> MadeBefore(const std::string& name);
   Status CheckNewName(const std::string& name);
-  Status RemoveLegsOf(const VolumeRecord& volume);
+  Status RemoveLegsOf(const VolumeRecord& volume, bool metadata_wiped);
   Status TakeDown(const VolumeRecord& volume);
   Status Remove(const VolumeRecord& volume, bool again);
   Status RemoveOrigin(const VolumeRecord& volume);
   Result<std::string> FinishExport(const VolumeRecord& volume);
   Result<Leg> PlainOrigin(const VolumeRecord& volume);
-  Result<DeleteReport> WhatGoes(const VolumeRecord& volume);
+  Result<DeleteReport> WhatGoes(const VolumeRecord& volume, bool there);
   static bool OursToDelete(const VolumeRecord& volume);
   void FinishInterrupted(const std::vector<VolumeRecord>& volumes, bool all_up);
   Result<VolumeInfo> Finish(VolumeRecord record, const std::string& metadata_place,

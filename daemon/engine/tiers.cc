@@ -321,6 +321,8 @@ Result<TierInfo> EngineImpl::RemoveTier(const RemoveTierRequest& request) {
   }
   tier.phase = TierPhase::kForgetting;
   tier.lost = request.lost;
+  // It was away: what is on it now may be somebody else's.
+  if (kernel && kernel->health == "missing") tier.touched = false;
   SHADOW_TRY(deps_.store->PutTiers(tiers, &request_record));
   SHADOW_TRY(ForgetTier(volume, &tiers, request.level));
   return gone;
@@ -360,7 +362,8 @@ Status EngineImpl::ReleaseTier(const VolumeRecord& volume, TiersRecord* tiers, T
     }
   }
   if (!tier.leg.made_here && !tier.leg.id.empty()) {
-    SHADOW_TRY(RememberReleased(deps_, tier.leg, tier.leg.given, "a tier of " + volume.name));
+    SHADOW_TRY(RememberReleased(deps_, tier.leg, tier.leg.given && tier.touched,
+                                "a tier of " + volume.name));
   }
   tier = TierRecord{};
   // The kernel notes the place of the slot area when a first tier comes.

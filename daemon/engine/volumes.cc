@@ -263,7 +263,8 @@ Result<VolumeInfo> EngineImpl::Finish(VolumeRecord record, const std::string& me
     SHADOW_ASSIGN(auto hold, HoldForWriting(deps_, record.metadata, ForMetadata(record, allowed)));
     holds.push_back(std::move(hold));
   }
-  SHADOW_TRY(deps_.blocks->ZeroStart(record.metadata.device, kMetadataZeroBytes));
+  const Claim claim = record.metadata.made_here ? Claim::kTake : Claim::kHeld;
+  SHADOW_TRY(deps_.blocks->ZeroStart(record.metadata.device, kMetadataZeroBytes, claim));
   holds.clear();  // the table takes them now
   SHADOW_ASSIGN(const std::string params,
                 BuildTable(OneLegTable(record, record.origin, record.sectors)));
@@ -277,13 +278,20 @@ Result<VolumeInfo> EngineImpl::Finish(VolumeRecord record, const std::string& me
   return InfoOf(record);
 }
 
+// The answer to a request that was there before: not of a volume that never came to be.
+Result<VolumeInfo> EngineImpl::MadeBefore(const std::string& name) {
+  SHADOW_ASSIGN(const VolumeRecord record, FindVolume(name));
+  SHADOW_TRY(CheckWhole(record));
+  return InfoOf(record);
+}
+
 Result<VolumeInfo> EngineImpl::CreateVolume(const CreateRequest& request) {
   SHADOW_ASSIGN(const auto replayed, Replayed(request.request_id, "create", RequestBody(request)));
-  if (replayed) return GetVolume(*replayed);
+  if (replayed) return MadeBefore(*replayed);
   const VolumeLock lock(this, request.name);
   SHADOW_TRY(lock.Check());
   SHADOW_ASSIGN(const auto meanwhile, Replayed(request.request_id, "create", RequestBody(request)));
-  if (meanwhile) return GetVolume(*meanwhile);
+  if (meanwhile) return MadeBefore(*meanwhile);
   SHADOW_TRY(CheckNewName(request.name));
   VolumeRecord record;
   SHADOW_ASSIGN(record.block_sectors, BlockSectors(request.block_bytes));
@@ -345,11 +353,11 @@ Status EngineImpl::PickOrigin(VolumeRecord* record, const CreateRequest& request
 
 Result<VolumeInfo> EngineImpl::ImportVolume(const ImportRequest& request) {
   SHADOW_ASSIGN(const auto replayed, Replayed(request.request_id, "import", RequestBody(request)));
-  if (replayed) return GetVolume(*replayed);
+  if (replayed) return MadeBefore(*replayed);
   const VolumeLock lock(this, request.name);
   SHADOW_TRY(lock.Check());
   SHADOW_ASSIGN(const auto meanwhile, Replayed(request.request_id, "import", RequestBody(request)));
-  if (meanwhile) return GetVolume(*meanwhile);
+  if (meanwhile) return MadeBefore(*meanwhile);
   SHADOW_TRY(CheckNewName(request.name));
   VolumeRecord record;
   SHADOW_ASSIGN(record.block_sectors, BlockSectors(request.block_bytes));
@@ -400,21 +408,34 @@ Status EngineImpl::CheckIdle(const VolumeRecord& record) {
         "The volume " + record.name + " is being modified (" + running->runner->Info().id + ").",
         "wait for it, or abort it");
   }
-  const auto info = deps_.dm->Info(record.name);
-  if (info.ok() && info->open_count > 0) {
+  SHADOW_ASSIGN(const std::optional<DmInfo> live, LiveDevice(record));
+  if (live && live->name != record.name) {
+    return MakeError(Code::kFailedPrecondition,
+                     "The device of the volume " + record.name + " is called " + live->name +
+                         " now" + (live->open_count > 0 ? ", and is in use." : "."),
+                     "give it its name back: dmsetup rename " + live->name + " " + record.name);
+  }
+  if (live && live->open_count > 0) {
     return MakeError(Code::kFailedPrecondition, "The volume " + record.name + " is in use.",
                      "unmount it and close what has it open");
   }
   return Ok();
 }
 
-Result<std::string> EngineImpl::ExportVolume(const std::string& name) {
-  const VolumeLock lock(this, name);
-  SHADOW_TRY(lock.Check());
-  SHADOW_ASSIGN(VolumeRecord record, FindVolume(name));
-  SHADOW_TRY(CheckReady());
-  SHADOW_TRY(CheckIdle(record));
-  if (record.state == VolumeState::kRemoving && !record.remove_origin) return FinishExport(record);
+// The volume's device, whatever it is called now. A name says nothing: devices can be renamed.
+Result<std::optional<DmInfo>> EngineImpl::LiveDevice(const VolumeRecord& record) {
+  const std::string uuid = DmUuid(record.uuid);
+  SHADOW_ASSIGN(const std::vector<DmInfo> found, deps_.dm->List(uuid));
+  for (const DmInfo& info : found) {
+    if (info.uuid == uuid) return std::optional<DmInfo>(info);
+  }
+  return std::optional<DmInfo>();
+}
+
+// Makes the home device alone show what the volume shows: before what stays on it is the user's
+// again.
+Status EngineImpl::MakePlain(const VolumeRecord& record) {
+  const std::string& name = record.name;
   SHADOW_TRY(DrainTiers(record));
   // A hole reads as zeroes through the volume, but the plain device shows what lay there before.
   std::uint64_t holes_before = ~std::uint64_t{0};
@@ -441,6 +462,17 @@ Result<std::string> EngineImpl::ExportVolume(const std::string& name) {
     options_.sleep(kFillTickMs);
     if (stopping_) return MakeError(Code::kUnavailable, "shadowd is stopping.", "try again later");
   }
+  return Ok();
+}
+
+Result<std::string> EngineImpl::ExportVolume(const std::string& name) {
+  const VolumeLock lock(this, name);
+  SHADOW_TRY(lock.Check());
+  SHADOW_ASSIGN(VolumeRecord record, FindVolume(name));
+  SHADOW_TRY(CheckReady());
+  SHADOW_TRY(CheckIdle(record));
+  if (record.state == VolumeState::kRemoving && !record.remove_origin) return FinishExport(record);
+  SHADOW_TRY(MakePlain(record));
   SHADOW_TRY(TakeDown(record));
   record.state = VolumeState::kRemoving;
   record.remove_origin = false;
@@ -466,15 +498,42 @@ Result<DeleteReport> EngineImpl::DeleteVolume(const DeleteRequest& request) {
   const bool again = record.state == VolumeState::kRemoving;
   const bool remove_origin = again ? record.remove_origin || request.destroy_data
                                    : request.destroy_data || OursToDelete(record);
-  record.remove_origin = remove_origin;
-  SHADOW_ASSIGN(const DeleteReport report, WhatGoes(record));
+  bool there = true;
+  if (remove_origin && !record.origin.id.empty()) {
+    const Status found = deps_.legs->Activate(record.origin);
+    there = found.ok();
+    if (!there && found.error().code != Code::kNotFound) return found.error();
+    if (!there && !request.destroy_data) {
+      return MakeError(Code::kUnavailable,
+                       "Its data cannot be removed: " + record.origin.device + " (" +
+                           record.origin.id + ") is not there.",
+                       "connect the device; or forget the volume with --destroy-data: what is on "
+                       "the device stays there");
+    }
+  }
+  // Nothing is removed of what is not there, and nobody is told so.
+  record.remove_origin = remove_origin && there;
+  SHADOW_ASSIGN(const DeleteReport report, WhatGoes(record, there));
   if (request.dry_run) return report;
   if (!again) {
-    // What stays on the home device must be whole.
-    if (!remove_origin) SHADOW_TRY(DrainTiers(record));
-    SHADOW_TRY(TakeDown(record));
-    record.state = VolumeState::kRemoving;
+    // A volume that was not made to the end has no holes.
+    const bool stays = !remove_origin && record.state == VolumeState::kActive;
+    if (stays) {
+      SHADOW_ASSIGN(const std::optional<DmInfo> live, LiveDevice(record));
+      if (!live) {
+        return MakeError(Code::kUnavailable,
+                         "The volume " + name +
+                             " is not up: what is a hole of it cannot be filled with zeroes, and "
+                             "its device would show what lay there before.",
+                         "connect its devices and activate it; or give its data up with "
+                         "--destroy-data");
+      }
+      SHADOW_TRY(MakePlain(record));
+    }
   }
+  // Of a removal that was begun before, too: the activator may have started it.
+  SHADOW_TRY(TakeDown(record));
+  record.state = VolumeState::kRemoving;
   SHADOW_TRY(Remove(record, again));
   SHADOW_TRY(FinishRemoval(record));
   Say("info", "volume", name, "Deleted.");
@@ -487,16 +546,17 @@ bool EngineImpl::OursToDelete(const VolumeRecord& record) {
   return record.origin.made_here && !record.imported;
 }
 
-Result<DeleteReport> EngineImpl::WhatGoes(const VolumeRecord& record) {
+Result<DeleteReport> EngineImpl::WhatGoes(const VolumeRecord& record, bool there) {
   DeleteReport report;
   const auto add = [&](const Leg& leg, bool removed, const std::string& why) {
     if (!leg.device.empty()) report.devices.push_back({leg.device, leg.id, removed, why});
   };
   const bool gone = record.origin.logical_volume;
   add(record.origin, record.remove_origin,
-      !record.remove_origin ? "the volume's data stay on it"
-      : gone                ? "the volume's data go with it"
-                            : "the volume's data are discarded or wiped");
+      !there                  ? "it is not there: whatever is on it stays there"
+      : !record.remove_origin ? "the volume's data stay on it"
+      : gone                  ? "the volume's data go with it"
+                              : "the volume's data are discarded or wiped");
   add(record.metadata, record.metadata.made_here,
       record.metadata.made_here ? "it was made for the volume's metadata"
                                 : "it held the volume's metadata");
@@ -512,10 +572,9 @@ Result<DeleteReport> EngineImpl::WhatGoes(const VolumeRecord& record) {
 // The volume's device goes first: while anybody has it open nothing is recorded, and nothing
 // changes.
 Status EngineImpl::TakeDown(const VolumeRecord& record) {
-  const auto info = deps_.dm->Info(record.name);
-  if (!info.ok()) return info.error().code == Code::kNotFound ? Ok() : Status(info.error());
-  if (info->uuid != DmUuid(record.uuid)) return Ok();  // somebody else's, of this name
-  Status down = deps_.dm->Remove(record.name);
+  SHADOW_ASSIGN(const std::optional<DmInfo> live, LiveDevice(record));
+  if (!live) return Ok();
+  Status down = deps_.dm->Remove(live->name);
   if (down.ok()) return Ok();
   Error error = down.error();
   error.message = "The volume " + record.name + " is in use; nothing was changed. " + error.message;
@@ -552,9 +611,22 @@ Status EngineImpl::RemoveOrigin(const VolumeRecord& record) {
     return RemoveLeg(deps_, record.origin, record.name, "",
                      "the volume " + record.name + " was deleted with its data");
   }
-  const Status discarded = deps_.blocks->Discard(record.origin.device);
-  if (discarded.ok() || discarded.error().code == Code::kNotFound) return Ok();
-  return deps_.blocks->ZeroStart(record.origin.device, kWipeBytes);
+  // By its identity: since the record was written another device may have got its name.
+  const auto found = deps_.identities->Resolve(record.origin.id);
+  if (!found.ok()) {
+    Error error = found.error();
+    if (error.code == Code::kNotFound) error.code = Code::kUnavailable;
+    error.message = "The data of " + record.name + " are not wiped: " + error.message;
+    if (error.hint.empty()) error.hint = "connect the device and delete the volume again";
+    return error;
+  }
+  SHADOW_TRY(NameIsEnough(record, record.origin));
+  const Status discarded = deps_.blocks->Discard(found->path);
+  if (discarded.ok()) return Ok();
+  const Code why = discarded.error().code;
+  // A device that is in use now is somebody's.
+  if (why != Code::kUnimplemented && why != Code::kIoError) return discarded;
+  return deps_.blocks->ZeroStart(found->path, kWipeBytes, Claim::kTake);
 }
 
 // The origin without anything of ours. Can be repeated.
@@ -565,11 +637,9 @@ Result<Leg> EngineImpl::PlainOrigin(const VolumeRecord& record) {
 
 // Takes down a volume that is to go, or of which only parts were made. Can be repeated.
 Status EngineImpl::FinishRemoval(const VolumeRecord& record) {
-  const auto info = deps_.dm->Info(record.name);
-  if (!info.ok() && info.error().code != Code::kNotFound) return info.error();
-  if (info.ok() && info->uuid == DmUuid(record.uuid)) SHADOW_TRY(deps_.dm->Remove(record.name));
-  SHADOW_TRY(ForgetMetadata(record));
-  SHADOW_TRY(RemoveLegsOf(record));
+  SHADOW_TRY(TakeDown(record));
+  SHADOW_ASSIGN(const bool wiped, ForgetMetadata(record));
+  SHADOW_TRY(RemoveLegsOf(record, wiped));
   if (deps_.hider != nullptr) SHADOW_TRY(deps_.hider->Forget(record.uuid));
   SHADOW_TRY(deps_.store->RemoveVolume(record.name));
   DropKeeper(record.name);  // its heat is not that of another volume of this name
@@ -588,8 +658,12 @@ void EngineImpl::FinishInterrupted(const std::vector<VolumeRecord>& volumes, boo
   for (const VolumeRecord& volume : volumes) {
     if (volume.state == VolumeState::kActive) continue;
     const bool creating = volume.state == VolumeState::kCreating;
-    const auto info = deps_.dm->Info(volume.name);
-    const bool there = info.ok() && info->uuid == DmUuid(volume.uuid);
+    const auto live = LiveDevice(volume);
+    const bool there = !live.ok() || live->has_value();  // not known is there
+    if (creating && WasMade(volume, there)) {
+      KeepMade(volume);
+      continue;
+    }
     if (!creating && there && volume.remove_origin) {
       RememberVolume(volume);
       Say("warning", "leftover", volume.name,
@@ -616,6 +690,15 @@ void EngineImpl::FinishInterrupted(const std::vector<VolumeRecord>& volumes, boo
               "delete it, or restart shadowd when all volumes are up.");
       continue;
     }
+    // After a boot a name alone says nothing.
+    if (volume.remove_origin && volume.origin.by_name) {
+      RememberVolume(volume);
+      Say("warning", "leftover", volume.name,
+          "Its removal was interrupted, and " + volume.origin.device +
+              " has nothing but its name to be known by: look what is on it, then delete the "
+              "volume again.");
+      continue;
+    }
     spdlog::info("{}: finishing an interrupted {}", volume.name,
                  creating ? "creation (undone)" : "removal");
     const Status finished = FinishRemoval(volume);
@@ -625,18 +708,45 @@ void EngineImpl::FinishInterrupted(const std::vector<VolumeRecord>& volumes, boo
   }
 }
 
-// Metadata that is left on a device would bring the volume back at the next boot. Only what says it
-// is this volume's is wiped; a device that is not there keeps nobody.
-Status EngineImpl::ForgetMetadata(const VolumeRecord& record) {
-  if (record.metadata.made_here || record.metadata.id.empty()) return Ok();
-  const auto found = deps_.identities->Resolve(record.metadata.id);
-  if (!found.ok()) return found.error().code == Code::kNotFound ? Ok() : Status(found.error());
+// A creation of which only the last record is missing: the kernel has run the volume, and somebody
+// may have written to it.
+bool EngineImpl::WasMade(const VolumeRecord& volume, bool there) {
+  if (there) return true;
+  if (volume.metadata.id.empty() || !deps_.superblock) return false;
+  (void)deps_.legs->Activate(volume.metadata);
+  const auto found = deps_.identities->Resolve(volume.metadata.id);
+  if (!found.ok()) return false;
   const auto sb = deps_.superblock(found->path);
-  if (!sb.ok() || !*sb || (*sb)->uuid != record.uuid) return Ok();
-  return deps_.blocks->ZeroStart(found->path, kMetadataZeroBytes);
+  return sb.ok() && *sb && volume.uuid == (*sb)->uuid;
 }
 
-Status EngineImpl::RemoveLegsOf(const VolumeRecord& record) {
+void EngineImpl::KeepMade(const VolumeRecord& record) {
+  VolumeRecord volume = record;
+  volume.state = VolumeState::kActive;
+  const Status kept = deps_.store->PutVolume(volume, nullptr);
+  RememberVolume(volume);
+  const Status up = kept.ok() ? Activate(volume, nullptr) : kept;
+  if (!up.ok()) NoteWaiting(volume.name, up.error(), false);
+  Say(up.ok() ? "info" : "error", "volume", volume.name,
+      up.ok() ? "Its creation was cut short after its last step: it is kept."
+              : up.error().ToString());
+}
+
+// Metadata that is left on a device would bring the volume back at the next boot. Only what says it
+// is this volume's is wiped; a device that is not there keeps nobody. True: it was there, and is
+// wiped.
+Result<bool> EngineImpl::ForgetMetadata(const VolumeRecord& record) {
+  if (record.metadata.made_here || record.metadata.id.empty()) return false;
+  const auto found = deps_.identities->Resolve(record.metadata.id);
+  if (!found.ok() && found.error().code == Code::kNotFound) return false;
+  if (!found.ok()) return found.error();
+  const auto sb = deps_.superblock(found->path);
+  if (!sb.ok() || !*sb || (*sb)->uuid != record.uuid) return false;
+  SHADOW_TRY(deps_.blocks->ZeroStart(found->path, kMetadataZeroBytes, Claim::kTake));
+  return true;
+}
+
+Status EngineImpl::RemoveLegsOf(const VolumeRecord& record, bool metadata_wiped) {
   const bool unfinished = record.state == VolumeState::kCreating;
   const std::string why = "the volume " + record.name +
                           (unfinished ? " was not made to the end" : " was deleted or exported");
@@ -663,7 +773,9 @@ Status EngineImpl::RemoveLegsOf(const VolumeRecord& record) {
     SHADOW_TRY(RemoveLeg(deps_, record.metadata, record.name, "", why));
   } else if (record.metadata.given && !unfinished) {
     // Of an unfinished one it is not known whether anything was written over what was there.
-    SHADOW_TRY(RememberReleased(deps_, record.metadata, true, "metadata of " + record.name));
+    // What was not wiped just now may be somebody else's.
+    SHADOW_TRY(
+        RememberReleased(deps_, record.metadata, metadata_wiped, "metadata of " + record.name));
   }
   SHADOW_ASSIGN(const TiersRecord tiers, deps_.store->Tiers(record.name));
   for (const TierRecord& tier : tiers.tiers) {

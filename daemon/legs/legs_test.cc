@@ -89,7 +89,7 @@ class FewDevices final : public BlockDevices {
     if (it == devices.end()) return MakeError(Code::kNotFound, "There is no device " + path + ".");
     return it->second;
   }
-  Status ZeroStart(const std::string&, std::uint64_t) override { return Ok(); }
+  Status ZeroStart(const std::string&, std::uint64_t, Claim) override { return Ok(); }
   Status Discard(const std::string&) override { return Ok(); }
   Result<DeviceSpeed> Probe(const std::string&, bool) override { return DeviceSpeed{}; }
   Status Backup(const std::string&, std::uint64_t, const std::string&) override { return Ok(); }

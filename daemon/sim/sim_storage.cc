@@ -27,10 +27,11 @@ class SimBlockDevices final : public BlockDevices {
     return info;
   }
 
-  Status ZeroStart(const std::string& path, std::uint64_t bytes) override {
+  Status ZeroStart(const std::string& path, std::uint64_t bytes, Claim claim) override {
     const Call call(&w_, "ZeroStart", path);
     SHADOW_TRY(call.before());
     SHADOW_ASSIGN(Disk * disk, Find(path));
+    if (claim == Claim::kTake) SHADOW_TRY(CheckFree(*disk, path));
     const auto cells = static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(
         disk->content.size(), RoundUp(bytes, kSimCellBytes) / kSimCellBytes));
     std::fill(disk->content.begin(), disk->content.begin() + cells, 0);
@@ -43,6 +44,7 @@ class SimBlockDevices final : public BlockDevices {
     const Call call(&w_, "Discard", path);
     SHADOW_TRY(call.before());
     SHADOW_ASSIGN(Disk * disk, Find(path));
+    SHADOW_TRY(CheckFree(*disk, path));
     std::fill(disk->content.begin(), disk->content.end(), 0);
     return call.after();
   }
@@ -73,6 +75,16 @@ class SimBlockDevices final : public BlockDevices {
   }
 
  private:
+  // As an open with O_EXCL: what is opened without a claim is no obstacle.
+  [[nodiscard]] Status CheckFree(const Disk& disk, const std::string& path) const {
+    bool used = !disk.used_by.empty() || disk.held > 0;
+    for (const auto& [name, device] : w_.devices) {
+      used = used || Uses(device.target->table(), path);
+    }
+    if (!used) return Ok();
+    return MakeError(Code::kFailedPrecondition, path + " is in use.");
+  }
+
   Result<Disk*> Find(const std::string& path) {
     const auto it = w_.disks.find(path);
     if (it == w_.disks.end()) {

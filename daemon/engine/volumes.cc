@@ -499,7 +499,9 @@ Result<DeleteReport> EngineImpl::DeleteVolume(const DeleteRequest& request) {
   const bool remove_origin = again ? record.remove_origin || request.destroy_data
                                    : request.destroy_data || OursToDelete(record);
   bool there = true;
-  if (remove_origin && !record.origin.id.empty()) {
+  // What a removal that was begun has removed already is no news.
+  const bool may_be_gone = record.state != VolumeState::kActive && record.origin.logical_volume;
+  if (remove_origin && !may_be_gone && !record.origin.id.empty()) {
     const Status found = deps_.legs->Activate(record.origin);
     there = found.ok();
     if (!there && found.error().code != Code::kNotFound) return found.error();

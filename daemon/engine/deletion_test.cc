@@ -361,170 +361,170 @@ TEST_F(DeletionTest, AVolumeOnItsWayOutIsOnlyDeleted) {
   ASSERT_TRUE(m.engine().DeleteVolume(gone).ok());
   EXPECT_TRUE(m.world.devices.empty());
   EXPECT_TRUE(m.world.lvs.empty());
+}
 
-  // The plain device shows what the volume showed: what was a hole is zeroes.
-  TEST_F(DeletionTest, ADeletedVolumeLeavesZeroesWhereItReadZeroes) {
-    m.world.AddDisk("/dev/a", kFilled * kTestBlock);
-    m.world.disks.at("/dev/a").content.assign(kFilled, 77);
-    Import("/dev/a");
-    m.world.target("db0").DiscardBlock(7);
-    ASSERT_EQ(*m.world.target("db0").Read(7), 0U);
-    m.world.devices.clear();
-    const auto refused = m.engine().DeleteVolume({"db0"});
-    ASSERT_FALSE(refused.ok()) << "holes of a volume that is down cannot be filled";
-    EXPECT_NE(refused.error().hint.find("--destroy-data"), std::string::npos);
-    m.Boot();
-    ASSERT_TRUE(m.engine().DeleteVolume({"db0"}).ok());
-    EXPECT_EQ(m.world.disks.at("/dev/a").content.at(3), 77U);
-    EXPECT_EQ(m.world.disks.at("/dev/a").content.at(7), 0U) << "a hole is zeroes";
-  }
+// The plain device shows what the volume showed: what was a hole is zeroes.
+TEST_F(DeletionTest, ADeletedVolumeLeavesZeroesWhereItReadZeroes) {
+  m.world.AddDisk("/dev/a", kFilled * kTestBlock);
+  m.world.disks.at("/dev/a").content.assign(kFilled, 77);
+  Import("/dev/a");
+  m.world.target("db0").DiscardBlock(7);
+  ASSERT_EQ(*m.world.target("db0").Read(7), 0U);
+  m.world.devices.clear();
+  const auto refused = m.engine().DeleteVolume({"db0"});
+  ASSERT_FALSE(refused.ok()) << "holes of a volume that is down cannot be filled";
+  EXPECT_NE(refused.error().hint.find("--destroy-data"), std::string::npos);
+  m.Boot();
+  ASSERT_TRUE(m.engine().DeleteVolume({"db0"}).ok());
+  EXPECT_EQ(m.world.disks.at("/dev/a").content.at(3), 77U);
+  EXPECT_EQ(m.world.disks.at("/dev/a").content.at(7), 0U) << "a hole is zeroes";
+}
 
-  // Killed anywhere in a delete of a plain disk; at the next boot another disk has its name.
-  TEST_F(DeletionTest, ADeleteCutShortWipesNoOtherDisk) {
-    for (const std::string used : {"", "mounted on /"}) {
-      for (std::uint64_t n = 1; n < 60; ++n) {
-        Machine fresh;
-        for (const char* path : {"/dev/a", "/dev/b"}) {
-          fresh.world.AddDisk(path, kFilled * kTestBlock);
-          fresh.world.disks.at(path).content.assign(kFilled, 88);
-        }
-        ImportRequest r;
-        r.name = "db0";
-        r.device = "/dev/a";
-        r.block_bytes = kTestBlock;
-        ASSERT_TRUE(fresh.engine().ImportVolume(r).ok());
-        fresh.world.CrashAt(n);
-        std::string where = "the end";
-        try {
-          (void)fresh.engine().DeleteVolume({"db0", true});
-        } catch (const sim::SimCrash& crash) {
-          where = crash.where;
-        }
-        fresh.world.CrashAt(0);
-        SCOPED_TRACE(where + " " + used);
-        fresh.world.Reboot();
-        fresh.world.SwapNames("/dev/a", "/dev/b");
-        fresh.world.disks.at("/dev/a").used_by = used;
-        fresh.Boot();
-        EXPECT_EQ(fresh.world.disks.at("/dev/a").content, std::vector<std::uint64_t>(kFilled, 88));
-        if (!fresh.engine().GetVolume("db0").ok()) {
-          EXPECT_EQ(fresh.world.disks.at("/dev/b").content.at(0), 0U) << "it is done to the end";
-        }
-        if (HasFailure()) return;
+// Killed anywhere in a delete of a plain disk; at the next boot another disk has its name.
+TEST_F(DeletionTest, ADeleteCutShortWipesNoOtherDisk) {
+  for (const std::string used : {"", "mounted on /"}) {
+    for (std::uint64_t n = 1; n < 60; ++n) {
+      Machine fresh;
+      for (const char* path : {"/dev/a", "/dev/b"}) {
+        fresh.world.AddDisk(path, kFilled * kTestBlock);
+        fresh.world.disks.at(path).content.assign(kFilled, 88);
       }
+      ImportRequest r;
+      r.name = "db0";
+      r.device = "/dev/a";
+      r.block_bytes = kTestBlock;
+      ASSERT_TRUE(fresh.engine().ImportVolume(r).ok());
+      fresh.world.CrashAt(n);
+      std::string where = "the end";
+      try {
+        (void)fresh.engine().DeleteVolume({"db0", true});
+      } catch (const sim::SimCrash& crash) {
+        where = crash.where;
+      }
+      fresh.world.CrashAt(0);
+      SCOPED_TRACE(where + " " + used);
+      fresh.world.Reboot();
+      fresh.world.SwapNames("/dev/a", "/dev/b");
+      fresh.world.disks.at("/dev/a").used_by = used;
+      fresh.Boot();
+      EXPECT_EQ(fresh.world.disks.at("/dev/a").content, std::vector<std::uint64_t>(kFilled, 88));
+      if (!fresh.engine().GetVolume("db0").ok()) {
+        EXPECT_EQ(fresh.world.disks.at("/dev/b").content.at(0), 0U) << "it is done to the end";
+      }
+      if (HasFailure()) return;
     }
   }
+}
 
-  TEST_F(DeletionTest, WhatIsNotThereIsNotCalledRemoved) {
-    m.world.AddDisk("/dev/a", kFilled * kTestBlock);
-    m.world.disks.at("/dev/a").content.assign(kFilled, 77);
-    Import("/dev/a");
-    m.world.Reboot();
-    m.world.Disconnect("/dev/a");
-    m.Boot();
-    ASSERT_FALSE(m.engine().DeleteVolume({"db0"}).ok());
+TEST_F(DeletionTest, WhatIsNotThereIsNotCalledRemoved) {
+  m.world.AddDisk("/dev/a", kFilled * kTestBlock);
+  m.world.disks.at("/dev/a").content.assign(kFilled, 77);
+  Import("/dev/a");
+  m.world.Reboot();
+  m.world.Disconnect("/dev/a");
+  m.Boot();
+  ASSERT_FALSE(m.engine().DeleteVolume({"db0"}).ok());
+  const auto gone = m.engine().DeleteVolume({"db0", true});
+  ASSERT_TRUE(gone.ok()) << gone.error().ToString();
+  EXPECT_FALSE(gone->devices.at(0).removed);
+  EXPECT_NE(gone->devices.at(0).reason.find("not there"), std::string::npos);
+  m.world.Connect("/dev/a");
+  m.Boot();
+  EXPECT_EQ(m.world.disks.at("/dev/a").content.at(3), 77U);
+  EXPECT_FALSE(m.engine().GetVolume("db0").ok());
+}
+
+// An administrator calls the volume's device something else and uses it.
+TEST_F(DeletionTest, ARenamedDeviceIsNotTakenForNone) {
+  m.world.AddDisk("/dev/a", kFilled * kTestBlock);
+  Import("/dev/a");
+  Fill("db0");
+  auto device = m.world.devices.extract("db0");
+  device.key() = "other";
+  m.world.devices.insert(std::move(device));
+  for (const int openers : {1, 0}) {
+    m.world.devices.at("other").open_count = openers;
+    const std::size_t calls = m.world.log.size();
     const auto gone = m.engine().DeleteVolume({"db0", true});
-    ASSERT_TRUE(gone.ok()) << gone.error().ToString();
-    EXPECT_FALSE(gone->devices.at(0).removed);
-    EXPECT_NE(gone->devices.at(0).reason.find("not there"), std::string::npos);
-    m.world.Connect("/dev/a");
-    m.Boot();
-    EXPECT_EQ(m.world.disks.at("/dev/a").content.at(3), 77U);
-    EXPECT_FALSE(m.engine().GetVolume("db0").ok());
+    ASSERT_FALSE(gone.ok());
+    EXPECT_NE(gone.error().ToString().find("other"), std::string::npos) << gone.error().ToString();
+    EXPECT_FALSE(m.engine().ExportVolume("db0").ok());
+    EXPECT_EQ(m.world.log.size(), calls) << "nothing was changed";
   }
+  EXPECT_TRUE(DataOn("/dev/a"));
+}
 
-  // An administrator calls the volume's device something else and uses it.
-  TEST_F(DeletionTest, ARenamedDeviceIsNotTakenForNone) {
-    m.world.AddDisk("/dev/a", kFilled * kTestBlock);
-    Import("/dev/a");
-    Fill("db0");
-    auto device = m.world.devices.extract("db0");
-    device.key() = "other";
-    m.world.devices.insert(std::move(device));
-    for (const int openers : {1, 0}) {
-      m.world.devices.at("other").open_count = openers;
-      const std::size_t calls = m.world.log.size();
-      const auto gone = m.engine().DeleteVolume({"db0", true});
-      ASSERT_FALSE(gone.ok());
-      EXPECT_NE(gone.error().ToString().find("other"), std::string::npos)
-          << gone.error().ToString();
-      EXPECT_FALSE(m.engine().ExportVolume("db0").ok());
-      EXPECT_EQ(m.world.log.size(), calls) << "nothing was changed";
-    }
-    EXPECT_TRUE(DataOn("/dev/a"));
-  }
-
-  // Killed anywhere in a creation, while another volume's disk is away. What a client was told to
-  // be a volume stays one.
-  TEST_F(DeletionTest, AVolumeThatAClientWasToldOfIsKept) {
-    int told = 0;
-    for (const bool reboot : {false, true}) {
-      for (std::uint64_t n = 1; n < 60; ++n) {
-        Machine fresh;
-        CreateRequest r;
-        r.name = "first";
-        r.size_bytes = kFilled * kTestBlock;
-        r.to = "hdd";
-        r.block_bytes = kTestBlock;
-        const std::string late = fresh.engine().CreateVolume(r)->origin;
-        r.name = "db0";
-        r.to = "nvme";
-        r.request_id = "one";
-        fresh.world.CrashAt(n);
-        std::string where = "the end";
-        try {
-          (void)fresh.engine().CreateVolume(r);
-        } catch (const sim::SimCrash& crash) {
-          where = crash.where;
-        }
-        fresh.world.CrashAt(0);
-        SCOPED_TRACE(where + (reboot ? ", reboot" : ""));
-        if (reboot) fresh.world.Reboot();
-        fresh.world.devices.erase("first");
-        fresh.world.Disconnect(late);
+// Killed anywhere in a creation, while another volume's disk is away. What a client was told to
+// be a volume stays one.
+TEST_F(DeletionTest, AVolumeThatAClientWasToldOfIsKept) {
+  int told = 0;
+  for (const bool reboot : {false, true}) {
+    for (std::uint64_t n = 1; n < 60; ++n) {
+      Machine fresh;
+      CreateRequest r;
+      r.name = "first";
+      r.size_bytes = kFilled * kTestBlock;
+      r.to = "hdd";
+      r.block_bytes = kTestBlock;
+      const std::string late = fresh.engine().CreateVolume(r)->origin;
+      r.name = "db0";
+      r.to = "nvme";
+      r.request_id = "one";
+      fresh.world.CrashAt(n);
+      std::string where = "the end";
+      try {
+        (void)fresh.engine().CreateVolume(r);
+      } catch (const sim::SimCrash& crash) {
+        where = crash.where;
+      }
+      fresh.world.CrashAt(0);
+      SCOPED_TRACE(where + (reboot ? ", reboot" : ""));
+      if (reboot) fresh.world.Reboot();
+      fresh.world.devices.erase("first");
+      fresh.world.Disconnect(late);
+      fresh.Boot();
+      const bool ok = fresh.engine().CreateVolume(r).ok();
+      fresh.Pass(1000);
+      fresh.engine().Step();
+      if (ok) {
+        ++told;
+        ASSERT_TRUE(fresh.world.HasDevice("db0"));
+        ASSERT_TRUE(fresh.world.target("db0").Write(3, 1003));
+      }
+      fresh.world.Connect(late);
+      for (int i = 0; i < 2; ++i) {
+        fresh.world.Reboot();
         fresh.Boot();
-        const bool ok = fresh.engine().CreateVolume(r).ok();
-        fresh.Pass(1000);
-        fresh.engine().Step();
-        if (ok) {
-          ++told;
-          ASSERT_TRUE(fresh.world.HasDevice("db0"));
-          ASSERT_TRUE(fresh.world.target("db0").Write(3, 1003));
-        }
-        fresh.world.Connect(late);
-        for (int i = 0; i < 2; ++i) {
-          fresh.world.Reboot();
-          fresh.Boot();
-        }
-        if (ok) {
-          ASSERT_TRUE(fresh.world.HasDevice("db0"));
-          ASSERT_EQ(*fresh.world.target("db0").Read(3), 1003U);
-        }
+      }
+      if (ok) {
+        ASSERT_TRUE(fresh.world.HasDevice("db0"));
+        ASSERT_EQ(*fresh.world.target("db0").Read(3), 1003U);
       }
     }
-    EXPECT_GT(told, 60) << "those of which the creation was over";
   }
+  EXPECT_GT(told, 60) << "those of which the creation was over";
+}
 
-  // A device that was metadata, and was given another use while the volume was down.
-  TEST_F(DeletionTest, WhatSomebodyElseWroteIsNotOursToReuse) {
-    for (const char* path : {"/dev/a", "/dev/b", "/dev/md"}) {
-      m.world.AddDisk(path, kFilled * kTestBlock);
-    }
-    ImportRequest r;
-    r.name = "db0";
-    r.device = "/dev/a";
-    r.metadata = "/dev/md";
-    r.block_bytes = kTestBlock;
-    ASSERT_TRUE(m.engine().ImportVolume(r).ok());
-    m.world.Reboot();
-    m.world.metadata.erase("/dev/md");
-    m.world.disks.at("/dev/md").signatures = {{"ext4", "", "u"}};
-    ASSERT_TRUE(m.engine().DeleteVolume({"db0", true}).ok());
-    r.name = "again";
-    r.device = "/dev/b";
-    EXPECT_FALSE(m.engine().ImportVolume(r).ok()) << "it holds an ext4 that is not ours";
-    EXPECT_EQ(m.world.disks.at("/dev/md").signatures.size(), 1U);
+// A device that was metadata, and was given another use while the volume was down.
+TEST_F(DeletionTest, WhatSomebodyElseWroteIsNotOursToReuse) {
+  for (const char* path : {"/dev/a", "/dev/b", "/dev/md"}) {
+    m.world.AddDisk(path, kFilled * kTestBlock);
   }
+  ImportRequest r;
+  r.name = "db0";
+  r.device = "/dev/a";
+  r.metadata = "/dev/md";
+  r.block_bytes = kTestBlock;
+  ASSERT_TRUE(m.engine().ImportVolume(r).ok());
+  m.world.Reboot();
+  m.world.metadata.erase("/dev/md");
+  m.world.disks.at("/dev/md").signatures = {{"ext4", "", "u"}};
+  ASSERT_TRUE(m.engine().DeleteVolume({"db0", true}).ok());
+  r.name = "again";
+  r.device = "/dev/b";
+  EXPECT_FALSE(m.engine().ImportVolume(r).ok()) << "it holds an ext4 that is not ours";
+  EXPECT_EQ(m.world.disks.at("/dev/md").signatures.size(), 1U);
+}
 
 }  // namespace
 }  // namespace shadow

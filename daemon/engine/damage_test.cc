@@ -47,6 +47,40 @@ TEST(Damage, OneRowCostsOneVolume) {
   EXPECT_EQ(refused.error().code, Code::kAlreadyExists);
 }
 
+// The record of a move is damaged, and the kernel goes on with it: the target has what nobody else
+// has. What is known of the volume is not what it is.
+TEST(Damage, WhatTheRecordDoesNotKnowIsNotGivenAway) {
+  const std::string file = testing::TempDir() + "shadow-damage-move.db";
+  for (const char* suffix : {"", "-wal", "-shm"}) std::remove((file + suffix).c_str());
+  Machine m(file);
+  m.world.AddDisk("/dev/a", 64 * kTestBlock);
+  ImportRequest import;
+  import.name = "db0";
+  import.device = "/dev/a";
+  import.block_bytes = kTestBlock;
+  ASSERT_TRUE(m.engine().ImportVolume(import).ok());
+  ModifyRequest r;
+  r.volume = "db0";
+  r.to = "nvme";
+  r.impact = Impact::kFull;
+  r.grace_ms = 600'000;
+  const std::string id = m.engine().Modify(r).value().id;
+  ASSERT_TRUE(m.RunTo(id, Phase::kGrace));
+  const auto db = sqlite::Open(file);
+  ASSERT_TRUE(db.ok());
+  ASSERT_TRUE(sqlite::Execute(db->get(), "UPDATE modifications SET record = '{'").ok());
+  m.Boot();
+  ASSERT_TRUE(m.world.target("db0").Write(3, 1003));
+  for (const bool destroy : {false, true}) {
+    EXPECT_FALSE(m.engine().DeleteVolume({"db0", destroy}).ok());
+  }
+  const auto refused = m.engine().ExportVolume("db0");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("record"), std::string::npos) << refused.error().message;
+  ASSERT_TRUE(m.world.HasDevice("db0"));
+  EXPECT_EQ(m.world.target("db0").Read(3), std::optional<std::uint64_t>(1003));
+}
+
 int Count(const std::vector<std::string>& log, const std::string& call) {
   int n = 0;
   for (const std::string& line : log) n += line.rfind(call, 0) == 0 ? 1 : 0;

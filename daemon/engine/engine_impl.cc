@@ -133,7 +133,8 @@ Status EngineImpl::Start() {
     if (running != nullptr) StartRunner(*running, volume);
   }
   // A record that cannot be read may be of a device that would go.
-  FinishInterrupted(volumes, all_up && damaged_.empty());
+  const auto damaged = deps_.store->Damaged();
+  FinishInterrupted(volumes, all_up && damaged.ok() && damaged->empty());
   RecoverWhatIsUp();
   if (options_.threads) {
     event_thread_ = std::thread([this] { EventLoop(); });

@@ -160,5 +160,44 @@ TEST_F(ResizeTest, WhatWasAskedForAndNotDoneIsKept) {
   }
 }
 
+// The kernel takes the longer table, and the answer is lost: what is given up is not what failed.
+TEST_F(ResizeTest, AGrowthWhoseAnswerIsLostIsNotTakenBack) {
+  for (const bool reboot : {false, true}) {
+    const std::uint64_t before = Size();
+    r_.size_spec = std::to_string(before / kTestMiB * 2) + "M";
+    m.world.FailNext("after Resume", MakeError(Code::kUnavailable, "The kernel did not answer."));
+    const ModificationInfo end = End(Begin());
+    EXPECT_EQ(Size(), before * 2) << end.error;
+    const std::string origin = m.engine().GetVolume("db0")->origin;
+    EXPECT_GE(m.world.disks.at(origin).size_bytes, Size());
+    if (reboot) m.world.Reboot();
+    m.Boot();
+    ASSERT_TRUE(m.world.HasDevice("db0")) << "it comes up again";
+    EXPECT_EQ(m.world.target("db0").Read(255), std::optional<std::uint64_t>(1255));
+  }
+}
+
+// As before, but the kernel takes the table when the modification turns back already.
+TEST_F(ResizeTest, ALongerTableThatGetsInLateIsNotCut) {
+  const std::uint64_t before = Size();
+  r_.size_spec = std::to_string(before / kTestMiB * 2) + "M";
+  m.world.FailNext("Resume", MakeError(Code::kUnavailable, "The kernel did not answer."), 2);
+  m.world.FailNext("Reduce", MakeError(Code::kIoError, "LVM was killed."));
+  const std::string id = Begin();
+  ASSERT_TRUE(m.RunUntil([&] { return m.world.failures.empty(); }));
+  ShadowTable table = m.world.target("db0").table();
+  table.sectors *= 2;
+  ASSERT_TRUE(m.world.dm().Load("db0", table.sectors, BuildTable(table).value()).ok());
+  ASSERT_TRUE(m.world.dm().Resume("db0").ok());
+  EXPECT_EQ(End(id).phase, Phase::kFailed);
+  EXPECT_EQ(Size(), before * 2);
+  const std::string origin = m.engine().GetVolume("db0")->origin;
+  EXPECT_GE(m.world.disks.at(origin).size_bytes, Size());
+  m.world.Reboot();
+  m.Boot();
+  ASSERT_TRUE(m.world.HasDevice("db0")) << "it comes up again";
+  EXPECT_EQ(m.world.target("db0").Read(255), std::optional<std::uint64_t>(1255));
+}
+
 }  // namespace
 }  // namespace shadow

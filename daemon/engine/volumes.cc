@@ -401,6 +401,31 @@ void EngineImpl::WarnOfReferences(const VolumeInfo& volume,
   }
 }
 
+namespace {
+
+// What is done to the devices of a volume goes by its record. An old or damaged one may know
+// nothing of the leg that has the only copy.
+Status CheckRecord(const Deps& deps, const VolumeRecord& record, const DmInfo& live) {
+  SHADOW_ASSIGN(const DmTarget line, deps.dm->TableOf(live.name));
+  SHADOW_ASSIGN(const ShadowTable table, ParseTable(line.sectors, line.params));
+  bool same = table.origin.id == record.origin.id;
+  if (!same) {  // records of earlier versions know some devices by another of their identities
+    const auto a = deps.identities->Resolve(table.origin.id);
+    const auto b = deps.identities->Resolve(record.origin.id);
+    same = a.ok() && b.ok() && a->major == b->major && a->minor == b->minor;
+  }
+  if (same && !table.target) return Ok();
+  return MakeError(
+      Code::kFailedPrecondition,
+      "shadowd's record of the volume " + record.name + " (on " + record.origin.id +
+          ") is not what the kernel runs (on " + table.origin.id +
+          (table.target ? " and " + table.target->id : "") + "): it is damaged, or of before.",
+      "restore the newest backup of the state directory; or start with an empty one, and take the "
+      "volume from its metadata (shadowctl volume recover)");
+}
+
+}  // namespace
+
 Status EngineImpl::CheckIdle(const VolumeRecord& record) {
   if (const RunningPtr running = RunningOn(record.name)) {
     return MakeError(
@@ -419,6 +444,8 @@ Status EngineImpl::CheckIdle(const VolumeRecord& record) {
     return MakeError(Code::kFailedPrecondition, "The volume " + record.name + " is in use.",
                      "unmount it and close what has it open");
   }
+  if (live && live->live_table && record.state == VolumeState::kActive)
+    return CheckRecord(deps_, record, *live);
   return Ok();
 }
 

@@ -89,6 +89,8 @@ class ModificationRunner {
   StepOutcome RestoreTable();
   StepOutcome ReleaseTarget();
   StepOutcome ShrinkBack();
+  bool TookTable(const ShadowTable& table);
+  Result<std::uint64_t> LengthNow();
 
   Status LastLook(const ShadowTable& wanted);
   Status CheckTail();

@@ -272,6 +272,7 @@ StepOutcome ModificationRunner::Attach() {
   }
   target_hold_.reset();  // the table takes it now
   StepOutcome put = PutTable(table, OneLegTable(volume_, record_.origin, record_.old_sectors));
+  if (put.kind == OutcomeKind::kFailed && TookTable(table)) put = {};
   if (put.kind == OutcomeKind::kDone) volume_.sectors = record_.new_sectors;
   if (put.kind == OutcomeKind::kFailed) {
     // If the table before is in place the target is what it was, and is looked at again.
@@ -281,6 +282,15 @@ StepOutcome ModificationRunner::Attach() {
     if (live.ok() && *live) record_.target_touched = false;
   }
   return put;
+}
+
+// A call that was given up may have had its effect all the same.
+bool ModificationRunner::TookTable(const ShadowTable& table) {
+  const auto wanted = Tiered(table);
+  const auto info = deps_.dm->Info(volume_name_);
+  if (!wanted.ok() || !info.ok() || info->suspended) return false;
+  const auto live = IsLive(*deps_.dm, volume_name_, *wanted);
+  return live.ok() && *live;
 }
 
 StepOutcome ModificationRunner::GrowFs(bool at_end) {
@@ -521,7 +531,26 @@ StepOutcome ModificationRunner::ReleaseTarget() {
   return FromStatus(RemoveOrdered(deps_, TargetOrder(), why));
 }
 
+// The length that the volume has, as the kernel says or, if it is down, its metadata.
+Result<std::uint64_t> ModificationRunner::LengthNow() {
+  const auto line = deps_.dm->TableOf(volume_name_);
+  if (line.ok()) return line->sectors;
+  if (line.error().code != Code::kNotFound || !deps_.superblock) return line.error();
+  SHADOW_ASSIGN(const auto sb, deps_.superblock(volume_.metadata.device));
+  return sb ? std::uint64_t{sb->nr_sectors} : record_.old_sectors;
+}
+
 StepOutcome ModificationRunner::ShrinkBack() {
+  // The longer table may have got in late: never is a leg shorter than the volume.
+  const std::string unanswered = deps_.dm->Unanswered(volume_name_);
+  if (!unanswered.empty()) return {OutcomeKind::kBusy, {}, kPausedTickMs};
+  const auto length = LengthNow();
+  if (!length.ok()) return Fail(length.error());
+  if (*length > record_.old_sectors) {
+    volume_.sectors = record_.new_sectors;
+    Emit("warning", "step", "The kernel took the longer table after all: the volume has grown.");
+    return {};
+  }
   if (!record_.origin.logical_volume) return {};
   const auto info = deps_.blocks->Describe(record_.origin.device);
   if (!info.ok()) return Fail(info.error());

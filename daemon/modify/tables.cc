@@ -117,7 +117,9 @@ std::vector<ShadowTable> TablesToTry(const VolumeRecord& volume, const Modificat
   if (m->state.kind != Kind::kMove) {
     ShadowTable after = OneLegTable(volume, m->origin, m->new_sectors);
     after.shrink = m->new_sectors < m->old_sectors;
-    if (m->state.step < Step::kAttach || m->state.step == Step::kShrinkBack) return {before};
+    if (m->state.step < Step::kAttach) return {before};
+    // If the longer one got in late, the kernel refuses the shorter.
+    if (m->state.step == Step::kShrinkBack) return {before, after};
     if (m->state.step == Step::kAttach) return {after, before};
     return {after};
   }

@@ -24,7 +24,7 @@ class Call {
     if (name_.empty()) return Ok();
     world_.log.push_back(name_ + " " + what_);
     world_.Point("after " + name_ + " " + what_);
-    return Ok();
+    return world_.Injected("after " + name_);
   }
 
  private:

@@ -2,7 +2,6 @@
 // Labels are names of volumes, tiers, classes and states only, so the number of series is that of
 // volumes times a constant. States are sets (one series for each state, 0 or 1), never numbers.
 #include "daemon/http/metrics.h"
-#include "kernel/core/shadow_version.h"
 
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
@@ -13,6 +12,8 @@
 #include <fstream>
 #include <limits>
 #include <sstream>
+
+#include "kernel/core/shadow_version.h"
 
 namespace shadow::http {
 namespace {

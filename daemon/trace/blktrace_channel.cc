@@ -143,7 +143,8 @@ class LinuxBlktraceChannel final : public BlktraceChannel {
       // Ours only: it may have been ended, and another one begun, meanwhile.
       if (identity_.empty() || Identity() == identity_) TearDown(*device);
     }
-    // If the note cannot be emptied it names a trace that is gone; EndLeftOver() compares before it ends one.
+    // If the note cannot be emptied it names a trace that is gone; EndLeftOver() compares before it
+    // ends one.
     if (note_.ok() && ftruncate(note_.get(), 0) != 0) note_ = Fd();
     note_ = Fd();
   }

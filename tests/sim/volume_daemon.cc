@@ -157,7 +157,8 @@ void Volume::Told(Action what, const char* text, int r, const char* answer) {
     aborts_--;
     tail_lost_ |= Superblock(&sb, &blank) && LengthLeft(sb) < len_;
   }
-  if (what == kForget && forgetting_) {
+  // Another "forget" that was on its way already, and gives nothing up, ends nothing.
+  if (what == kForget && std::strstr(text, " lost")) {
     truth_.Forgotten(~CellMask{0});
     forgetting_ = false;
   }

@@ -12,10 +12,13 @@ volume_with_data() {
   shadow_io fill /dev/mapper/db0 --journal="$SCRATCH/journal"
 }
 some_copied() { (($(field db0 mirrored) > 4)); }
+VOLUMES=(db0)
+# The daemon goes first: it puts up again what it finds down.
 tear_down() {
   kill "$DAEMON"
   wait "$DAEMON" || fail "shadowd ended with an error: $(tail -n 2 "$RESULT/shadowd.log")"
-  dm remove "${DB:-db0}" 2>/dev/null || true
+  local name
+  for name in "${VOLUMES[@]}"; do dm remove "$name" 2>/dev/null || true; done
   vgremove -qq -y -ff slow fast
 }
 
@@ -116,8 +119,7 @@ test_two_volumes_grow_with_their_file_systems_at_once() {
   [[ -b $meta ]] || fail "volume show names no metadata device, but '$meta'"
   expect_failure shadow_check "$meta"
   expect_match "the words" "$OUTPUT" "in use"
-  dm remove db2
-  DB=db1
+  VOLUMES=(db1 db2)
   tear_down
 }
 

@@ -250,6 +250,9 @@ test_a_volume_is_not_put_on_itself() {
   shadowctl volume import db2 /dev/mapper/db1 --metadata fast >/dev/null
   expect_failure shadowctl volume modify db1 --to /dev/mapper/db2
   expect_match "the refusal" "$OUTPUT" "lies on the volume db1 itself"
+  # The daemon would put db2 up again.
+  kill "$DAEMON"
+  wait "$DAEMON" || true
   dm remove db2
   dm remove db1
 }
